@@ -1,0 +1,39 @@
+"""Floor 0: the words. Frozen, provider-neutral values that every other floor speaks in."""
+
+from prefixcache_integrations.canonical.json import JsonObject
+from prefixcache_integrations.canonical.plan import Breakpoint, Finding, Level, PromptPlan
+from prefixcache_integrations.canonical.request import (
+    Address,
+    CacheMarker,
+    DialectName,
+    Message,
+    Part,
+    PartKind,
+    Request,
+    Role,
+    Tool,
+)
+from prefixcache_integrations.canonical.response import Response, StopReason
+from prefixcache_integrations.canonical.tokens import Tokenizer
+from prefixcache_integrations.canonical.usage import Usage
+
+__all__ = [
+    "Address",
+    "Breakpoint",
+    "CacheMarker",
+    "DialectName",
+    "Finding",
+    "JsonObject",
+    "Level",
+    "Message",
+    "Part",
+    "PartKind",
+    "PromptPlan",
+    "Request",
+    "Response",
+    "Role",
+    "StopReason",
+    "Tokenizer",
+    "Tool",
+    "Usage",
+]

@@ -1,0 +1,70 @@
+"""What the planner decides about one request, and why."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from msgspec import Struct, field
+
+from prefixcache_integrations.canonical.json import JsonObject
+from prefixcache_integrations.canonical.request import Address
+
+Level: TypeAlias = Literal["mark", "canonical"]
+"""How far a plan may go. ``mark``: breakpoints and options only. ``canonical``: also tool order and
+deterministic serialisation. Each level includes the one before."""
+
+FindingCode: TypeAlias = Literal[
+    "below_minimum",        # the whole prompt cannot be cached: too short by more than the uncertainty
+    "near_minimum",         # within the uncertainty of the minimum: marked, may or may not be cached
+    "tools_reordered",      # tools were put in the order of their names
+    "marker_removed",       # a marker where the provider refuses one, or one too many
+    "marker_moved",         # a marker on a nested block, put on its parent
+    "ttl_lowered",          # a longer lifetime after a shorter one
+    "no_cache",             # the model has no prompt cache
+    "unknown_model",        # no row for this model: conservative defaults
+    "estimated_tokens",     # no tokeniser at hand: counts are estimates
+]
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing the planner has to say about a request; ``message`` never quotes the prompt.
+
+    ``tokens`` is the number the message is about: how many are missing, for ``below_minimum``.
+    """
+
+    code: FindingCode
+    message: str
+    at: Address | None = None
+    tokens: int | None = None
+
+
+class Breakpoint(Struct, frozen=True, kw_only=True):
+    """A place that carries a marker after planning.
+
+    ``prefix_tokens`` counts everything up to and including the marked block. ``reason`` says what it is
+    there for; ``ours`` is false for one the application had set itself.
+    """
+
+    at: Address
+    reason: Literal["tools", "system", "anchor", "tail", "application"]
+    prefix_tokens: int
+    ttl: str | None = None
+    ours: bool = True
+
+
+class PromptPlan(Struct, frozen=True, kw_only=True):
+    """The layout of one request: what to change, and what the planner found. Applying it is a separate step.
+
+    ``tool_order`` lists the indices of the request's tools in the order to send; breakpoints on tools
+    address the tools in that new order. ``options`` are request fields to add.
+    ``prompt_tokens`` is the planner's count of the whole prompt, an estimate unless ``exact``.
+    """
+
+    level: Level
+    profile: str
+    prompt_tokens: int
+    exact: bool
+    tool_order: tuple[int, ...] = ()
+    breakpoints: tuple[Breakpoint, ...] = ()
+    options: JsonObject = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()

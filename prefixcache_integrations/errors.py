@@ -1,0 +1,44 @@
+"""Every error this package raises.
+
+::
+
+    PrefixCacheError
+    ├── ConfigurationError      a setting that cannot work, or an extra that is not installed
+    ├── MalformedRequest        a body that is not what its wire format allows
+    └── StoreError              a store did not do what it was asked
+        ├── StoreUnavailable    it is down, slow or full
+        └── CorruptEntry        what it returned cannot be read
+
+Errors of a provider, an SDK or a framework pass through untouched.
+"""
+
+from __future__ import annotations
+
+
+class PrefixCacheError(Exception):
+    """Root of every error of this package."""
+
+
+class ConfigurationError(PrefixCacheError):
+    """A setting cannot work, or names an extra that is not installed."""
+
+
+class MalformedRequest(PrefixCacheError):
+    """A body is not what its wire format allows; ``path`` says where, the message never quotes the prompt."""
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(f"{path}: {message}" if path else message)
+        self.path = path
+        self.reason = message
+
+
+class StoreError(PrefixCacheError):
+    """A store did not do what it was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """The store is down, slow or full."""
+
+
+class CorruptEntry(StoreError):
+    """The store returned bytes that are no entry of ours."""

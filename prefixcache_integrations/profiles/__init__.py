@@ -1,0 +1,1 @@
+"""Floor 1: the facts. One frozen row per model family; nothing here decides anything."""
