@@ -1,0 +1,62 @@
+# Two commands: `make demo` shows what the package does, `make test` proves that it does.
+# A machine needs Python 3.11 or newer, make and git; everything else is installed from PyPI into .venv.
+
+PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+VENV   := .venv
+BARE   := .venvs/bare
+BIN    := $(VENV)/bin
+
+.PHONY: help demo test lint format clean
+
+help:
+	@echo "make demo    run the support agent against the local simulator"
+	@echo "make test    lint, types, import contracts, and every test"
+	@echo "make lint    the first three of those"
+	@echo "make format  put the code into the house's format"
+	@echo "make clean   remove the environments"
+
+demo: $(VENV)/.demo
+	@$(BIN)/python -m examples.support_agent $(ARGS)
+
+test: lint $(BARE)/.ready
+	$(BARE)/bin/python tests/bare_imports.py
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv .venvs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+define make_venv
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "prefixcache-integrations needs Python 3.11 or newer; found: $$("$(PYTHON)" --version 2>&1). Name one with PYTHON=…"; exit 1; }
+	@"$(PYTHON)" -m venv $(1) || \
+		{ echo "Python's venv module is incomplete here. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@$(1)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+endef
+
+$(VENV)/pyvenv.cfg:
+	$(call make_venv,$(VENV))
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/pyvenv.cfg
+	@echo "Installing what the demo needs into $(VENV) (once, about a minute) …"
+	@$(BIN)/python -m pip install --quiet --editable ".[all]" --group demo
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	@echo "Installing what the tests need into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --editable ".[all]" --group demo --group test
+	@touch $@
+
+$(BARE)/.ready: pyproject.toml
+	$(call make_venv,$(BARE))
+	@$(BARE)/bin/python -m pip install --quiet --editable .
+	@touch $@
