@@ -1,7 +1,9 @@
 # Two commands: `make demo` shows what the package does, `make test` proves that it does.
 # A machine needs Python 3.11 or newer, make and git; everything else is installed from PyPI into .venv.
 
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+# The first Python that runs and is new enough; name another with PYTHON=…
+PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done),python3)
 VENV   := .venv
 BARE   := .venvs/bare
 BIN    := $(VENV)/bin
