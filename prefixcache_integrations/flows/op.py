@@ -1,0 +1,75 @@
+"""What a flow may ask of the outside, and how its answer is typed.
+
+A flow is a generator: it yields operations, is sent their results, and has errors thrown in where it
+yielded. `prefixcache_integrations.runner` performs the operations, blocking or awaiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from msgspec import Struct
+
+from prefixcache_integrations.events import Event
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class EntryKey(Struct, frozen=True):
+    """Where an entry lives: the tenant boundary, and the response key inside it."""
+
+    namespace: str
+    digest: str
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """A stored answer. ``codec`` names how ``body`` was written, with its version; readers refuse others."""
+
+    codec: str
+    body: bytes
+
+
+class Op(Struct, Generic[T_co], frozen=True):
+    """One thing a flow asks for; ``yield from op`` gives its result."""
+
+    def __iter__(self) -> Generator[Op[Any], Any, T_co]:
+        """Ask for this operation and return what it came to."""
+        result: T_co = yield self
+        return result
+
+
+Flow: TypeAlias = Generator[Op[Any], Any, T]
+
+
+class Load(Op[Entry | None], frozen=True):
+    """Read an entry. ``None`` where there is none; `CorruptEntry` where it cannot be read."""
+
+    key: EntryKey
+
+
+class Save(Op[int | None], frozen=True):
+    """Write an entry for ``ttl`` seconds, for good if ``None``. Its size in bytes, ``None`` if it is too large."""
+
+    key: EntryKey
+    entry: Entry
+    ttl: float | None = None
+
+
+class Remove(Op[None], frozen=True):
+    """Delete an entry, if it is there."""
+
+    key: EntryKey
+
+
+class Empty(Op[None], frozen=True):
+    """Delete every entry of a namespace, and nothing else."""
+
+    namespace: str
+
+
+class Emit(Op[None], frozen=True):
+    """Tell the observers."""
+
+    event: Event

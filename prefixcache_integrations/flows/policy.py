@@ -1,0 +1,64 @@
+"""What may be answered from the response cache, and what may be kept in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from prefixcache_integrations.canonical import JsonObject, Part, Request, Response, StopReason
+from prefixcache_integrations.canonical.json import as_object
+
+STATEFUL_OPTIONS = ("conversation", "container", "use_previous_response_id")
+"""Request fields that bring in state kept by the provider, which changes while the request stays the same."""
+
+_UNFINISHED: Mapping[StopReason, str] = {
+    "length": "cut short by the token limit",
+    "content_filter": "filtered by the provider",
+    "refusal": "a refusal",
+    "other": "not known to be finished",
+}
+
+
+def bypass(request: Request) -> str | None:
+    """Return why ``request`` must be neither looked up nor stored, ``None`` if it may be."""
+    named = next((name for name in STATEFUL_OPTIONS if _sets(request.options, name)), None)
+    return None if named is None else f"its answer depends on server state ({named})"
+
+
+def _sets(options: JsonObject, name: str) -> bool:
+    groups = [options, *filter(None, map(as_object, options.values()))]
+    return any(group.get(name) for group in groups)
+
+
+def objection(answers: Sequence[Response]) -> str | None:
+    """Return why ``answers``, all of one request, must not be kept, ``None`` if they may be."""
+    if not answers:
+        return "no answer"
+    return next(filter(None, map(_objection, answers)), None)
+
+
+def _objection(answer: Response) -> str | None:
+    if answer.stop_reason in _UNFINISHED:
+        return _UNFINISHED[answer.stop_reason]
+    if any(part.kind == "refusal" for part in answer.parts):
+        return "a refusal"
+    if any(part.kind == "tool_call" and not _callable(part) for part in answer.parts):
+        return "an invalid tool call"
+    if not any(map(_says_something, answer.parts)):
+        return "an empty answer"
+    return None
+
+
+def _callable(call: Part) -> bool:
+    if "custom" in str(call.raw.get("type", "")):
+        return True  # a custom tool takes free text
+    try:
+        msgspec.json.decode(call.text or "{}", type=dict)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return False
+    return True
+
+
+def _says_something(part: Part) -> bool:
+    return part.kind != "thinking" and (part.kind != "text" or bool(part.text.strip()))

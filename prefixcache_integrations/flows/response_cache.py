@@ -1,0 +1,105 @@
+"""The response cache's conversations: look an answer up, keep one, empty a namespace.
+
+A store that fails costs an event and a miss, never an exception; an answer that was paid for is never
+lost to one. Looking up and keeping are two flows because frameworks call them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from msgspec import Struct
+
+from prefixcache_integrations.canonical import Response
+from prefixcache_integrations.errors import CorruptEntry
+from prefixcache_integrations.events import (
+    CacheHit,
+    CacheMiss,
+    EntryRejected,
+    EntryStored,
+    PassedThrough,
+    StoreDegraded,
+)
+from prefixcache_integrations.flows.op import Emit, Empty, Entry, EntryKey, Flow, Load, Remove, Save
+from prefixcache_integrations.flows.policy import objection
+
+T = TypeVar("T")
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """How one request is cached. ``ttl`` in seconds, ``None`` for good.
+
+    ``bypass`` is why it is neither looked up nor stored, ``None`` where it is cached.
+    """
+
+    key: EntryKey
+    model: str | None = None
+    ttl: float | None = None
+    bypass: str | None = None
+
+
+def look_up(terms: Terms, revive: Callable[[Entry], T]) -> Flow[T | None]:
+    """Return the stored answer, made live by ``revive``, or ``None``.
+
+    ``revive`` raises `CorruptEntry` for what is no answer of its kind; such an entry is deleted.
+    """
+    if terms.bypass is not None:
+        yield from Emit(PassedThrough(reason=terms.bypass, model=terms.model))
+        return None
+    answer: T | None = None
+    try:
+        entry = yield from Load(terms.key)
+        answer = None if entry is None else revive(entry)
+    except CorruptEntry as error:
+        yield from _discard(terms.key, str(error))
+    except Exception as error:  # noqa: BLE001 - whatever a store raises, the call goes on without it
+        yield from Emit(StoreDegraded(operation="get", error=_name(error)))
+    outcome = CacheMiss if answer is None else CacheHit
+    yield from Emit(outcome(key=terms.key.digest, model=terms.model))
+    return answer
+
+
+def keep(terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None]) -> Flow[None]:
+    """Store what ``pack`` returns, unless policy objects to one of ``answers``.
+
+    ``pack`` is called only if it is needed; ``None`` says that the answer cannot be written down in full.
+    """
+    reason = terms.bypass or objection(answers)
+    entry = None if reason else pack()
+    if entry is None:
+        yield from Emit(EntryRejected(key=terms.key.digest, reason=reason or "cannot be written down in full"))
+        return
+    try:
+        size = yield from Save(terms.key, entry, terms.ttl)
+    except Exception as error:  # noqa: BLE001 - whatever a store raises, the answer is already there
+        yield from Emit(StoreDegraded(operation="put", error=_name(error)))
+        return
+    yield from Emit(
+        EntryRejected(key=terms.key.digest, reason="larger than the store holds")
+        if size is None
+        else EntryStored(key=terms.key.digest, size=size)
+    )
+
+
+def empty(namespace: str) -> Flow[None]:
+    """Delete every entry of ``namespace``. Here a failing store is an error: nothing was deleted."""
+    try:
+        yield from Empty(namespace)
+    except Exception as error:
+        yield from Emit(StoreDegraded(operation="clear", error=_name(error)))
+        raise
+
+
+def _discard(key: EntryKey, reason: str) -> Flow[None]:
+    yield from Emit(EntryRejected(key=key.digest, reason=reason))
+    try:
+        yield from Remove(key)
+    except Exception as error:  # noqa: BLE001 - as above: the entry stays, and stays unread
+        yield from Emit(StoreDegraded(operation="delete", error=_name(error)))
+
+
+def _name(error: Exception) -> str:
+    """Name an error without its message: drivers quote values in theirs."""
+    cause = error.__cause__ or error
+    return type(error).__name__ if cause is error else f"{type(error).__name__} ({type(cause).__name__})"

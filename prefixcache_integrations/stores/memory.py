@@ -1,0 +1,83 @@
+"""A store in this process's memory: least recently used out first, bounded in bytes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
+
+from prefixcache_integrations.flows.op import EntryKey
+
+DEFAULT_MAX_BYTES = 256 * 2**20
+
+ENTRY_OVERHEAD = 512
+"""Bytes that keeping one value costs beside key and value: objects and table slots, measured, rounded up."""
+
+
+class _Slot(NamedTuple):
+    value: bytes
+    expires_at: float | None
+    cost: int
+
+
+class MemoryStore:
+    """Keeps values until they expire or ``max_bytes`` of newer or more often read ones push them out.
+
+    ``max_bytes`` counts values, keys and `ENTRY_OVERHEAD` each. ``clock`` returns seconds.
+    """
+
+    def __init__(self, *, max_bytes: int = DEFAULT_MAX_BYTES, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._slots: OrderedDict[EntryKey, _Slot] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: EntryKey) -> bytes | None:
+        """Return the live value of ``key`` and count it as used."""
+        with self._lock:
+            slot = self._slots.get(key)
+            if slot is None:
+                return None
+            if slot.expires_at is not None and slot.expires_at <= self._clock():
+                self._drop(key)
+                return None
+            self._slots.move_to_end(key)
+            return slot.value
+
+    def put(self, key: EntryKey, value: bytes, ttl: float | None = None) -> bool:
+        """Keep ``value``, pushing out the least recently used until it fits."""
+        cost = ENTRY_OVERHEAD + len(key.namespace) + len(key.digest) + len(value)
+        with self._lock:
+            self._drop(key)
+            if cost > self._max_bytes:
+                return False
+            while self._bytes + cost > self._max_bytes:
+                self._drop(next(iter(self._slots)))
+            self._slots[key] = _Slot(value, None if ttl is None else self._clock() + ttl, cost)
+            self._bytes += cost
+            return True
+
+    def delete(self, key: EntryKey) -> None:
+        """Forget ``key``."""
+        with self._lock:
+            self._drop(key)
+
+    def clear(self, namespace: str) -> None:
+        """Forget every key of ``namespace``."""
+        with self._lock:
+            for key in [key for key in self._slots if key.namespace == namespace]:
+                self._drop(key)
+
+    def close(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._slots.clear()
+            self._bytes = 0
+
+    def _drop(self, key: EntryKey) -> None:
+        slot = self._slots.pop(key, None)
+        if slot is not None:
+            self._bytes -= slot.cost
