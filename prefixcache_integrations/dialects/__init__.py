@@ -1,1 +1,28 @@
 """Floor 2: the wire formats. Bodies, usage and streams to canonical words and back, without loss."""
+
+from __future__ import annotations
+
+import re
+
+from prefixcache_integrations.canonical import DialectName
+from prefixcache_integrations.dialects.anthropic_messages import AnthropicMessages
+from prefixcache_integrations.dialects.dialect import Dialect
+
+__all__ = ["ANTHROPIC_MESSAGES", "Dialect", "by_name", "resolve"]
+
+ANTHROPIC_MESSAGES: Dialect = AnthropicMessages()
+
+_BY_NAME: dict[DialectName, Dialect] = {"anthropic_messages": ANTHROPIC_MESSAGES}
+
+_PATHS = ((re.compile(r"(/anthropic)?/v1/messages"), ANTHROPIC_MESSAGES),)
+
+
+def by_name(name: DialectName) -> Dialect:
+    """Return the dialect called ``name``."""
+    return _BY_NAME[name]
+
+
+def resolve(path: str) -> Dialect | None:
+    """Return the dialect that a URL path speaks, ``None`` for a path of another API; a query is passed over."""
+    bare = path.partition("?")[0]
+    return next((dialect for pattern, dialect in _PATHS if pattern.fullmatch(bare)), None)

@@ -60,5 +60,14 @@ class Dialect(Protocol):
         ...
 
     def decode_stream(self, events: Iterable[JsonObject]) -> Response | None:
-        """Fold streamed events to the response they add up to; ``None`` for a stream that did not finish."""
+        """Fold streamed events to the response they add up to; ``None`` for a stream that did not finish.
+
+        Raises `MalformedRequest` for events that cannot be added up.
+        """
+        ...
+
+    def error_body(
+        self, status: int, message: str, *, param: str | None = None, code: str | None = None
+    ) -> dict[str, object]:
+        """Write the provider's error body for an HTTP status; ``param`` and ``code`` where the format has them."""
         ...
