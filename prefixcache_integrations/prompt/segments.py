@@ -2,16 +2,60 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import Address, CacheMarker
+from prefixcache_integrations.canonical import (
+    Address,
+    CacheMarker,
+    DialectName,
+    JsonObject,
+    Message,
+    Part,
+    PartKind,
+    Request,
+    Tokenizer,
+    Tool,
+)
+from prefixcache_integrations.canonical.json import as_object, as_text
 from prefixcache_integrations.profiles.profile import Tier
+from prefixcache_integrations.prompt.identity import checked_text, wire_bytes, wire_text
+from prefixcache_integrations.prompt.images import claude_image_tokens, openai_image_tokens
+from prefixcache_integrations.prompt.typescript import tool_namespace
 
 SegmentKind: TypeAlias = Literal[
     "tools", "format", "system", "user", "assistant", "tool_call", "tool_result", "thinking", "image", "frame"
 ]
+
+MESSAGE_TOKENS = 4
+"""What each message costs beside its content: three of framing and one for the role (OpenAI cookbook, "How to
+count tokens with tiktoken")."""
+
+REPLY_TOKENS = 3
+"""What primes the reply, at the end of every request (OpenAI cookbook, as above)."""
+
+NAME_TOKENS = 1
+"""What a participant's name costs beside itself (OpenAI cookbook, as above)."""
+
+TOOLS_TOKENS = 9
+"""What tool definitions cost beside their text: a system message of their own (openai-chat-tokens by H. Marr,
+found by trying many requests against the API)."""
+
+TOOLS_TOKENS_IN_SYSTEM = 5
+"""The same where the request has a system message, which they then share; it is padded with a line break."""
+
+TOOL_CALL_TOKENS = 3
+"""What a tool call in the history costs beside its name and arguments (openai-chat-tokens, as above)."""
+
+DOCUMENT_TOKENS = 1500
+"""One page of a document whose text cannot be read here: the low end of 1,500 to 3,000 (Claude docs, PDF support)."""
+
+AUDIO_TOKENS = 100
+"""A recording of unknown length; ten seconds at the rate that OpenAI bills."""
 
 
 class Segment(Struct, frozen=True, kw_only=True):
@@ -33,3 +77,220 @@ class Segment(Struct, frozen=True, kw_only=True):
     marker: CacheMarker | None = None
     markable: bool = False
     ends_message: bool = False
+
+
+def segments(request: Request) -> tuple[Segment, ...]:
+    """Return the prompt in the order the provider renders it: tools, response format, system, messages.
+
+    Claude: one segment per tool, system block and content block; deferred tools are left out, as they are no
+    part of the prefix. OpenAI: all tools are one segment, and framing has segments of its own, at ``None``.
+    Raises `MalformedRequest` for text that is no Unicode and values that are no JSON.
+    """
+    return tuple(_RENDERERS[request.dialect](request))
+
+
+def token_counts(prompt: Sequence[Segment], tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Return the length of every segment in tokens."""
+    return tuple(segment.fixed_tokens + (tokenizer.count(segment.text) if segment.text else 0) for segment in prompt)
+
+
+def token_ids(segment: Segment, tokenizer: Tokenizer) -> list[int]:
+    """Return the tokens of a segment; fixed ones as negative numbers that only equal segments share."""
+    ids = _fixed_ids(segment) if segment.fixed_tokens else []
+    if segment.text:
+        ids.extend(tokenizer.encode(segment.text))
+    return ids
+
+
+def _fixed_ids(segment: Segment) -> list[int]:
+    digest = hashlib.blake2b(segment.identity, digest_size=5).digest()
+    base = -1 - (int.from_bytes(digest, "big") << 20)
+    return [base - number for number in range(segment.fixed_tokens)]
+
+
+# Claude: a segment per block, no framing (Claude docs publish none).
+
+
+def _claude(request: Request) -> Iterator[Segment]:
+    for index, tool in enumerate(request.tools):
+        if tool.raw.get("defer_loading") is not True:
+            yield _claude_tool(tool, Address("tools", index))
+    for index, part in enumerate(request.system):
+        yield _block(part, Address("system", index), "system", "system", _CLAUDE_COSTS)
+    for index, message in enumerate(request.messages):
+        yield from _parts(message, index, "messages", _CLAUDE_COSTS)
+
+
+def _claude_tool(tool: Tool, at: Address) -> Segment:
+    text = wire_text(tool.raw, str(at))
+    return Segment(
+        at=at,
+        kind="tools",
+        tier="tools",
+        text=text,
+        identity=text.encode(),
+        marker=tool.marker,
+        markable=tool.markable,
+    )
+
+
+# OpenAI: tools as one text, framing around every message, three tokens that prime the reply.
+
+
+def _openai(request: Request) -> Iterator[Segment]:
+    padded = _first_instructions(request) if request.tools else None
+    if request.tools:
+        yield from _openai_tools(request, TOOLS_TOKENS if padded is None else TOOLS_TOKENS_IN_SYSTEM)
+    yield from _response_format(request)
+    if request.system:
+        yield _frame("system", MESSAGE_TOKENS, tier="system")
+        for index, part in enumerate(request.system):
+            at = Address("system", index)
+            yield _padded(_block(part, at, "system", "system", _OPENAI_COSTS), padded)
+    opening = True
+    for index, message in enumerate(request.messages):
+        opening = opening and message.role in _INSTRUCTIONS
+        yield from _openai_message(message, index, "system" if opening else "messages", padded)
+    yield _frame("reply", REPLY_TOKENS)
+
+
+def _openai_tools(request: Request, framing: int) -> Iterator[Segment]:
+    raws = [tool.raw for tool in request.tools]
+    yield _frame("tools", framing, tier="tools")
+    yield Segment(
+        at=Address("tools", 0),
+        kind="tools",
+        tier="tools",
+        text=checked_text(tool_namespace(request.tools), "tools"),
+        identity=wire_bytes(raws, "tools"),
+    )
+
+
+def _response_format(request: Request) -> Iterator[Segment]:
+    chat = as_object(request.options.get("response_format"))
+    nested = as_object(request.options.get("text"))
+    chosen = chat or (as_object(nested.get("format")) if nested else None)
+    if chosen is None or chosen.get("type") != "json_schema":
+        return
+    named = as_object(chosen.get("json_schema")) or chosen
+    title = as_text(named.get("name")) or ""
+    schema = wire_text(named.get("schema"), "response_format")
+    text = checked_text(f"# Response Formats\n\n## {title}\n\n{schema}", "response_format")
+    yield Segment(at=None, kind="format", tier="system", text=text, identity=wire_bytes(chosen, "response_format"))
+
+
+def _openai_message(message: Message, index: int, tier: Tier, padded: Address | None) -> Iterator[Segment]:
+    name = checked_text(as_text(message.raw.get("name")) or "", f"messages[{index}].name")
+    framing = MESSAGE_TOKENS + (NAME_TOKENS if name else 0)
+    yield _frame(message.role, framing, tier=tier, text=name, ends_message=not message.parts)
+    for segment in _parts(message, index, tier, _OPENAI_COSTS):
+        yield _padded(segment, padded)
+
+
+def _frame(what: str, tokens: int, *, tier: Tier = "messages", text: str = "", ends_message: bool = False) -> Segment:
+    identity = wire_bytes(["frame", what, text], what)
+    return Segment(
+        at=None,
+        kind="frame",
+        tier=tier,
+        text=text,
+        identity=identity,
+        fixed_tokens=tokens,
+        ends_message=ends_message,
+    )
+
+
+def _first_instructions(request: Request) -> Address | None:
+    """Return where the first system text ends, to which the tool definitions are joined by a line break."""
+    if request.system:
+        return Address("system", len(request.system) - 1)
+    for index, message in enumerate(request.messages):
+        if message.role in _INSTRUCTIONS and message.parts:
+            return Address("messages", index, len(message.parts) - 1)
+    return None
+
+
+def _padded(segment: Segment, at: Address | None) -> Segment:
+    return replace(segment, text=segment.text + "\n") if segment.at is not None and segment.at == at else segment
+
+
+# Content blocks, the same for all formats but for what is counted beside their text.
+
+
+class _Costs(Struct, frozen=True):
+    image: Callable[[JsonObject], int]
+    tool_call: int
+
+
+_CLAUDE_COSTS = _Costs(claude_image_tokens, 0)
+_OPENAI_COSTS = _Costs(openai_image_tokens, TOOL_CALL_TOKENS)
+
+
+def _parts(message: Message, index: int, tier: Tier, costs: _Costs) -> Iterator[Segment]:
+    last = len(message.parts) - 1
+    for number, part in enumerate(message.parts):
+        at = Address("messages", index, number)
+        yield _block(part, at, message.role, tier, costs, ends_message=number == last)
+
+
+def _block(part: Part, at: Address, role: str, tier: Tier, costs: _Costs, *, ends_message: bool = False) -> Segment:
+    path = str(at)
+    return Segment(
+        at=at,
+        kind=_PART_KINDS.get(part.kind) or _ROLE_KINDS[role],
+        tier=tier,
+        text=checked_text(_text(part, path), path),
+        identity=wire_bytes([role, _wire(part)], path),
+        fixed_tokens=_fixed(part, costs),
+        marker=part.marker,
+        markable=part.markable,
+        ends_message=ends_message,
+    )
+
+
+def _text(part: Part, path: str) -> str:
+    if part.content:
+        return "\n".join(filter(None, (_text(nested, path) for nested in part.content)))
+    if part.kind == "tool_call":
+        return f"{part.name or ''}{part.text}"
+    return wire_text(part.raw, path) if part.kind == "other" and not part.text else part.text
+
+
+def _wire(part: Part) -> JsonObject:
+    """Return the block as it goes out, without the markers that nested blocks carry."""
+    return {**part.raw, "content": [_wire(nested) for nested in part.content]} if part.content else part.raw
+
+
+def _fixed(part: Part, costs: _Costs) -> int:
+    nested = sum(_fixed(inner, costs) for inner in part.content)
+    if part.kind == "image":
+        return costs.image(part.raw) + nested
+    if part.kind == "tool_call":
+        return costs.tool_call + nested
+    return nested if part.text or part.content else _OPAQUE_TOKENS.get(part.kind, 0)
+
+
+_OPAQUE_TOKENS: Mapping[PartKind, int] = {"document": DOCUMENT_TOKENS, "audio": AUDIO_TOKENS}
+
+_PART_KINDS: Mapping[PartKind, SegmentKind] = {
+    "image": "image",
+    "tool_call": "tool_call",
+    "tool_result": "tool_result",
+    "thinking": "thinking",
+}
+
+_ROLE_KINDS: Mapping[str, SegmentKind] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool_result",
+}
+
+_INSTRUCTIONS = frozenset({"system", "developer"})
+
+_RENDERERS: Mapping[DialectName, Callable[[Request], Iterator[Segment]]] = {
+    "anthropic_messages": _claude,
+    "openai_chat": _openai,
+    "openai_responses": _openai,
+}

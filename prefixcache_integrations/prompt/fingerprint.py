@@ -1,0 +1,120 @@
+"""The identity of a prompt's prefixes, as the provider sees it: what two requests share, in wire order.
+
+Not the identity answers are served by: that one is in `prefixcache_integrations.prompt.keys`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from prefixcache_integrations.canonical import DialectName, Part, Request
+from prefixcache_integrations.canonical.json import as_object
+from prefixcache_integrations.profiles.profile import CacheProfile, Tier
+from prefixcache_integrations.prompt.identity import canonical_json
+from prefixcache_integrations.prompt.segments import Segment
+
+__all__ = ["canonical_json", "prefix_digests", "tier_seeds"]
+
+DIGEST_BYTES = 16
+
+_TIERS: tuple[Tier, ...] = ("tools", "system", "messages")
+
+_DEFAULTS: Mapping[DialectName, Mapping[str, object]] = {
+    # Claude docs, prompt caching: setting a default is the same as leaving the field out.
+    "anthropic_messages": {
+        "output_config.effort": "high",
+        "speed": "standard",
+        "thinking": {"type": "disabled"},
+        "tool_choice": {"type": "auto"},
+        "tool_choice.disable_parallel_tool_use": False,
+    },
+    # OpenAI API reference: the default of each field.
+    "openai_chat": {
+        "parallel_tool_calls": True,
+        "response_format": {"type": "text"},
+        "service_tier": "auto",
+        "verbosity": "medium",
+    },
+    "openai_responses": {
+        "parallel_tool_calls": True,
+        "service_tier": "auto",
+        "text.format": {"type": "text"},
+        "text.verbosity": "medium",
+    },
+}
+
+
+def prefix_digests(prompt: Sequence[Segment], seeds: Mapping[Tier, bytes]) -> tuple[bytes, ...]:
+    """Return the digest of the prefix up to and with each segment: 16 bytes that depend on all before it.
+
+    ``seeds`` is what `tier_seeds` returns; each is mixed in where its tier begins, so that a setting which loses
+    the cache from some tier on changes no digest before it.
+    """
+    return tuple(_rolling(prompt, seeds))
+
+
+def _rolling(prompt: Iterable[Segment], seeds: Mapping[Tier, bytes]) -> Iterator[bytes]:
+    rolling = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    begun = 0
+    for segment in prompt:
+        reached = _TIERS.index(segment.tier) + 1
+        for tier in _TIERS[begun:reached]:
+            _mix(rolling, seeds.get(tier, b""))
+        begun = max(begun, reached)
+        _mix(rolling, segment.identity)
+        yield rolling.digest()
+
+
+def _mix(rolling: hashlib.blake2b, data: bytes) -> None:
+    rolling.update(len(data).to_bytes(8, "big"))
+    rolling.update(data)
+
+
+def tier_seeds(request: Request, profile: CacheProfile) -> dict[Tier, bytes]:
+    """Return what beside the segments decides whether a prefix is found, for each tier it begins with.
+
+    The model counts from the first tier on; every field that ``profile.invalidation`` lists, from the tier it
+    names. A field may be a path with dots, or one of ``images`` and ``citations``: whether any block of the request
+    has them. A documented default that is spelled out is the same as one left out.
+    """
+    settings: dict[Tier, list[object]] = {tier: [] for tier in _TIERS}
+    settings["tools"].append(request.model)
+    for name, tier in sorted(profile.invalidation.items()):
+        settings[tier].append([name, _setting(request, name)])
+    return {tier: _digest(values) for tier, values in settings.items()}
+
+
+def _digest(values: list[object]) -> bytes:
+    return hashlib.blake2b(canonical_json(values, "options"), digest_size=DIGEST_BYTES).digest()
+
+
+def _setting(request: Request, name: str) -> object:
+    if name in _PROPERTIES:
+        return any(_PROPERTIES[name](part) for part in _all_parts(request))
+    value: object = request.options
+    for step in name.split("."):
+        value = (as_object(value) or {}).get(step)
+    return _without_defaults(value, name, _DEFAULTS[request.dialect])
+
+
+def _without_defaults(value: object, path: str, defaults: Mapping[str, object]) -> object:
+    fields = as_object(value)
+    if fields is not None:
+        kept = {name: _without_defaults(field, f"{path}.{name}", defaults) for name, field in fields.items()}
+        value = {name: field for name, field in kept.items() if field is not None} or None
+    return None if value == defaults.get(path) else value
+
+
+def _all_parts(request: Request) -> Iterator[Part]:
+    waiting = [*request.system, *(part for message in request.messages for part in message.parts)]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        waiting.extend(part.content)
+
+
+_PROPERTIES: Mapping[str, Callable[[Part], bool]] = {
+    "images": lambda part: part.kind == "image",
+    "citations": lambda part: (as_object(part.raw.get("citations")) or {}).get("enabled") is True,
+}
