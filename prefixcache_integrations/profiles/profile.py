@@ -23,9 +23,15 @@ Tier: TypeAlias = Literal["tools", "system", "messages"]
 """From which part of the prompt on a change loses the cache, in render order."""
 
 
-class Lifetime(Struct, frozen=True, kw_only=True):
-    """One TTL a marker may ask for: its name on the wire, its length in seconds, its write price.
+Scope: TypeAlias = Literal["workspace", "organization", "subscription"]
+"""The boundary that entries never cross."""
 
+
+class Lifetime(Struct, frozen=True, kw_only=True):
+    """One lifetime of an entry: its name on the wire, its length in seconds, its write price.
+
+    A TTL that a marker may ask for, or a retention policy where there are no markers. ``seconds`` is how
+    long an entry that nobody reads can be relied on, not the longest it may live.
     ``write_multiplier`` is relative to the price of an uncached input token; 1 where writes are free.
     """
 
@@ -46,6 +52,16 @@ class Price(Struct, frozen=True, kw_only=True):
     read_multiplier: Decimal | None
     effective: date | None = None
 
+    @staticmethod
+    def dollars(input: str, output: str, read: str | None, since: date | None = None) -> Price:  # noqa: A002 - the field's name
+        """Build a row from decimal literals, so that no price passes through a binary float."""
+        return Price(
+            input=Decimal(input),
+            output=Decimal(output),
+            read_multiplier=None if read is None else Decimal(read),
+            effective=since,
+        )
+
 
 class WholeRequestTier(Struct, frozen=True, kw_only=True):
     """Above ``above_tokens`` input tokens, every token of the whole request costs more.
@@ -61,14 +77,17 @@ class WholeRequestTier(Struct, frozen=True, kw_only=True):
 class CacheProfile(Struct, frozen=True, kw_only=True):
     """What is known about one model family's prompt cache.
 
-    ``models`` are name stems: a model belongs to the row with the longest stem that is its whole name or
-    is followed by a date or variant suffix.
+    ``models`` are name stems, the usual name first: a model belongs to the row with the longest stem that
+    is its whole name or is followed by a date or version suffix.
+    ``scope``: entries are shared inside it and never beyond.
     ``minimum_tokens``: shorter prefixes are never cached; silently. ``increment``: cached counts are
     multiples of it (1: exact). ``max_breakpoints``: markers a request may carry or write, 0 where there
     are none. ``automatic_tail``: the provider marks the end of the latest message by itself (GPT-5.6's
     implicit mode). ``lookback``: positions a marker looks back for an older entry, itself included;
     ``None``: no limit. ``tool_runs_are_one_position``: a run of tool calls, or of their results, counts
     once. ``max_lookups``: candidate boundaries considered per request, ``None``: no limit.
+    ``lifetimes``: the default first. ``retention``: values of OpenAI's ``prompt_cache_retention`` that the
+    model accepts, the default first.
     ``invalidation`` maps a request field to the tier from which on changing it loses the cache.
     ``tokenizer_uncertainty``: by which share of a count our tokeniser may be off for this family.
     ``strips_thinking``: adding user text after tool use drops earlier thinking, and the prefix with it.
@@ -81,6 +100,7 @@ class CacheProfile(Struct, frozen=True, kw_only=True):
     models: tuple[str, ...]
     regime: Regime
     minimum_tokens: int
+    scope: Scope = "organization"
     increment: int = 1
     max_breakpoints: int = 0
     automatic_tail: bool = False
