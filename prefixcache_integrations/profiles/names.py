@@ -39,14 +39,16 @@ _STEMS: dict[Provider, tuple[tuple[str, CacheProfile], ...]] = {
     for provider, rows in _ROWS.items()
 }
 
-# What a gateway puts in front: "openai/", "us.anthropic.", "bedrock_converse:", the path of an inference profile.
+# What gateways and frameworks put in front: "openai/", "us.anthropic.", "bedrock_converse:", a path.
 _PREFIX = re.compile(
-    r"^(?:.*/)?(?:[a-z_]+:(?=claude|gpt|o\d|[a-z-]*\.?anthropic\.))?(?:(?:[a-z-]+\.)?(?:anthropic|openai)\.)?"
+    r"^(?:.*/)?"
+    r"(?:(?!ft:)[a-z_]+:(?=claude|(?:chat)?gpt|o\d|[a-z-]*\.?anthropic\.))?"
+    r"(?:(?:[a-z-]+\.)?(?:anthropic|openai)\.)?"
 )
 _FINE_TUNED = re.compile(r"^ft:(?P<base>[^:]+)|^(?P<azure>[^:]+)\.ft-")
-# "-20251001", "-2024-07-18", "@20250514", "-0613", "-latest", "-v1:0"
+# A date in any of the usual spellings, `latest`, and Bedrock's version, as in claude-sonnet-4-5-20250929-v1:0.
 _SUFFIX = re.compile(r"(?:-v\d+)?(?:[-@](?:\d{8}|\d{4}-\d\d-\d\d|\d{4}|latest|default))?(?:-v\d+)?(?::\d+)*")
-_OPENAI_NAME = re.compile(r"(?:chat)?gpt-|o\d|codex-|computer-use")
+_OPENAI_NAME = re.compile(r"(?:chat)?gpt-(?:\d|chat)|o\d(?:-|$)|codex-|computer-use")
 _VERSION_DOT = re.compile(r"(?<=\d)\.(?=\d)")
 
 
