@@ -1,0 +1,261 @@
+"""Where the entries of a provider's prompt cache may begin to be looked for, and where they may end.
+
+A boundary is a place in the prompt that a cached prefix may reach. Each regime of a profile says which boundaries
+of a request are looked up and which are written; the engine then only compares them with what is live.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
+
+from msgspec import Struct
+
+from prefixcache_integrations.canonical import Address, Message, Request, Tokenizer
+from prefixcache_integrations.canonical.json import as_object, as_text
+from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime, Regime, Tier
+from prefixcache_integrations.prompt.fingerprint import prefix_digests, tier_seeds
+from prefixcache_integrations.prompt.segments import Segment, segments, token_counts, token_ids
+
+EARLIER_MESSAGE_ENDINGS = 20
+"""How many earlier message endings GPT-5.6's implicit mode looks up (OpenAI guide, prompt caching: lookups)."""
+
+EXPLICIT_WRITES_BESIDE_IMPLICIT = 3
+"""How many explicit breakpoints are written beside the implicit one (OpenAI guide, prompt caching: breakpoints)."""
+
+
+class Boundary(Struct, frozen=True, kw_only=True):
+    """A place a cached prefix may reach: ``key`` identifies the whole prefix, ``tokens`` is its length.
+
+    ``lifetime`` is what an entry written here is asked to live; reads ignore it.
+    """
+
+    key: bytes
+    tokens: int
+    lifetime: Lifetime | None = None
+
+
+class Boundaries(Struct, frozen=True, kw_only=True):
+    """What one request looks up and what it may write, in prompt order. ``billed``: writes are reported."""
+
+    prompt_tokens: int
+    reads: tuple[Boundary, ...] = ()
+    writes: tuple[Boundary, ...] = ()
+    billed: bool = False
+
+
+class Rendered(Struct, frozen=True, kw_only=True):
+    """A request as the provider reads it. ``tokens`` and ``digests`` are of the prefix up to and with each segment."""
+
+    request: Request
+    profile: CacheProfile
+    segments: tuple[Segment, ...]
+    tokens: tuple[int, ...]
+    digests: tuple[bytes, ...]
+    namespace: bytes
+    tokenizer: Tokenizer
+
+    def boundary(self, index: int, ttl: str | None = None) -> Boundary:
+        """Return the boundary after segment ``index``."""
+        key = self.namespace + self.digests[index]
+        return Boundary(key=key, tokens=self.tokens[index], lifetime=self.profile.lifetime(ttl))
+
+
+def boundaries(
+    request: Request, profile: CacheProfile, tokenizer: Tokenizer, *, scope: str, tool_runs_are_one_position: bool
+) -> Boundaries:
+    """Return the boundaries of ``request`` under ``profile``; ``scope`` is who shares entries with whom."""
+    runs = segments(request)
+    rendered = Rendered(
+        request=request,
+        profile=profile,
+        segments=runs,
+        tokens=tuple(accumulate(token_counts(runs, tokenizer))),
+        digests=prefix_digests(runs, tier_seeds(request, profile)),
+        namespace=hashlib.blake2b(scope.encode("utf-8", "surrogatepass"), digest_size=16).digest(),
+        tokenizer=tokenizer,
+    )
+    total = rendered.tokens[-1] if rendered.tokens else 0
+    if profile.regime == "breakpoints" and not profile.automatic_tail:
+        return _marked(rendered, total, tool_runs_are_one_position=tool_runs_are_one_position)
+    return _REGIMES[profile.regime](rendered, total)
+
+
+# Claude: entries end at markers, each marker looks back a bounded number of positions.
+
+
+class _Block(Struct, frozen=True):
+    """The segments of one tool, system block or content block: a candidate end of an entry."""
+
+    last: int
+    kind: str
+
+
+def _marked(rendered: Rendered, total: int, *, tool_runs_are_one_position: bool) -> Boundaries:
+    blocks = _blocks(rendered.segments)
+    marked = _marked_blocks(rendered, blocks)
+    lookback = rendered.profile.lookback
+    reachable: set[int] = set()
+    for number in marked:
+        reachable.update(_window(blocks, number, lookback, tool_runs_are_one_position=tool_runs_are_one_position))
+    writes = (rendered.boundary(blocks[number].last, ttl) for number, ttl in sorted(marked.items()))
+    return Boundaries(
+        prompt_tokens=total,
+        reads=tuple(rendered.boundary(blocks[number].last) for number in sorted(reachable)),
+        writes=tuple(row for row in writes if row.tokens >= rendered.profile.minimum_tokens),
+        billed=True,
+    )
+
+
+def _blocks(runs: Sequence[Segment]) -> list[_Block]:
+    blocks: dict[Address, _Block] = {}
+    for index, segment in enumerate(runs):
+        if segment.at is not None:
+            first = blocks.get(segment.at)
+            blocks[segment.at] = _Block(index, first.kind if first else segment.kind)
+    return list(blocks.values())
+
+
+def _marked_blocks(rendered: Rendered, blocks: Sequence[_Block]) -> dict[int, str | None]:
+    """Return the numbers of the marked blocks with their TTLs, the automatic marker resolved to its block."""
+    marked: dict[int, str | None] = {}
+    eligible: int | None = None
+    for number, block in enumerate(blocks):
+        segment = rendered.segments[block.last]
+        if segment.marker is not None:
+            marked[number] = segment.marker.ttl
+        if segment.markable:
+            eligible = number
+    automatic = rendered.request.marker
+    if automatic is not None and eligible is not None:
+        marked.setdefault(eligible, automatic.ttl)
+    return marked
+
+
+def _window(
+    blocks: Sequence[_Block], start: int, lookback: int | None, *, tool_runs_are_one_position: bool
+) -> Iterator[int]:
+    """Yield the blocks at most ``lookback`` positions behind the one at ``start``, which is position 1."""
+    position = 0
+    for number in range(start, -1, -1):
+        kind = blocks[number].kind
+        in_run = kind in _RUNS and number < start and blocks[number + 1].kind == kind
+        position += not (tool_runs_are_one_position and in_run)
+        if lookback is not None and position > lookback:
+            return
+        yield number
+
+
+_RUNS = frozenset({"tool_call", "tool_result"})
+
+
+# GPT-5.6 and later: explicit breakpoints, and in implicit mode the end of the latest message as well.
+
+
+def _automatic_tail(rendered: Rendered, total: int) -> Boundaries:
+    options = as_object(rendered.request.options.get("prompt_cache_options")) or {}
+    implicit = options.get("mode") != "explicit"
+    default_ttl = as_text(options.get("ttl"))
+    explicit = [index for index, segment in enumerate(rendered.segments) if segment.marker is not None]
+    endings, opening = _message_endings(rendered)
+    budget = rendered.profile.max_breakpoints
+    written = {*explicit[-EXPLICIT_WRITES_BESIDE_IMPLICIT:], *endings[-1:]} if implicit else {*explicit[-budget:]}
+    looked_up = {*explicit[-(rendered.profile.max_lookups or len(explicit)) :]}
+    if implicit:
+        looked_up |= {*endings[-1 - EARLIER_MESSAGE_ENDINGS :], *opening}
+    writes = (rendered.boundary(index, _ttl(rendered.segments[index], default_ttl)) for index in sorted(written))
+    return Boundaries(
+        prompt_tokens=total,
+        reads=tuple(rendered.boundary(index) for index in sorted(looked_up)),
+        writes=tuple(row for row in writes if row.tokens >= rendered.profile.minimum_tokens),
+        billed=True,
+    )
+
+
+def _ttl(segment: Segment, default: str | None) -> str | None:
+    return (segment.marker.ttl if segment.marker else None) or default
+
+
+def _message_endings(rendered: Rendered) -> tuple[list[int], list[int]]:
+    """Return the eligible message endings, and the end of the initial developer block, as segment indices.
+
+    Eligible are user messages, the last tool response of a run, and the last of the initial system and
+    developer messages, a top-level system prompt included.
+    """
+    ends: dict[int, int] = {}
+    opening: list[int] = []
+    for index, segment in enumerate(rendered.segments):
+        if segment.at is not None and segment.at.section == "messages":
+            ends[segment.at.index] = index
+        elif segment.at is not None and segment.at.section == "system":
+            opening = [index]
+    messages = rendered.request.messages
+    initial = next((n for n, message in enumerate(messages) if message.role not in _INSTRUCTIONS), len(messages))
+    opening = [ends[n] for n in range(initial) if n in ends][-1:] or opening
+    eligible = [ends[n] for n in range(initial, len(messages)) if n in ends and _is_ending(messages, n)]
+    return opening + eligible, opening
+
+
+_INSTRUCTIONS = frozenset({"system", "developer"})
+
+
+def _is_ending(messages: Sequence[Message], number: int) -> bool:
+    role = messages[number].role
+    last_of_run = number + 1 == len(messages) or messages[number + 1].role != "tool"
+    return role == "user" or (role == "tool" and last_of_run)
+
+
+# Up to GPT-5.5: entries end by themselves at every multiple of the increment, counted in tokens.
+
+
+def _intervals(rendered: Rendered, total: int) -> Boundaries:
+    profile = rendered.profile
+    lifetime = profile.lifetime(as_text(rendered.request.options.get("prompt_cache_retention"))) or profile.lifetime(
+        None
+    )
+    steps = tuple(
+        Boundary(key=rendered.namespace + digest, tokens=length, lifetime=lifetime)
+        for length, digest in _token_prefixes(rendered)
+        if length >= profile.minimum_tokens
+    )
+    return Boundaries(prompt_tokens=total, reads=steps, writes=steps)
+
+
+def _token_prefixes(rendered: Rendered) -> Iterator[tuple[int, bytes]]:
+    """Yield the length and the digest of every prefix that is a multiple of the increment long, in tokens.
+
+    Settings that are part of the prefix from some tier on are mixed in where that tier begins.
+    """
+    seeds = tier_seeds(rendered.request, rendered.profile)
+    increment = rendered.profile.increment
+    digest = hashlib.blake2b(digest_size=16)
+    length, begun = 0, 0
+    for segment in rendered.segments:
+        while begun <= _TIERS.index(segment.tier):
+            digest.update(seeds[_TIERS[begun]])
+            begun += 1
+        ids = token_ids(segment, rendered.tokenizer)
+        start = 0
+        while start < len(ids):
+            step = ids[start : start + increment - length % increment]
+            digest.update(array("q", step).tobytes())
+            start += len(step)
+            length += len(step)
+            if length % increment == 0:
+                yield length, digest.copy().digest()
+
+
+_TIERS: tuple[Tier, ...] = ("tools", "system", "messages")
+
+
+def _none(_: Rendered, total: int) -> Boundaries:
+    return Boundaries(prompt_tokens=total)
+
+
+_REGIMES: Mapping[Regime, Callable[[Rendered, int], Boundaries]] = {
+    "breakpoints": _automatic_tail,
+    "intervals": _intervals,
+    "none": _none,
+}
