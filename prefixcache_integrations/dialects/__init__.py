@@ -7,14 +7,20 @@ import re
 from prefixcache_integrations.canonical import DialectName
 from prefixcache_integrations.dialects.anthropic_messages import AnthropicMessages
 from prefixcache_integrations.dialects.dialect import Dialect
+from prefixcache_integrations.dialects.openai_chat import OpenAIChat
 
-__all__ = ["ANTHROPIC_MESSAGES", "Dialect", "by_name", "resolve"]
+__all__ = ["ANTHROPIC_MESSAGES", "OPENAI_CHAT", "Dialect", "by_name", "resolve"]
 
 ANTHROPIC_MESSAGES: Dialect = AnthropicMessages()
+OPENAI_CHAT: Dialect = OpenAIChat()
 
-_BY_NAME: dict[DialectName, Dialect] = {"anthropic_messages": ANTHROPIC_MESSAGES}
+_BY_NAME: dict[DialectName, Dialect] = {"anthropic_messages": ANTHROPIC_MESSAGES, "openai_chat": OPENAI_CHAT}
 
-_PATHS = ((re.compile(r"(/anthropic)?/v1/messages"), ANTHROPIC_MESSAGES),)
+_PATHS = (
+    (re.compile(r"(/anthropic)?/v1/messages"), ANTHROPIC_MESSAGES),
+    (re.compile(r"(/openai)?/v1/chat/completions|/openai/deployments/[^/]+/chat/completions"), OPENAI_CHAT),
+)
+"""Azure puts its own roots before the paths: ``/openai`` and ``/openai/deployments/{name}``, ``/anthropic``."""
 
 
 def by_name(name: DialectName) -> Dialect:
