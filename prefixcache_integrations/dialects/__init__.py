@@ -8,17 +8,20 @@ from prefixcache_integrations.canonical import DialectName
 from prefixcache_integrations.dialects.anthropic_messages import AnthropicMessages
 from prefixcache_integrations.dialects.dialect import Dialect
 from prefixcache_integrations.dialects.openai_chat import OpenAIChat
+from prefixcache_integrations.dialects.openai_responses import OpenAIResponses
 
-__all__ = ["ANTHROPIC_MESSAGES", "OPENAI_CHAT", "Dialect", "by_name", "resolve"]
+__all__ = ["ANTHROPIC_MESSAGES", "OPENAI_CHAT", "OPENAI_RESPONSES", "Dialect", "by_name", "resolve"]
 
 ANTHROPIC_MESSAGES: Dialect = AnthropicMessages()
 OPENAI_CHAT: Dialect = OpenAIChat()
+OPENAI_RESPONSES: Dialect = OpenAIResponses()
 
-_BY_NAME: dict[DialectName, Dialect] = {"anthropic_messages": ANTHROPIC_MESSAGES, "openai_chat": OPENAI_CHAT}
+_BY_NAME = {dialect.name: dialect for dialect in (ANTHROPIC_MESSAGES, OPENAI_CHAT, OPENAI_RESPONSES)}
 
 _PATHS = (
     (re.compile(r"(/anthropic)?/v1/messages"), ANTHROPIC_MESSAGES),
     (re.compile(r"(/openai)?/v1/chat/completions|/openai/deployments/[^/]+/chat/completions"), OPENAI_CHAT),
+    (re.compile(r"(/openai)?/v1/responses|/openai(/deployments/[^/]+)?/responses"), OPENAI_RESPONSES),
 )
 """Azure puts its own roots before the paths: ``/openai`` and ``/openai/deployments/{name}``, ``/anthropic``."""
 
