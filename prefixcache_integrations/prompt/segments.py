@@ -13,7 +13,6 @@ from prefixcache_integrations.canonical import (
     Address,
     CacheMarker,
     DialectName,
-    JsonObject,
     Message,
     Part,
     PartKind,
@@ -23,8 +22,16 @@ from prefixcache_integrations.canonical import (
 )
 from prefixcache_integrations.canonical.json import as_object, as_text
 from prefixcache_integrations.profiles.profile import Tier
+from prefixcache_integrations.prompt.content import (
+    CLAUDE_COSTS,
+    OPENAI_COSTS,
+    Costs,
+    fixed_tokens,
+    part_text,
+    unmarked,
+    wire_form,
+)
 from prefixcache_integrations.prompt.identity import checked_text, wire_bytes, wire_text
-from prefixcache_integrations.prompt.images import claude_image_tokens, openai_image_tokens
 from prefixcache_integrations.prompt.typescript import tool_namespace
 
 SegmentKind: TypeAlias = Literal[
@@ -47,15 +54,6 @@ found by trying many requests against the API)."""
 
 TOOLS_TOKENS_IN_SYSTEM = 5
 """The same where the request has a system message, which they then share; it is padded with a line break."""
-
-TOOL_CALL_TOKENS = 3
-"""What a tool call in the history costs beside its name and arguments (openai-chat-tokens, as above)."""
-
-DOCUMENT_TOKENS = 1500
-"""One page of a document whose text cannot be read here: the low end of 1,500 to 3,000 (Claude docs, PDF support)."""
-
-AUDIO_TOKENS = 100
-"""A recording of unknown length; ten seconds at the rate that OpenAI bills."""
 
 
 class Segment(Struct, frozen=True, kw_only=True):
@@ -116,13 +114,13 @@ def _claude(request: Request) -> Iterator[Segment]:
         if tool.raw.get("defer_loading") is not True:
             yield _claude_tool(tool, Address("tools", index))
     for index, part in enumerate(request.system):
-        yield _block(part, Address("system", index), "system", "system", _CLAUDE_COSTS)
+        yield _block(part, Address("system", index), "system", "system", CLAUDE_COSTS)
     for index, message in enumerate(request.messages):
-        yield from _parts(message, index, "messages", _CLAUDE_COSTS)
+        yield from _parts(message, index, "messages", CLAUDE_COSTS)
 
 
 def _claude_tool(tool: Tool, at: Address) -> Segment:
-    text = wire_text(tool.raw, str(at))
+    text = wire_text(unmarked(tool.raw), str(at))
     return Segment(
         at=at,
         kind="tools",
@@ -143,26 +141,25 @@ def _openai(request: Request) -> Iterator[Segment]:
         yield from _openai_tools(request, TOOLS_TOKENS if padded is None else TOOLS_TOKENS_IN_SYSTEM)
     yield from _response_format(request)
     if request.system:
-        yield _frame("system", MESSAGE_TOKENS, tier="system")
+        yield _frame("system", MESSAGE_TOKENS, "system")
         for index, part in enumerate(request.system):
             at = Address("system", index)
-            yield _padded(_block(part, at, "system", "system", _OPENAI_COSTS), padded)
+            yield _padded(_block(part, at, "system", "system", OPENAI_COSTS), padded)
     opening = True
     for index, message in enumerate(request.messages):
         opening = opening and message.role in _INSTRUCTIONS
         yield from _openai_message(message, index, "system" if opening else "messages", padded)
-    yield _frame("reply", REPLY_TOKENS)
+    yield _frame("reply", REPLY_TOKENS, "messages")
 
 
 def _openai_tools(request: Request, framing: int) -> Iterator[Segment]:
-    raws = [tool.raw for tool in request.tools]
-    yield _frame("tools", framing, tier="tools")
+    yield _frame("tools", framing, "tools")
     yield Segment(
         at=Address("tools", 0),
         kind="tools",
         tier="tools",
         text=checked_text(tool_namespace(request.tools), "tools"),
-        identity=wire_bytes(raws, "tools"),
+        identity=wire_bytes([unmarked(tool.raw) for tool in request.tools], "tools"),
     )
 
 
@@ -181,23 +178,23 @@ def _response_format(request: Request) -> Iterator[Segment]:
 
 def _openai_message(message: Message, index: int, tier: Tier, padded: Address | None) -> Iterator[Segment]:
     name = checked_text(as_text(message.raw.get("name")) or "", f"messages[{index}].name")
-    framing = MESSAGE_TOKENS + (NAME_TOKENS if name else 0)
-    yield _frame(message.role, framing, tier=tier, text=name, ends_message=not message.parts)
-    for segment in _parts(message, index, tier, _OPENAI_COSTS):
-        yield _padded(segment, padded)
-
-
-def _frame(what: str, tokens: int, *, tier: Tier = "messages", text: str = "", ends_message: bool = False) -> Segment:
-    identity = wire_bytes(["frame", what, text], what)
-    return Segment(
+    fields = {field: value for field, value in message.raw.items() if field != "role" and value is not None}
+    yield Segment(
         at=None,
         kind="frame",
         tier=tier,
-        text=text,
-        identity=identity,
-        fixed_tokens=tokens,
-        ends_message=ends_message,
+        text=name,
+        identity=wire_bytes(["frame", message.role, fields], f"messages[{index}]"),
+        fixed_tokens=MESSAGE_TOKENS + (NAME_TOKENS if name else 0),
+        ends_message=not message.parts,
     )
+    for segment in _parts(message, index, tier, OPENAI_COSTS):
+        yield _padded(segment, padded)
+
+
+def _frame(what: str, tokens: int, tier: Tier) -> Segment:
+    identity = wire_bytes(["frame", what, {}])
+    return Segment(at=None, kind="frame", tier=tier, text="", identity=identity, fixed_tokens=tokens)
 
 
 def _first_instructions(request: Request) -> Address | None:
@@ -217,60 +214,27 @@ def _padded(segment: Segment, at: Address | None) -> Segment:
 # Content blocks, the same for all formats but for what is counted beside their text.
 
 
-class _Costs(Struct, frozen=True):
-    image: Callable[[JsonObject], int]
-    tool_call: int
-
-
-_CLAUDE_COSTS = _Costs(claude_image_tokens, 0)
-_OPENAI_COSTS = _Costs(openai_image_tokens, TOOL_CALL_TOKENS)
-
-
-def _parts(message: Message, index: int, tier: Tier, costs: _Costs) -> Iterator[Segment]:
+def _parts(message: Message, index: int, tier: Tier, costs: Costs) -> Iterator[Segment]:
     last = len(message.parts) - 1
     for number, part in enumerate(message.parts):
         at = Address("messages", index, number)
         yield _block(part, at, message.role, tier, costs, ends_message=number == last)
 
 
-def _block(part: Part, at: Address, role: str, tier: Tier, costs: _Costs, *, ends_message: bool = False) -> Segment:
+def _block(part: Part, at: Address, role: str, tier: Tier, costs: Costs, *, ends_message: bool = False) -> Segment:
     path = str(at)
     return Segment(
         at=at,
         kind=_PART_KINDS.get(part.kind) or _ROLE_KINDS[role],
         tier=tier,
-        text=checked_text(_text(part, path), path),
-        identity=wire_bytes([role, _wire(part)], path),
-        fixed_tokens=_fixed(part, costs),
+        text=checked_text(part_text(part, path), path),
+        identity=wire_bytes([role, wire_form(part)], path),
+        fixed_tokens=fixed_tokens(part, costs),
         marker=part.marker,
         markable=part.markable,
         ends_message=ends_message,
     )
 
-
-def _text(part: Part, path: str) -> str:
-    if part.content:
-        return "\n".join(filter(None, (_text(nested, path) for nested in part.content)))
-    if part.kind == "tool_call":
-        return f"{part.name or ''}{part.text}"
-    return wire_text(part.raw, path) if part.kind == "other" and not part.text else part.text
-
-
-def _wire(part: Part) -> JsonObject:
-    """Return the block as it goes out, without the markers that nested blocks carry."""
-    return {**part.raw, "content": [_wire(nested) for nested in part.content]} if part.content else part.raw
-
-
-def _fixed(part: Part, costs: _Costs) -> int:
-    nested = sum(_fixed(inner, costs) for inner in part.content)
-    if part.kind == "image":
-        return costs.image(part.raw) + nested
-    if part.kind == "tool_call":
-        return costs.tool_call + nested
-    return nested if part.text or part.content else _OPAQUE_TOKENS.get(part.kind, 0)
-
-
-_OPAQUE_TOKENS: Mapping[PartKind, int] = {"document": DOCUMENT_TOKENS, "audio": AUDIO_TOKENS}
 
 _PART_KINDS: Mapping[PartKind, SegmentKind] = {
     "image": "image",

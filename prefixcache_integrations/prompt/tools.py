@@ -1,0 +1,89 @@
+"""Tools are a set: the same ones in another order, or written with other key orders, get the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
+
+from prefixcache_integrations.canonical import DialectName, JsonObject, Tool
+from prefixcache_integrations.canonical.json import as_list, as_object
+
+_SCHEMA_PATHS: Mapping[DialectName, tuple[str, ...]] = {
+    "anthropic_messages": ("input_schema",),
+    "openai_chat": ("function", "parameters"),
+    "openai_responses": ("parameters",),
+}
+
+_NAMED_SCHEMAS = frozenset({"$defs", "definitions", "patternProperties", "dependentSchemas"})
+"""Members that hold schemas by name, where the order of the names means nothing."""
+
+_SCHEMAS = frozenset(
+    {"additionalProperties", "allOf", "anyOf", "contains", "else", "if", "items", "not", "oneOf", "prefixItems"}
+    | {"propertyNames", "then", "unevaluatedItems", "unevaluatedProperties"}
+)
+"""Members that hold a schema, or a list of them."""
+
+
+def tool_order(tools: Sequence[Tool]) -> tuple[int, ...]:
+    """Return the indices of ``tools`` by name; tools of one name keep their order."""
+    return tuple(sorted(range(len(tools)), key=lambda index: tools[index].name))
+
+
+def canonical_tool(tool: Tool, dialect: DialectName) -> Tool:
+    """Return ``tool`` with its keys sorted, and its schema as `canonical_schema` has it; itself where it already is."""
+    raw = _canonical_at(tool.raw, _SCHEMA_PATHS[dialect])
+    if _same_order(raw, tool.raw):
+        return tool
+    return replace(tool, raw=raw, schema=None if tool.schema is None else canonical_schema(tool.schema))
+
+
+def canonical_schema(schema: JsonObject) -> JsonObject:
+    """Return an equal schema whose keys are sorted and whose ``required`` is.
+
+    The members of ``properties`` keep their order, which is the one the model fills the arguments in; so do
+    ``enum`` and every list of alternatives.
+    """
+    return {key: _member(key, schema[key]) for key in sorted(schema, key=str)}
+
+
+def _member(key: str, value: object) -> object:
+    named = as_object(value)
+    if key == "properties" and named is not None:
+        return {name: _schema(field) for name, field in named.items()}
+    if key in _NAMED_SCHEMAS and named is not None:
+        return {name: _schema(named[name]) for name in sorted(named, key=str)}
+    if key in _SCHEMAS:
+        members = as_list(value)
+        return _schema(value) if members is None else [_schema(member) for member in members]
+    return _sorted_names(value) if key == "required" else value
+
+
+def _schema(value: object) -> object:
+    schema = as_object(value)
+    return value if schema is None else canonical_schema(schema)
+
+
+def _sorted_names(value: object) -> object:
+    names = as_list(value)
+    if names is None or not all(isinstance(name, str) for name in names):
+        return value
+    return sorted(map(str, names))
+
+
+def _canonical_at(raw: JsonObject, path: tuple[str, ...]) -> JsonObject:
+    head, *rest = path
+    result = {key: raw[key] for key in sorted(raw, key=str)}
+    inner = as_object(raw.get(head))
+    if inner is not None:
+        result[head] = _canonical_at(inner, tuple(rest)) if rest else canonical_schema(inner)
+    return result
+
+
+def _same_order(one: object, other: object) -> bool:
+    """Tell whether two equal values have their keys and items in the same order throughout."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return list(one) == list(other) and all(_same_order(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_same_order, one, other))
+    return one == other
