@@ -1,0 +1,71 @@
+"""The commands of ``prefixcache``; importing this module needs the extras ``cli`` and ``server``."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from importlib.metadata import version
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from prefixcache_integrations.errors import ConfigurationError
+from prefixcache_integrations.server import Simulator, SimulatorClock
+
+DEFAULT_PORT = 8377
+
+app = typer.Typer(name="prefixcache", no_args_is_help=True, add_completion=False)
+
+
+def _show_version(asked: bool) -> None:  # noqa: FBT001 - the signature of a typer callback
+    if asked:
+        typer.echo(f"prefixcache-integrations {version('prefixcache-integrations')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Stop LLM apps from paying twice."""
+
+
+@app.command()
+def simulate(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to serve on; 0 takes a free one.")] = DEFAULT_PORT,
+    host: Annotated[str, typer.Option(help="Loopback address to serve on.")] = "127.0.0.1",
+) -> None:
+    """Serve the providers' prompt caches here, with no key and no bill, until Ctrl-C.
+
+    The model behind it echoes the last text. Cache lifetimes run in real time; POST {"advance": seconds} to
+    /_simulator/clock to skip ahead. Not modelled: routing, eviction under load, tokens the provider hides.
+    """
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    try:
+        with Simulator(host=host, port=port, clock=SimulatorClock(real_time=True)) as simulator:
+            typer.echo(_start_line(simulator))
+            stop.wait()
+    except (ConfigurationError, OSError) as error:
+        typer.echo(f"Cannot serve on {host}:{port}: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"Stopped after {len(simulator.calls)} calls.")
+
+
+def _start_line(simulator: Simulator) -> str:
+    tokens = f"exact tokens ({simulator.tokenizer.name})" if simulator.tokenizer.exact else "ESTIMATED tokens"
+    urls = (
+        f"Anthropic base_url={simulator.base_url('anthropic')}",
+        f"OpenAI base_url={simulator.base_url('openai')}",
+        f"Azure azure_endpoint={simulator.base_url('azure')}",
+    )
+    return f"Simulating prompt caches, {tokens}, any API key: {' · '.join(urls)} · Ctrl-C stops"
