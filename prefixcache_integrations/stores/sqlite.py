@@ -31,7 +31,10 @@ CREATE TABLE IF NOT EXISTS entries_v1 (
 CREATE INDEX IF NOT EXISTS entries_v1_expiry ON entries_v1 (expires_at) WHERE expires_at IS NOT NULL;
 """
 # Whatever type another writer left in the column, bytes come back.
-_GET = "SELECT CAST(value AS BLOB) FROM entries_v1 WHERE namespace = ? AND digest = ? AND (expires_at IS NULL OR expires_at > ?)"
+_GET = (
+    "SELECT CAST(value AS BLOB) FROM entries_v1"
+    " WHERE namespace = ? AND digest = ? AND (expires_at IS NULL OR expires_at > ?)"
+)
 # A replaced row gets a new id: the order of ids is the order of writing.
 _PUT = "INSERT OR REPLACE INTO entries_v1 (namespace, digest, value, expires_at) VALUES (?, ?, ?, ?)"
 _DELETE = "DELETE FROM entries_v1 WHERE namespace = ? AND digest = ?"

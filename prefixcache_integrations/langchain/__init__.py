@@ -1,0 +1,34 @@
+"""Floor 7: LangChain. Each name is loaded when it is asked for, and names the extra it needs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from prefixcache_integrations.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from prefixcache_integrations.langchain.cache import ResponseCache
+    from prefixcache_integrations.langchain.callbacks import CachedTokensHandler
+    from prefixcache_integrations.langchain.middleware import PromptLayoutMiddleware
+
+__all__ = ["CachedTokensHandler", "PromptLayoutMiddleware", "ResponseCache"]
+
+_MODULES = {"CachedTokensHandler": "callbacks", "PromptLayoutMiddleware": "middleware", "ResponseCache": "cache"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("langchain"):
+            raise
+        raise ConfigurationError(
+            f"{name} needs {error.name}: pip install 'prefixcache-integrations[langchain]'"
+        ) from error
+
+
+def __dir__() -> list[str]:
+    return __all__

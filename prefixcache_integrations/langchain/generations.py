@@ -1,0 +1,192 @@
+"""LangChain generations as entries of the response cache, and back.
+
+Written as a typed record with an explicit list of classes: reading one can build a `Generation` or a
+`ChatGeneration` with an `AIMessage`, and nothing else. Nothing is shared with the caller in either direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk
+from pydantic import BaseModel, ValidationError
+
+from prefixcache_integrations.canonical import Part, Response, StopReason
+from prefixcache_integrations.canonical.json import as_object, as_text
+from prefixcache_integrations.errors import CorruptEntry
+from prefixcache_integrations.flows.op import Entry
+from prefixcache_integrations.langchain.messages import content_parts
+
+CODEC = "langchain-generations/1"
+
+MARKER = "prefixcache"
+"""The field of ``response_metadata`` that tells a hit: ``hit``, the response ``key``, the original ``usage``."""
+
+_STOP_FIELDS = ("finish_reason", "stop_reason", "done_reason", "stopReason")
+_STOP_REASONS: Mapping[str, StopReason] = {
+    "stop": "stop", "end_turn": "stop", "stop_sequence": "stop", "stop_token": "stop", "eos": "stop",
+    "eos_token": "stop", "complete": "stop", "completed": "stop",
+    "tool_calls": "tool_calls", "tool_call": "tool_calls", "tool_use": "tool_calls", "function_call": "tool_calls",
+    "length": "length", "max_tokens": "length", "max_output_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "content_filter": "content_filter", "content_filtered": "content_filter", "safety": "content_filter",
+    "recitation": "content_filter", "guardrail_intervened": "content_filter",
+    "refusal": "refusal",
+}  # fmt: skip
+
+
+class _Message(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    content: str | list[str | dict[str, Any]]
+    additional_kwargs: dict[str, Any]
+    response_metadata: dict[str, Any]
+    name: str | None
+    tool_calls: list[dict[str, Any]]
+    invalid_tool_calls: list[dict[str, Any]]
+    usage: dict[str, Any] | None
+
+
+class _Record(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    text: str
+    info: dict[str, Any] | None
+    message: _Message | None
+
+
+class _NotPlain(Exception):
+    """A value that would not come back as it was."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[_Record]).decode
+
+
+def write(generations: Sequence[Generation]) -> Entry | None:
+    """Return ``generations`` as an entry; ``None`` where one has a class or a value that would not come back as it was.
+
+    Ids of messages and of the provider's stored response (``resp_…``) are left out: they belong to one call.
+    """
+    try:
+        return Entry(codec=CODEC, body=_encode([_record(generation) for generation in generations]))
+    except (_NotPlain, RecursionError, UnicodeEncodeError, OverflowError, TypeError, ValueError):
+        return None
+
+
+def _record(generation: Generation) -> _Record:
+    info = None if generation.generation_info is None else _plain_dict(generation.generation_info)
+    if type(generation) in (Generation, GenerationChunk):
+        return _Record(generation.text, info, None)
+    if type(generation) not in (ChatGeneration, ChatGenerationChunk):
+        raise _NotPlain
+    message = generation.message  # type: ignore[attr-defined]
+    if type(message) is AIMessageChunk:
+        message = message_chunk_to_message(message)
+    if type(message) is not AIMessage:
+        raise _NotPlain
+    return _Record("", info, _message_record(message))
+
+
+def _message_record(message: AIMessage) -> _Message:
+    metadata = _plain_dict(message.response_metadata)
+    if str(metadata.get("id", "")).startswith("resp_"):
+        del metadata["id"]  # would chain the next call onto another conversation's server state
+    extras = dict(message.additional_kwargs)
+    if isinstance(parsed := extras.get("parsed"), BaseModel):
+        extras["parsed"] = parsed.model_dump(mode="json", by_alias=True)
+    return _Message(
+        content=_plain(message.content),
+        additional_kwargs=_plain_dict(extras),
+        response_metadata=metadata,
+        name=message.name,
+        tool_calls=[_plain_dict(call) for call in message.tool_calls],
+        invalid_tool_calls=[_plain_dict(call) for call in message.invalid_tool_calls],
+        usage=None if message.usage_metadata is None else _plain_dict(message.usage_metadata),
+    )
+
+
+def _plain_dict(value: Mapping[Any, Any]) -> dict[str, Any]:
+    if not all(type(name) is str for name in value):
+        raise _NotPlain
+    return {name: _plain(item) for name, item in value.items()}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - LangChain's values are anything; this is where that ends
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    if isinstance(value, Mapping):
+        return _plain_dict(value)
+    if type(value) in (list, tuple):
+        return [_plain(item) for item in value]
+    raise _NotPlain
+
+
+def read(entry: Entry, *, key: str, new_id: Callable[[], str]) -> list[Generation]:
+    """Return fresh generations from ``entry``. Raises `CorruptEntry` for what `write` did not write.
+
+    Messages get an id of their own, so that a graph appends them, and integer usage of zero tokens. What the
+    call that was paid for had used is in ``response_metadata["prefixcache"]``.
+    """
+    if entry.codec != CODEC:
+        raise CorruptEntry(f"written as {entry.codec}, not {CODEC}")
+    try:
+        generations = [_generation(record, key, new_id) for record in _decode(entry.body)]
+    except (msgspec.DecodeError, ValidationError, RecursionError, TypeError, ValueError) as error:
+        raise CorruptEntry("not generations") from error
+    if not generations:
+        raise CorruptEntry("no generations")
+    return generations
+
+
+def _generation(record: _Record, key: str, new_id: Callable[[], str]) -> Generation:
+    if record.message is None:
+        return Generation(text=record.text, generation_info=record.info)
+    message = record.message
+    marker = {"hit": True, "key": key, "usage": message.usage}
+    return ChatGeneration(
+        generation_info=record.info,
+        message=AIMessage(
+            content=message.content,
+            additional_kwargs=message.additional_kwargs,
+            response_metadata={**message.response_metadata, MARKER: marker},
+            name=message.name,
+            tool_calls=message.tool_calls,
+            invalid_tool_calls=message.invalid_tool_calls,
+            usage_metadata=_zeros(message.usage or {}),
+            id=new_id(),
+        ),
+    )
+
+
+def _zeros(usage: Mapping[str, Any]) -> Any:  # noqa: ANN401 - LangChain's UsageMetadata, with the same details
+    details = {name: dict.fromkeys(group, 0) for name, group in usage.items() if isinstance(group, dict)}
+    return {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0, **details}
+
+
+def as_response(generation: Generation) -> Response:
+    """Return what policy asks of an answer: its parts, and why it stopped."""
+    info = dict(generation.generation_info or {})
+    message = getattr(generation, "message", None)
+    if not isinstance(message, AIMessage):
+        return _response(content_parts(generation.text), info)
+    # LangChain has parsed the arguments already: what it could not parse is invalid, whatever it says.
+    calls = [Part(kind="tool_call", raw={}, text="{}") for _ in message.tool_calls]
+    invalid = [Part(kind="tool_call", raw={}, text="invalid") for _ in message.invalid_tool_calls]
+    refusal = message.additional_kwargs.get("refusal")
+    refused = [Part(kind="refusal", raw={}, text=str(refusal))] if refusal else []
+    parts = (*content_parts(message.content), *calls, *invalid, *refused)
+    return _response(parts, info | message.response_metadata)
+
+
+def _response(parts: tuple[Part, ...], info: Mapping[str, object]) -> Response:
+    return Response(dialect="openai_chat", id="", model="", parts=parts, stop_reason=_stop_reason(info))
+
+
+def _stop_reason(info: Mapping[str, object]) -> StopReason:
+    """Read why the model stopped; a model that says nothing has finished."""
+    details = as_object(info.get("incomplete_details")) or {}
+    said = [as_text(details.get("reason")), *(as_text(info.get(name)) for name in _STOP_FIELDS)]
+    reason = next(filter(None, said), None)
+    if reason is None:
+        return "stop" if info.get("status") in (None, "completed") else "other"
+    return _STOP_REASONS.get(reason.lower(), "other")

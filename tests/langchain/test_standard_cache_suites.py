@@ -1,0 +1,34 @@
+"""LangChain's own suites for caches, over every store."""
+
+import pytest
+from langchain_tests.integration_tests.cache import AsyncCacheTestSuite, SyncCacheTestSuite
+
+from prefixcache_integrations.langchain import ResponseCache
+
+
+class TestMemory(SyncCacheTestSuite):
+    @pytest.fixture
+    def cache(self):
+        return ResponseCache.from_url("memory://")
+
+
+class TestMemoryAsync(AsyncCacheTestSuite):
+    @pytest.fixture
+    async def cache(self):
+        return ResponseCache.from_url("memory://")
+
+
+class TestSQLite(SyncCacheTestSuite):
+    @pytest.fixture
+    def cache(self, tmp_path):
+        cache = ResponseCache.from_url(f"sqlite:///{tmp_path / 'answers.db'}")
+        yield cache
+        cache.close()
+
+
+class TestSQLiteAsync(AsyncCacheTestSuite):
+    @pytest.fixture
+    async def cache(self, tmp_path):
+        cache = ResponseCache.from_url(f"sqlite:///{tmp_path / 'answers.db'}")
+        yield cache
+        cache.close()
