@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 
 import msgspec
 from msgspec import Struct
@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from prefixcache_integrations import dialects
 from prefixcache_integrations.canonical.json import as_object
+from prefixcache_integrations.dialects import sse
 from prefixcache_integrations.server.clock import SimulatorClock
 from prefixcache_integrations.server.faces import FACES, Face
 from prefixcache_integrations.server.provider import Answer, Arrival, Provider
@@ -80,19 +81,9 @@ async def _events(face: Face, provider: Provider, answer: Answer, pace: Pace) ->
     provider.began(answer)
     if answer.response is None:
         return
-    events = dialects.by_name(face.dialect).encode_stream(answer.response, include_usage=answer.include_usage)
-    for number, event in enumerate(events):
+    dialect = dialects.by_name(face.dialect)
+    events = dialect.encode_stream(answer.response, include_usage=answer.include_usage)
+    for number, piece in enumerate(sse.format_stream(face.dialect, events)):
         if number:
             await asyncio.sleep(pace.event)
-        yield _framed(event, named=face.dialect in _NAMED_EVENTS)
-    if face.dialect not in _NAMED_EVENTS:
-        yield b"data: [DONE]\n\n"
-
-
-_NAMED_EVENTS = frozenset({"anthropic_messages", "openai_responses"})
-"""Formats whose events carry their type as the event's name; Chat Completions has bare data and an end mark."""
-
-
-def _framed(event: Mapping[str, object], *, named: bool) -> bytes:
-    name = f"event: {event['type']}\n" if named else ""
-    return f"{name}data: ".encode() + msgspec.json.encode(event) + b"\n\n"
+        yield piece
