@@ -14,15 +14,16 @@ Level: TypeAlias = Literal["mark", "canonical"]
 deterministic serialisation. Each level includes the one before."""
 
 FindingCode: TypeAlias = Literal[
-    "below_minimum",        # the whole prompt cannot be cached: too short by more than the uncertainty
-    "near_minimum",         # within the uncertainty of the minimum: marked, may or may not be cached
-    "tools_reordered",      # tools were put in the order of their names
-    "marker_removed",       # a marker where the provider refuses one, or one too many
-    "marker_moved",         # a marker on a nested block, put on its parent
-    "ttl_lowered",          # a longer lifetime after a shorter one
-    "no_cache",             # the model has no prompt cache
-    "unknown_model",        # no row for this model: conservative defaults
-    "estimated_tokens",     # no tokeniser at hand: counts are estimates
+    "below_minimum",  # the whole prompt cannot be cached: too short by more than the uncertainty
+    "near_minimum",  # within the uncertainty of the minimum: marked, may or may not be cached
+    "tools_reordered",  # tools were put in the order of their names
+    "marker_removed",  # a marker where the provider refuses one, or one too many
+    "marker_moved",  # a marker on a nested block, put on its parent
+    "ttl_lowered",  # a longer lifetime after a shorter one
+    "ttl_removed",  # a lifetime the model does not have
+    "no_cache",  # the model has no prompt cache
+    "unknown_model",  # no row for this model: conservative defaults
+    "estimated_tokens",  # no tokeniser at hand: counts are estimates
 ]
 
 
@@ -42,7 +43,8 @@ class Breakpoint(Struct, frozen=True, kw_only=True):
     """A place that carries a marker after planning.
 
     ``prefix_tokens`` counts everything up to and including the marked block. ``reason`` says what it is
-    there for; ``ours`` is false for one the application had set itself.
+    there for; ``ours`` is false for one the application had set itself. ``automatic``: it is the request's
+    top-level marker that stands here, not one on the block.
     """
 
     at: Address
@@ -50,6 +52,7 @@ class Breakpoint(Struct, frozen=True, kw_only=True):
     prefix_tokens: int
     ttl: str | None = None
     ours: bool = True
+    automatic: bool = False
 
 
 class PromptPlan(Struct, frozen=True, kw_only=True):

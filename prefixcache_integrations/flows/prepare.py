@@ -1,0 +1,59 @@
+"""Put a plan around a body on its way to the provider, or let the body through untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from prefixcache_integrations.canonical import JsonObject, Level, PromptPlan, Tokenizer
+from prefixcache_integrations.canonical.json import as_object, as_text
+from prefixcache_integrations.dialects.dialect import Dialect
+from prefixcache_integrations.errors import PrefixCacheError
+from prefixcache_integrations.events import Observer, PassedThrough, PromptPlanned, tell
+from prefixcache_integrations.profiles.profile import CacheProfile
+from prefixcache_integrations.prompt.layout import apply, plan
+
+_FAULTS = (PrefixCacheError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What a body that we misread may raise. It reaches the provider as it was, and the provider judges it."""
+
+
+class Prepared(Struct, frozen=True, kw_only=True):
+    """A body to send; ``plan`` is ``None`` where it is the very object that came in."""
+
+    body: JsonObject
+    plan: PromptPlan | None = None
+
+
+def prepare(
+    body: JsonObject,
+    dialect: Dialect,
+    profile_of: Callable[[str], CacheProfile],
+    tokenizer: Tokenizer,
+    *,
+    level: Level = "canonical",
+    observers: Sequence[Observer] = (),
+) -> Prepared:
+    """Lay out ``body`` for the provider's prompt cache. Never raises, and never changes ``body``.
+
+    ``profile_of`` finds the facts about a model by its name. Observers are told `PromptPlanned`, or `PassedThrough`
+    where the body could not be understood and is returned as it is.
+    """
+    try:
+        request = dialect.decode_request(body)
+        made = plan(request, profile_of(request.model), tokenizer, level=level)
+        laid_out = dialect.encode_request(apply(request, made))
+    except _FAULTS as error:
+        tell(observers, PassedThrough(reason=_reason(error), model=_model(body)))
+        return Prepared(body=body)
+    tell(observers, PromptPlanned(model=request.model, plan=made))
+    return Prepared(body=laid_out, plan=made)
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong; only our own errors promise not to quote the prompt, others are named by type."""
+    return str(error) if isinstance(error, PrefixCacheError) else type(error).__name__
+
+
+def _model(body: object) -> str | None:
+    return as_text((as_object(body) or {}).get("model"))

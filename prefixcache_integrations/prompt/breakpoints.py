@@ -1,0 +1,232 @@
+"""Where the provider should be told to write the prefix: which places are worth a marker, and which get one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from prefixcache_integrations.canonical import Address, Breakpoint, CacheMarker, Finding, Request
+from prefixcache_integrations.canonical.json import as_object
+from prefixcache_integrations.profiles.profile import CacheProfile
+from prefixcache_integrations.prompt.segments import Segment
+
+Reason: TypeAlias = Literal["tools", "system", "anchor", "tail", "application"]
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """A block that may carry a marker. ``tokens`` counts the prefix up to and with it; ``markers`` stand here already.
+
+    ``automatic``: the request's top-level marker lands here. ``blank``: nothing but white space, not worth a marker.
+    """
+
+    at: Address
+    tokens: int
+    markers: tuple[CacheMarker, ...] = ()
+    automatic: bool = False
+    blank: bool = False
+
+
+class MarkerRules(Struct, frozen=True, kw_only=True):
+    """What markers a model takes, as far as the planner is concerned.
+
+    ``wanted`` are the places we would mark, the most valuable first; the application's own markers come after
+    ``anchor``. ``budget`` is how many a request may carry, ``None`` where that is not ours to judge. ``keeps``: the
+    application's markers may stay. ``ordered``: a longer lifetime must not come after a shorter one.
+    """
+
+    wanted: tuple[Reason, ...] = ()
+    budget: int | None = None
+    keeps: bool = True
+    ordered: bool = False
+
+
+def marker_rules(request: Request, profile: CacheProfile) -> MarkerRules:
+    """Return the rules for this request.
+
+    Where the provider marks the latest message by itself, that takes one of its writes, and the rest is ours; an
+    application that turned it off (``prompt_cache_options.mode: explicit``) gets the tail marked instead. Without
+    markers in the regime none is added, and one that OpenAI would refuse is taken out, unless we do not know the model.
+    """
+    if profile.regime != "breakpoints":
+        return MarkerRules(keeps=not profile.known or request.dialect == "anthropic_messages")
+    if not profile.automatic_tail:
+        return MarkerRules(wanted=("tail", "anchor", "system", "tools"), budget=profile.max_breakpoints, ordered=True)
+    options = as_object(request.options.get("prompt_cache_options")) or {}
+    if options.get("mode") == "explicit":
+        return MarkerRules(wanted=("tail", "anchor", "system"), budget=profile.max_breakpoints)
+    return MarkerRules(wanted=("anchor", "system"), budget=profile.max_breakpoints - 1)
+
+
+def places(request: Request, prompt: Sequence[Segment], ends: Sequence[int]) -> tuple[Place, ...]:
+    """Return every block of ``request`` that may carry a marker, in render order.
+
+    ``prompt`` are the segments of the request, ``ends`` the tokens up to and with each of them.
+    """
+    found = [_place(segment, end) for segment, end in zip(prompt, ends, strict=True) if segment.markable]
+    if request.marker is not None and found:
+        last = found[-1]
+        found[-1] = replace(last, automatic=True, markers=(request.marker, *last.markers))
+    return tuple(found)
+
+
+def _place(segment: Segment, end: int) -> Place:
+    if segment.at is None:
+        raise ValueError("framing carries no marker")
+    return Place(
+        at=segment.at,
+        tokens=end,
+        markers=() if segment.marker is None else (segment.marker,),
+        blank=not segment.fixed_tokens and not segment.text.strip(),
+    )
+
+
+def chosen(
+    request: Request, found: Sequence[Place], rules: MarkerRules, enough: int
+) -> tuple[dict[Address, Reason], tuple[Finding, ...]]:
+    """Return the places to mark and what for, and a finding for each of the application's markers that has to go.
+
+    A place whose prefix has fewer than ``enough`` tokens is not worth a marker of ours; an application's marker
+    there is harmless, and stays while there is room.
+    """
+    ranked = dict(list(_ranked(request, found, rules, enough).items())[: rules.budget])
+    gone = (place.at for place in found if place.markers and place.at not in ranked)
+    return ranked, tuple(_surplus(at, rules) for at in gone)
+
+
+def _surplus(at: Address, rules: MarkerRules) -> Finding:
+    reason = f"the provider takes {rules.budget}" if rules.keeps else "the model takes none"
+    return Finding(code="marker_removed", message=f"a marker was removed: {reason}", at=at)
+
+
+def _ranked(request: Request, found: Sequence[Place], rules: MarkerRules, enough: int) -> dict[Address, Reason]:
+    """Return every place that deserves a marker, the most deserving first."""
+    worth = [place for place in found if place.tokens >= enough]
+    reasons = _reasons(request, worth, rules)
+    theirs = [place.at for place in reversed(found) if place.markers] if rules.keeps else []
+    static = _opening(request)
+    worthy = {place.at for place in worth}
+    order = [
+        *(place.at for place in found if place.automatic),
+        *(at for at, reason in reasons.items() if reason in _BEFORE_THEIRS),
+        *(at for at in theirs if at in worthy and _is_static(at, static)),
+        *(at for at in theirs if at in worthy),
+        *reasons,
+        *theirs,
+    ]
+    return {at: reasons.get(at, "application") for at in order}
+
+
+_BEFORE_THEIRS = frozenset({"tail", "anchor"})
+
+
+def _reasons(request: Request, found: Sequence[Place], rules: MarkerRules) -> dict[Address, Reason]:
+    """Return the places that we would mark by ourselves.
+
+    ``anchor`` is where the previous request of this conversation had its tail: the last block before the most recent
+    run of assistant messages. Marked again, it is found however many blocks the turn has added since.
+    """
+    opening, reply = _opening(request), _latest_reply(request)
+    candidates: Mapping[Reason, Callable[[Place], bool]] = {
+        "tail": lambda place: place.automatic or (place.at.section == "messages" and not place.blank),
+        "anchor": lambda place: place.at.section == "messages" and place.at.index < reply and not place.blank,
+        "system": lambda place: place.at.section != "tools" and _is_static(place.at, opening) and not place.blank,
+        "tools": lambda place: place.at.section == "tools",
+    }
+    reasons: dict[Address, Reason] = {}
+    for reason in rules.wanted:
+        place = next(filter(candidates[reason], reversed(found)), None)
+        if place is not None:
+            reasons.setdefault(place.at, reason)
+    return reasons
+
+
+def _is_static(at: Address, opening: int) -> bool:
+    return at.section != "messages" or at.index < opening
+
+
+def _opening(request: Request) -> int:
+    """Return how many messages of instructions the conversation begins with."""
+    roles = (message.role in _INSTRUCTIONS for message in request.messages)
+    return next((index for index, is_instruction in enumerate(roles) if not is_instruction), len(request.messages))
+
+
+def _latest_reply(request: Request) -> int:
+    """Return where the most recent run of assistant messages begins; 0 where there is none."""
+    index = len(request.messages)
+    while index and request.messages[index - 1].role != "assistant":
+        index -= 1
+    while index and request.messages[index - 1].role == "assistant":
+        index -= 1
+    return index
+
+
+_INSTRUCTIONS = frozenset({"system", "developer"})
+
+
+def breakpoints(
+    found: Sequence[Place], reasons: Mapping[Address, Reason], rules: MarkerRules, profile: CacheProfile
+) -> tuple[tuple[Breakpoint, ...], tuple[Finding, ...]]:
+    """Return the breakpoints of a request in render order, with the lifetimes they get and what changed about them.
+
+    Where longer lifetimes must come first, one of the application's that comes after a shorter one of its own is
+    lowered to it; ours take the longest that follows them, so that no lifetime the application asked for is lost.
+    """
+    findings: list[Finding] = []
+    rows = [_breakpoint(place, reasons[place.at], profile, findings) for place in found if place.at in reasons]
+    if rules.ordered:
+        rows = _raised(_lowered(rows, profile, findings), profile)
+    return tuple(rows), tuple(findings)
+
+
+def _breakpoint(place: Place, reason: Reason, profile: CacheProfile, findings: list[Finding]) -> Breakpoint:
+    ttls = [_known_ttl(marker, place, profile, findings) for marker in place.markers]
+    if len(ttls) > 1:
+        message = "a marker was removed: the request's top-level marker stands on the same block"
+        findings.append(Finding(code="marker_removed", message=message, at=place.at))
+    return Breakpoint(
+        at=place.at,
+        reason=reason,
+        prefix_tokens=place.tokens,
+        ttl=max(ttls, key=lambda ttl: _seconds(ttl, profile), default=None),
+        ours=not place.markers,
+        automatic=place.automatic,
+    )
+
+
+def _known_ttl(marker: CacheMarker, place: Place, profile: CacheProfile, findings: list[Finding]) -> str | None:
+    if marker.ttl is None or not profile.lifetimes or profile.lifetime(marker.ttl) is not None:
+        return marker.ttl
+    message = "a marker's lifetime was removed: the model does not have it"
+    findings.append(Finding(code="ttl_removed", message=message, at=place.at))
+    return None
+
+
+def _lowered(rows: Sequence[Breakpoint], profile: CacheProfile, findings: list[Finding]) -> list[Breakpoint]:
+    result: list[Breakpoint] = []
+    shortest: Breakpoint | None = None
+    for found in rows:
+        row = found
+        if shortest is not None and not row.ours and _seconds(row.ttl, profile) > _seconds(shortest.ttl, profile):
+            row = replace(row, ttl=shortest.ttl)
+            message = "a marker's lifetime was lowered: it came after a marker with a shorter one"
+            findings.append(Finding(code="ttl_lowered", message=message, at=row.at))
+        shortest = shortest if row.ours else row
+        result.append(row)
+    return result
+
+
+def _raised(rows: Sequence[Breakpoint], profile: CacheProfile) -> list[Breakpoint]:
+    result: list[Breakpoint] = []
+    longest: str | None = None
+    for row in reversed(rows):
+        result.append(replace(row, ttl=longest) if row.ours else row)
+        longest = result[-1].ttl if _seconds(result[-1].ttl, profile) > _seconds(longest, profile) else longest
+    return result[::-1]
+
+
+def _seconds(ttl: str | None, profile: CacheProfile) -> int:
+    lifetime = profile.lifetime(ttl)
+    return lifetime.seconds if lifetime else 0
