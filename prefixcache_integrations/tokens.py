@@ -215,8 +215,8 @@ class EstimateTokenizer:
         return self._counts.get(text, lambda unseen: len(_WORD_PIECE.findall(unseen)))
 
 
-# English words and their endings, digits by threes, other scripts by twos, blanks and punctuation in short runs.
+# Words with what stands before them, digits by threes, other scripts by twos, blanks and punctuation in short runs.
 _WORD_PIECE = re.compile(
-    r" ?[A-Za-z\u00c0-\u024f]{1,8}|\d{1,3}|[^\W\d_]{1,2}"
-    r"|[^\S\n]{0,16}\n{1,16}| {1,80}(?= )|[^\S\n]{1,16}|[^\w\s]{1,3}|_"
+    r"(?:[^\w\n]|_)?[A-Za-z\u00c0-\u024f]{1,9}|\d{1,3}|[^\W\d_]{1,2}"
+    r"|[^\S\n]{0,16}\n{1,16}| {1,80}(?= )|[^\S\n]{1,16}| ?[^\w\s]{1,3}|_"
 )

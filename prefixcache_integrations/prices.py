@@ -1,0 +1,226 @@
+"""What a call cost, and what it would have cost with no prompt cache, in US dollars.
+
+Two sources, both on this machine: genai-prices where it is installed, and the dated rows of the profiles.
+genai-prices leads for the present: it is refreshed more often and knows batch, flex and priority tiers. The row leads
+for days before its latest price, because genai-prices does not date every change (Claude Sonnet 5.5 before
+7 October 2026), and supplies what genai-prices has no figure for (writes for 12 hours). List prices of the first-party
+APIs: no regional or negotiated prices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from prefixcache_integrations.canonical import Usage
+from prefixcache_integrations.profiles import CacheProfile, Provider, resolve
+
+if TYPE_CHECKING:
+    from genai_prices.types import PriceCalculation, TieredPrices
+
+_LIST_PRICE_TIERS = (None, "", "auto", "default", "standard")
+
+# genai-prices' unit for writes that live this long, where it is not its plain unit; it has none for 12 hours.
+_WRITE_UNITS: dict[str, str | None] = {"1h": "cache_write_1h_mtok", "12h": None}
+
+
+class PriceBook:
+    """Prices calls. Unknown models, tiers and token counts cost ``None``, never 0.
+
+    Args:
+        genai_prices: Whether to ask genai-prices too, if it is installed; else the profiles' rows alone answer.
+            It is loaded at the first question (about half a second), and never goes to the network by itself.
+    """
+
+    def __init__(self, *, genai_prices: bool = True) -> None:
+        self._genai_prices = genai_prices and find_spec("genai_prices") is not None
+
+    def cost(self, usage: Usage, model: str, *, provider: Provider | None = None, on: date) -> Decimal | None:
+        """Return the exact price of one call on the day ``on``; ``None`` where any part of it is unknown.
+
+        Writes whose lifetime is not told are priced at the model's default lifetime. Unknown writes count as
+        none only where writes are free, unknown reads only where the model has no cache.
+        """
+        profile = resolve(model, provider)
+        counts = _count(usage, profile)
+        if counts is None:
+            return None
+        rates = self._rates(profile, _Call(model=model, on=on, size=counts.size, tier=usage.service_tier))
+        return None if rates is None else _bill(counts, rates)
+
+    def uncached_cost(self, usage: Usage, model: str, *, provider: Provider | None = None, on: date) -> Decimal | None:
+        """Return the price of the same tokens with no prompt cache at all: nothing read, nothing written."""
+        plain = replace(usage, cache_read_tokens=0, cache_write_tokens=0, cache_write_by_ttl=None)
+        return self.cost(plain, model, provider=provider, on=on)
+
+    def _rates(self, profile: CacheProfile, call: _Call) -> _Rates | None:
+        rates = None
+        if self._genai_prices and not _is_past(profile, call.on):
+            rates = _genai_rates(profile, call)
+        if rates is None:
+            rates = _row_rates(profile, call)
+        if rates is None and self._genai_prices:
+            rates = _genai_rates(profile, call)
+        return rates
+
+
+class _Call(Struct, frozen=True, kw_only=True):
+    """What decides the rates: model, day, inclusive input tokens, billed tier."""
+
+    model: str
+    on: date
+    size: int
+    tier: str | None
+
+
+class _Counts(Struct, frozen=True, kw_only=True):
+    """Tokens by what they cost; ``writes`` by lifetime."""
+
+    uncached: int
+    read: int
+    writes: Mapping[str, int]
+    output: int
+
+    @property
+    def size(self) -> int:
+        return self.uncached + self.read + sum(self.writes.values())
+
+
+class _Rates(Struct, frozen=True, kw_only=True):
+    """Dollars per million tokens; ``read`` is ``None`` where no cached price is published."""
+
+    uncached: Decimal
+    output: Decimal
+    read: Decimal | None
+    writes: Mapping[str, Decimal]
+
+
+def _is_past(profile: CacheProfile, on: date) -> bool:
+    return any(price.effective is not None and on < price.effective for price in profile.prices)
+
+
+def _bill(counts: _Counts, rates: _Rates) -> Decimal | None:
+    if counts.read and rates.read is None:
+        return None
+    dollars = counts.uncached * rates.uncached + counts.output * rates.output
+    dollars += counts.read * (rates.read or 0)
+    dollars += sum(tokens * rates.writes[lifetime] for lifetime, tokens in counts.writes.items())
+    return dollars.scaleb(-6)
+
+
+def _count(usage: Usage, profile: CacheProfile) -> _Counts | None:
+    """Sort the tokens by what they cost; ``None`` where they are not known, or contradict each other."""
+    read = 0 if profile.regime == "none" and usage.cache_read_tokens is None else usage.cache_read_tokens
+    writes = _writes(usage, profile)
+    if usage.input_tokens is None or usage.output_tokens is None or read is None or writes is None:
+        return None
+    uncached = usage.input_tokens - read - sum(writes.values())
+    if min(uncached, read, usage.output_tokens, *writes.values()) < 0:
+        return None
+    return _Counts(uncached=uncached, read=read, writes=writes, output=usage.output_tokens)
+
+
+def _writes(usage: Usage, profile: CacheProfile) -> dict[str, int] | None:
+    told = {lifetime: tokens for lifetime, tokens in (usage.cache_write_by_ttl or {}).items() if tokens}
+    if any(profile.lifetime(lifetime) is None for lifetime in told):
+        return None
+    if usage.cache_write_tokens is None:
+        return told if told or profile.regime != "breakpoints" else None
+    rest = usage.cache_write_tokens - sum(told.values())
+    if rest == 0:
+        return told
+    default = profile.lifetime(None)
+    return None if default is None else {**told, default.name: told.get(default.name, 0) + rest}
+
+
+def _row_rates(profile: CacheProfile, call: _Call) -> _Rates | None:
+    price = profile.price(call.on)
+    if price is None or call.tier not in _LIST_PRICE_TIERS:
+        return None
+    reached = [tier for tier in profile.whole_request_tiers if call.size > tier.above_tokens]
+    tier = max(reached, key=lambda tier: tier.above_tokens, default=None)
+    uncached = price.input * (tier.input_factor if tier else 1)
+    return _Rates(
+        uncached=uncached,
+        output=price.output * (tier.output_factor if tier else 1),
+        read=None if price.read_multiplier is None else uncached * price.read_multiplier,
+        writes={lifetime.name: uncached * lifetime.write_multiplier for lifetime in profile.lifetimes},
+    )
+
+
+def _genai_rates(profile: CacheProfile, call: _Call) -> _Rates | None:
+    found = _ask_genai(profile, call)
+    if found is None:
+        return None
+
+    def rate(unit: str | None) -> Decimal | None:
+        return None if unit is None else _at_size(getattr(found.model_price, unit), call.size)
+
+    uncached, output = rate("input_mtok"), rate("output_mtok")
+    if uncached is None or output is None:
+        return None
+    writes = {
+        lifetime.name: rate(_WRITE_UNITS.get(lifetime.name, "cache_write_mtok")) for lifetime in profile.lifetimes
+    }
+    return _Rates(
+        uncached=uncached,
+        output=output,
+        read=rate("cache_read_mtok"),
+        writes={
+            lifetime.name: writes[lifetime.name] or uncached * lifetime.write_multiplier
+            for lifetime in profile.lifetimes
+        },
+    )
+
+
+def _ask_genai(profile: CacheProfile, call: _Call) -> PriceCalculation | None:
+    """Return genai-prices' answer for the model by its own name, else by its row's; ``None`` if it has none."""
+    from genai_prices import Usage as GenaiUsage
+    from genai_prices import calc_price
+
+    if profile.provider == "unknown":  # the same name may be served by anyone, at any price
+        return None
+    moment = datetime.combine(call.on, time(12), UTC)
+    context = _context(call.tier)
+    # A fine-tuned model has its base's row, but not its price.
+    names = (call.model, profile.models[0]) if profile.known and profile.prices else (call.model,)
+    for name in names:
+        try:
+            found = calc_price(
+                GenaiUsage(), name, provider_id=profile.provider, genai_request_timestamp=moment, price_context=context
+            )
+        except LookupError:
+            continue
+        return found if _has_tier(found, context, moment) else None
+    return None
+
+
+def _context(tier: str | None) -> dict[str, str] | None:
+    if tier in _LIST_PRICE_TIERS:
+        return None
+    return {"processing": "batch"} if tier == "batch" else {"service_tier": str(tier)}
+
+
+def _has_tier(found: PriceCalculation, context: dict[str, str] | None, moment: datetime) -> bool:
+    """Say whether the tier has prices of its own: genai-prices answers with list prices where it has none."""
+    if context is None:
+        return True
+    own = any(model is found.model for model in found.provider.models)
+    return own and any(
+        variant.when == context and (variant.constraint is None or variant.constraint.active(moment))
+        for variant in found.model.price_variants or ()
+    )
+
+
+def _at_size(price: Decimal | TieredPrices | None, size: int) -> Decimal | None:
+    """Return the price for a request of ``size`` input tokens: beyond a threshold, of the whole request."""
+    if price is None or isinstance(price, Decimal):
+        return price
+    reached = [tier.price for tier in price.tiers if size > tier.start]
+    return reached[-1] if reached else price.base
