@@ -19,15 +19,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Usage
-from prefixcache_integrations.profiles import CacheProfile, Provider, resolve
+from prefixcache_integrations.profiles import CacheProfile, Lifetime, Provider, resolve
 
 if TYPE_CHECKING:
     from genai_prices.types import PriceCalculation, TieredPrices
 
 _LIST_PRICE_TIERS = (None, "", "auto", "default", "standard")
-
-# genai-prices' unit for writes that live this long, where it is not its plain unit; it has none for 12 hours.
-_WRITE_UNITS: dict[str, str | None] = {"1h": "cache_write_1h_mtok", "12h": None}
 
 
 class PriceBook:
@@ -60,14 +57,11 @@ class PriceBook:
         return self.cost(plain, model, provider=provider, on=on)
 
     def _rates(self, profile: CacheProfile, call: _Call) -> _Rates | None:
-        rates = None
-        if self._genai_prices and not _is_past(profile, call.on):
-            rates = _genai_rates(profile, call)
-        if rates is None:
-            rates = _row_rates(profile, call)
-        if rates is None and self._genai_prices:
-            rates = _genai_rates(profile, call)
-        return rates
+        sources = (_genai_rates, _row_rates) if self._genai_prices else (_row_rates,)
+        if _is_past(profile, call.on):
+            sources = sources[::-1]
+        found = (source(profile, call) for source in sources)
+        return next((rates for rates in found if rates is not None), None)
 
 
 class _Call(Struct, frozen=True, kw_only=True):
@@ -159,24 +153,23 @@ def _genai_rates(profile: CacheProfile, call: _Call) -> _Rates | None:
     if found is None:
         return None
 
-    def rate(unit: str | None) -> Decimal | None:
-        return None if unit is None else _at_size(getattr(found.model_price, unit), call.size)
+    def rate(unit: str) -> Decimal | None:
+        return _at_size(getattr(found.model_price, unit), call.size)
 
     uncached, output = rate("input_mtok"), rate("output_mtok")
     if uncached is None or output is None:
         return None
+    told = {"1h": rate("cache_write_1h_mtok"), "12h": None}
+    default = rate("cache_write_mtok")
     writes = {
-        lifetime.name: rate(_WRITE_UNITS.get(lifetime.name, "cache_write_mtok")) for lifetime in profile.lifetimes
+        lifetime.name: _or_multiple(told.get(lifetime.name, default), uncached, lifetime)
+        for lifetime in profile.lifetimes
     }
-    return _Rates(
-        uncached=uncached,
-        output=output,
-        read=rate("cache_read_mtok"),
-        writes={
-            lifetime.name: writes[lifetime.name] or uncached * lifetime.write_multiplier
-            for lifetime in profile.lifetimes
-        },
-    )
+    return _Rates(uncached=uncached, output=output, read=rate("cache_read_mtok"), writes=writes)
+
+
+def _or_multiple(rate: Decimal | None, uncached: Decimal, lifetime: Lifetime) -> Decimal:
+    return uncached * lifetime.write_multiplier if rate is None else rate
 
 
 def _ask_genai(profile: CacheProfile, call: _Call) -> PriceCalculation | None:
