@@ -20,7 +20,7 @@ from prefixcache_integrations.canonical import (
     Tokenizer,
     Tool,
 )
-from prefixcache_integrations.canonical.json import as_object, as_text
+from prefixcache_integrations.canonical.json import as_object, as_text, without
 from prefixcache_integrations.profiles.profile import Tier
 from prefixcache_integrations.prompt.content import (
     CLAUDE_COSTS,
@@ -178,7 +178,7 @@ def _response_format(request: Request) -> Iterator[Segment]:
 
 def _openai_message(message: Message, index: int, tier: Tier, padded: Address | None) -> Iterator[Segment]:
     name = checked_text(as_text(message.raw.get("name")) or "", f"messages[{index}].name")
-    fields = {field: value for field, value in message.raw.items() if field != "role" and value is not None}
+    fields = {field: value for field, value in without(message.raw, *_UNREAD).items() if value is not None}
     yield Segment(
         at=None,
         kind="frame",
@@ -252,6 +252,9 @@ _ROLE_KINDS: Mapping[str, SegmentKind] = {
 }
 
 _INSTRUCTIONS = frozenset({"system", "developer"})
+
+_UNREAD = ("role", "type", "id", "status")
+"""Fields of a message that say nothing beside its role, or that no model reads."""
 
 _RENDERERS: Mapping[DialectName, Callable[[Request], Iterator[Segment]]] = {
     "anthropic_messages": _claude,
