@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from weakref import WeakSet
 
@@ -24,11 +24,13 @@ BUSY_TIMEOUT = 5.0
 """Seconds a writer waits for another to finish; writes take tens of microseconds each."""
 
 _SCHEMA = """
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS entries_v1 (
     id INTEGER PRIMARY KEY, namespace TEXT NOT NULL, digest TEXT NOT NULL, value BLOB NOT NULL, expires_at REAL,
     UNIQUE (namespace, digest)
 );
 CREATE INDEX IF NOT EXISTS entries_v1_expiry ON entries_v1 (expires_at) WHERE expires_at IS NOT NULL;
+COMMIT;
 """
 # Whatever type another writer left in the column, bytes come back.
 _GET = (
@@ -67,10 +69,24 @@ def _connect(path: Path) -> _Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Threads keep to their own connection; only `close` reaches across, when they are done.
     connection = _Connection(sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False))
-    connection.raw.execute("PRAGMA journal_mode = WAL")
+    _switch_to_wal(connection.raw)
     connection.raw.execute("PRAGMA synchronous = NORMAL")
     connection.raw.executescript(_SCHEMA)
     return connection
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Turn the write-ahead log on, once per file: SQLite refuses, and does not wait, while others do the same."""
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+        else:
+            return
 
 
 class SQLiteStore:
@@ -140,10 +156,11 @@ class SQLiteStore:
     def _make_room(self, connection: sqlite3.Connection) -> None:
         while (excess := _bytes_in_use(connection) - self._max_bytes) > 0:
             last = None
-            for row, size in connection.execute(_OLDEST):
-                last, excess = row, excess - size
-                if excess <= 0:
-                    break
+            with closing(connection.execute(_OLDEST)) as rows:  # an open read would refuse the write below
+                for row, size in rows:
+                    last, excess = row, excess - size
+                    if excess <= 0:
+                        break
             if last is None:
                 return  # only the newest is left
             connection.execute(_EVICT, (last,))
