@@ -1,0 +1,211 @@
+"""Views of chat models that lay out every request at the last moment: where LangChain has built the provider's body.
+
+There and only there all is known that goes to the wire: the model a fallback chose, the tools a structured
+output added, what every other middleware changed. No LangChain object is touched on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Any, ClassVar, TypeVar, cast
+
+from langchain.chat_models.base import _DECLARATIVE_METHODS, _ConfigurableModel
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable, RunnableWithFallbacks
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.configurable import DynamicRunnable
+from pydantic import BaseModel
+
+from prefixcache_integrations import dialects, profiles, tokens
+from prefixcache_integrations.canonical import DialectName, Level, Tokenizer
+from prefixcache_integrations.canonical.json import as_object
+from prefixcache_integrations.events import Observer, PassedThrough, tell
+from prefixcache_integrations.flows.prepare import prepare
+from prefixcache_integrations.profiles import Provider
+
+RunnableT = TypeVar("RunnableT", bound=Runnable[Any, Any])
+
+# The modules of LangChain's classes that build a provider's body, and the format of that body.
+_BUILDERS: Mapping[str, DialectName] = {
+    "langchain_anthropic.chat_models": "anthropic_messages",
+    "langchain_openai.chat_models.base": "openai_chat",
+}
+_PROVIDERS: Mapping[str, Provider] = {
+    "anthropic-chat": "anthropic",
+    "openai-chat": "openai",
+    "azure-openai-chat": "azure",
+}
+# Arguments of the SDKs' methods that are no fields of the body, or not as they stand.
+_NO_BODY_FIELDS = frozenset({"extra_body", "extra_headers", "extra_query", "timeout", "text_format"})
+_WRAPPED = ("bound", "default", "alternatives", "runnable", "fallbacks")
+_SHARED_STATE = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+
+
+class ModelLayout:
+    """How requests are laid out, and the views of models that do it.
+
+    Observers are told what `prepare` tells, and once per class that this package cannot lay out its models. Safe to
+    share between threads.
+    """
+
+    def __init__(
+        self, *, level: Level = "canonical", observers: Sequence[Observer] = (), tokenizer: Tokenizer | None = None
+    ) -> None:
+        self._level = level
+        self._observers = tuple(observers)
+        self._tokenizer = tokenizer or tokens.load()
+        self._views: dict[type[BaseChatModel], type[BaseChatModel]] = {}
+        self._passed: set[type] = set()
+
+    def laid_out(self, model: RunnableT) -> RunnableT:
+        """Return a view of ``model`` whose requests are laid out; ``model`` itself goes on as it is.
+
+        The view is of a subclass of the model's class and shares its state: clients, settings, later changes to
+        either. What wraps a model (bindings, retries, fallbacks, configurable fields) is wrapped around the view
+        again. A model whose class builds no body that we know is returned as it is.
+        """
+        match model:
+            case RunnableBindingBase() | DynamicRunnable() | RunnableWithFallbacks():
+                view: Runnable[Any, Any] = self._rewrapped(model)
+            case _ConfigurableModel():
+                view = _ConfigurableView(model, self)
+            case BaseChatModel() if _builder(type(model)) is not None:
+                view = self._view(model)
+            case _:
+                self._tell_passed(type(model))
+                return model
+        return cast("RunnableT", view)
+
+    def body(self, model: BaseChatModel, payload: dict[str, Any]) -> dict[str, Any]:
+        """Return ``payload``, which LangChain built for ``model``, laid out; ``payload`` itself stays as it is."""
+        builder = _builder(type(model)) or "openai_chat"
+        dialect = dialects.by_name("openai_responses" if "input" in payload else builder)
+        provider = _PROVIDERS.get(model._llm_type)  # noqa: SLF001 - how LangChain's own middleware tells them apart
+        stand_ins = _stand_ins(model, payload)
+        fields = {name: value for name, value in payload.items() if name not in _NO_BODY_FIELDS} | stand_ins
+        prepared = prepare(
+            fields,
+            dialect,
+            lambda name: profiles.resolve(name, provider),
+            self._tokenizer,
+            level=self._level,
+            observers=self._observers,
+        )
+        as_they_were = {name: payload[name] for name in payload if name in stand_ins or name in _NO_BODY_FIELDS}
+        return {name: value for name, value in prepared.body.items() if name not in stand_ins} | as_they_were
+
+    def _view(self, model: BaseChatModel) -> BaseChatModel:
+        base = type(model)
+        if getattr(base, "__prefixcache_layout__", None) is self:
+            return model
+        kind = self._views.get(base) or self._views.setdefault(base, _view_class(base, self))
+        view = kind.__new__(kind)
+        for name in _SHARED_STATE:
+            object.__setattr__(view, name, getattr(model, name))
+        return view
+
+    def _rewrapped(self, wrapper: RunnableSerializable[Any, Any]) -> RunnableSerializable[Any, Any]:
+        return wrapper.model_copy(update={name: self._each(value) for name, value in wrapper if name in _WRAPPED})
+
+    def _each(self, value: object) -> object:
+        match value:
+            case Runnable():
+                return self.laid_out(value)
+            case list():
+                return [self._each(item) for item in value]
+            case dict():
+                return {name: self._each(item) for name, item in value.items()}
+            case _:
+                return value
+
+    def _tell_passed(self, kind: type) -> None:
+        if kind not in self._passed:
+            self._passed.add(kind)
+            tell(self._observers, PassedThrough(reason=f"{kind.__name__} builds no request body that can be laid out"))
+
+
+def _builder(kind: type) -> DialectName | None:
+    """Return the format of the bodies that ``_get_request_payload`` of a model class builds, ``None`` without one."""
+    if not hasattr(kind, "_get_request_payload"):
+        return None
+    return next((_BUILDERS[base.__module__] for base in kind.__mro__ if base.__module__ in _BUILDERS), None)
+
+
+def _view_class(base: type[BaseChatModel], layout: ModelLayout) -> type[BaseChatModel]:
+    """Return a subclass that goes by its parent's name: LangChain's cache keys and traces are made of it."""
+    parents = (_AsksForUsage, _LaysOut, base) if hasattr(base, "_should_stream_usage") else (_LaysOut, base)
+    names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
+    metaclass: Any = type(base)
+    view: type[BaseChatModel] = metaclass(base.__name__, parents, {**names, "__prefixcache_layout__": layout})
+    return view
+
+
+class _LaysOut:
+    """What a view does in the place of its model's class: it lays out the body that the class has built."""
+
+    __prefixcache_layout__: ClassVar[ModelLayout]
+
+    def _get_request_payload(self, *args: object, **kwargs: object) -> dict[str, Any]:
+        payload = super()._get_request_payload(*args, **kwargs)  # type: ignore[misc] # the model's class has it
+        return self.__prefixcache_layout__.body(cast("BaseChatModel", self), payload)
+
+
+class _AsksForUsage:
+    """What a view of langchain-openai's models does besides: it asks for usage on streams unless told not to.
+
+    They leave it out by themselves as soon as the base URL or the HTTP client is not the default one.
+    """
+
+    def _should_stream_usage(self, stream_usage: bool | None = None, **kwargs: object) -> bool:  # noqa: FBT001 - theirs
+        model: Any = self
+        options = (kwargs.get("stream_options"), model.model_kwargs.get("stream_options"))
+        said = (stream_usage, *((as_object(each) or {}).get("include_usage") for each in options), model.stream_usage)
+        return bool(next((each for each in said if isinstance(each, bool)), True))
+
+
+class _ConfigurableView(_ConfigurableModel):
+    """A view of a model that `init_chat_model` makes anew for each call, from the call's configuration."""
+
+    def __init__(self, model: _ConfigurableModel, layout: ModelLayout) -> None:
+        self.__dict__.update(model.__dict__)
+        self._layout = layout
+
+    def _model(self, config: RunnableConfig | None = None) -> Runnable[Any, Any]:
+        plain = copy(self)
+        plain.__dict__["_queued_declarative_operations"] = []
+        model = self._layout.laid_out(super(_ConfigurableView, plain)._model(config))
+        for name, args, kwargs in self._queued_declarative_operations:
+            model = getattr(model, name)(*args, **kwargs)
+        return model
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the model has
+        found = super().__getattr__(name)
+        if name not in _DECLARATIVE_METHODS:
+            return found
+        return lambda *args, **kwargs: self._layout.laid_out(found(*args, **kwargs))
+
+    def with_config(self, config: RunnableConfig | None = None, **kwargs: object) -> _ConfigurableModel:
+        return self._layout.laid_out(super().with_config(config, **kwargs))
+
+
+def _stand_ins(model: BaseChatModel, payload: Mapping[str, Any]) -> dict[str, object]:
+    """Return fields as they will be on the wire, where the payload does not hold them yet.
+
+    Azure takes the model from the deployment; the SDKs turn a Pydantic class into its JSON schema.
+    """
+    fields: dict[str, object] = {}
+    if not payload.get("model"):
+        names = (getattr(model, name, None) for name in ("model_name", "deployment_name"))
+        fields["model"] = next(filter(None, names), "")
+    chat, responses = payload.get("response_format"), payload.get("text_format")
+    if isinstance(chat, type):
+        fields["response_format"] = {"type": "json_schema", "json_schema": _schema(chat)}
+    if isinstance(responses, type):
+        fields["text"] = {**payload.get("text", {}), "format": {"type": "json_schema", **_schema(responses)}}
+    return fields
+
+
+def _schema(kind: type) -> dict[str, object]:
+    schema = kind.model_json_schema() if issubclass(kind, BaseModel) else {}
+    return {"name": kind.__name__, "schema": schema, "strict": True}
