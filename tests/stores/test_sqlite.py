@@ -134,14 +134,14 @@ def test_a_forked_child_reads_and_writes_on_a_connection_of_its_own(store):
 
 
 _MIXED = """
-import random, sys
+import random, sys, time
 from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.stores import SQLiteStore
-dice = random.Random(sys.argv[2])
-sys.stdin.readline()
-for file in range(10):
+dice, start = random.Random(sys.argv[2]), float(sys.stdin.readline())
+for file in range(15):
+    while time.time() < start + file * 0.05: pass  # all open the new file at the same moment
     store = SQLiteStore(f"{sys.argv[1]}.{file}", max_bytes=200_000)
-    for turn in range(60):
+    for turn in range(30):
         key = EntryKey("tenant", str(dice.randrange(40)))
         match dice.randrange(10):
             case 0: store.delete(key)
@@ -164,9 +164,9 @@ def test_many_processes_share_new_files_without_an_error(path):
         )
         for number in range(8)
     ]
-    time.sleep(0.3)  # so that they are all waiting for the word
+    start = time.time() + 0.5
     for worker in workers:
-        worker.stdin.write("go\n")
+        worker.stdin.write(f"{start}\n")
         worker.stdin.flush()
     assert [worker.communicate() for worker in workers] == [("done\n", "")] * len(workers)
 

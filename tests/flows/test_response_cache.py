@@ -1,0 +1,146 @@
+"""The flows, driven by hand: what they ask for, and what they make of the answers and errors sent in."""
+
+import pytest
+
+from prefixcache_integrations.canonical import Part, Response
+from prefixcache_integrations.errors import CorruptEntry, StoreUnavailable
+from prefixcache_integrations.events import (
+    CacheHit,
+    CacheMiss,
+    EntryRejected,
+    EntryStored,
+    PassedThrough,
+    StoreDegraded,
+)
+from prefixcache_integrations.flows.op import Emit, Empty, Entry, EntryKey, Load, Remove, Save
+from prefixcache_integrations.flows.response_cache import Terms, empty, keep, look_up
+
+KEY = EntryKey("tenant", "digest")
+TERMS = Terms(key=KEY, model="model", ttl=60)
+ENTRY = Entry(codec="test/1", body=b"answer")
+ANSWER = Response(dialect="openai_chat", id="", model="", parts=(Part(kind="text", raw={}, text="yes"),))
+
+
+def drive(flow, replies):
+    """Return the ops that ``flow`` asks for when sent ``replies`` in turn, and its result or error."""
+    ops, reply = [], None
+    replies = iter([*replies, *[None] * 10])
+    try:
+        while True:
+            op = flow.throw(reply) if isinstance(reply, Exception) else flow.send(reply)
+            ops.append(op)
+            reply = None if isinstance(op, Emit) else next(replies)
+    except StopIteration as done:
+        return ops, done.value
+    except StoreUnavailable as error:
+        return ops, error
+
+
+def body(entry):
+    return entry.body
+
+
+def test_a_hit_is_the_revived_entry():
+    ops, answer = drive(look_up(TERMS, body), [ENTRY])
+    assert answer == b"answer"
+    assert ops == [Load(KEY), Emit(CacheHit(key="digest", model="model"))]
+
+
+def test_no_entry_is_a_miss():
+    ops, answer = drive(look_up(TERMS, body), [None])
+    assert answer is None
+    assert ops == [Load(KEY), Emit(CacheMiss(key="digest", model="model"))]
+
+
+def test_an_unreadable_entry_is_deleted_and_a_miss():
+    ops, answer = drive(look_up(TERMS, body), [CorruptEntry("checksum does not match")])
+    assert answer is None
+    assert ops == [
+        Load(KEY),
+        Emit(EntryRejected(key="digest", reason="checksum does not match")),
+        Remove(KEY),
+        Emit(CacheMiss(key="digest", model="model")),
+    ]
+
+
+def test_an_entry_that_cannot_be_revived_is_deleted_and_a_miss():
+    def refuse(entry):
+        raise CorruptEntry("not generations")
+
+    ops, answer = drive(look_up(TERMS, refuse), [ENTRY])
+    assert answer is None
+    assert ops[1:3] == [Emit(EntryRejected(key="digest", reason="not generations")), Remove(KEY)]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("down"), OSError("broken pipe"), KeyError("a driver's bug")])
+def test_a_store_that_fails_to_read_is_a_miss_and_an_event(error):
+    ops, answer = drive(look_up(TERMS, body), [error])
+    assert answer is None
+    assert ops[1] == Emit(StoreDegraded(operation="get", error=type(error).__name__))
+    assert ops[2] == Emit(CacheMiss(key="digest", model="model"))
+
+
+def test_a_store_that_fails_to_delete_an_unreadable_entry_is_an_event_too():
+    ops, answer = drive(look_up(TERMS, body), [CorruptEntry("cut"), StoreUnavailable("down")])
+    assert answer is None
+    assert Emit(StoreDegraded(operation="delete", error="StoreUnavailable")) in ops
+
+
+def test_the_cause_of_a_failure_is_named_and_never_quoted():
+    error = StoreUnavailable("secret value in the driver's message")
+    error.__cause__ = TimeoutError("the prompt")
+    ops, _ = drive(look_up(TERMS, body), [error])
+    assert ops[1] == Emit(StoreDegraded(operation="get", error="StoreUnavailable (TimeoutError)"))
+
+
+def test_an_interrupt_goes_through():
+    flow = look_up(TERMS, body)
+    flow.send(None)
+    with pytest.raises(KeyboardInterrupt):
+        flow.throw(KeyboardInterrupt())
+
+
+def test_an_answer_is_kept_under_the_terms_and_its_size_told():
+    ops, _ = drive(keep(TERMS, [ANSWER], lambda: ENTRY), [123])
+    assert ops == [Save(KEY, ENTRY, 60), Emit(EntryStored(key="digest", size=123))]
+
+
+def test_an_answer_that_is_refused_is_not_even_packed():
+    def pack():
+        pytest.fail("packed")
+
+    cut = Response(dialect="openai_chat", id="", model="", parts=ANSWER.parts, stop_reason="length")
+    ops, _ = drive(keep(TERMS, [ANSWER, cut], pack), [])
+    assert ops == [Emit(EntryRejected(key="digest", reason="cut short by the token limit"))]
+
+
+def test_an_answer_that_cannot_be_written_down_is_rejected():
+    ops, _ = drive(keep(TERMS, [ANSWER], lambda: None), [])
+    assert ops == [Emit(EntryRejected(key="digest", reason="cannot be written down in full"))]
+
+
+def test_an_answer_larger_than_the_store_is_rejected():
+    ops, _ = drive(keep(TERMS, [ANSWER], lambda: ENTRY), [None])
+    assert ops[1:] == [Emit(EntryRejected(key="digest", reason="larger than the store holds"))]
+
+
+def test_a_store_that_fails_to_write_loses_no_answer():
+    ops, _ = drive(keep(TERMS, [ANSWER], lambda: ENTRY), [StoreUnavailable("full")])
+    assert ops[1:] == [Emit(StoreDegraded(operation="put", error="StoreUnavailable"))]
+
+
+def test_a_bypassed_request_never_touches_the_store():
+    terms = Terms(key=KEY, model="model", bypass="its answer depends on server state (conversation)")
+    ops, answer = drive(look_up(terms, body), [])
+    assert answer is None
+    assert ops == [Emit(PassedThrough(reason=terms.bypass, model="model"))]
+    ops, _ = drive(keep(terms, [ANSWER], lambda: ENTRY), [])
+    assert ops == [Emit(EntryRejected(key="digest", reason=terms.bypass))]
+
+
+def test_emptying_names_one_namespace_and_fails_aloud():
+    assert drive(empty("tenant"), []) == ([Empty("tenant")], None)
+    error = StoreUnavailable("down")
+    ops, raised = drive(empty("tenant"), [error])
+    assert raised is error
+    assert ops[1:] == [Emit(StoreDegraded(operation="clear", error="StoreUnavailable"))]
