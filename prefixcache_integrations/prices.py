@@ -130,7 +130,7 @@ def _writes(usage: Usage, profile: CacheProfile) -> dict[str, int] | None:
     if rest == 0:
         return told
     default = profile.lifetime(None)
-    return None if default is None else {**told, default.name: told.get(default.name, 0) + rest}
+    return None if default is None or rest < 0 else {**told, default.name: told.get(default.name, 0) + rest}
 
 
 def _row_rates(profile: CacheProfile, call: _Call) -> _Rates | None:
