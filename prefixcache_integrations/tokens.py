@@ -141,7 +141,7 @@ class TiktokenTokenizer:
     """A published encoding. Text that spells a special token is ordinary text; a lone surrogate counts as U+FFFD.
 
     A run without whitespace, or of nothing else, of more than 255 characters is encoded in pieces, because
-    tiktoken's time grows with the square of a run's length before 0.13 and it refuses a million blanks. Pieces end
+    tiktoken 0.12 takes time in the square of a run's length and 0.14 still refuses a million blanks. Pieces end
     where the encoding splits anyway, between a word and a punctuation mark or a digit. Only where 255
     characters have no such place may a piece cost a token or two.
     """
