@@ -6,8 +6,8 @@ that tool calls and their results match. Texts are those of Claude's error bodie
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import groupby, pairwise
 
 import msgspec
 from msgspec import Struct
@@ -69,8 +69,6 @@ def _required_fields(request: Request, _: CacheProfile) -> Refusal | None:
         return Refusal(message="max_tokens: Input should be a valid integer")
     if limit < 0:
         return Refusal(message="max_tokens: Input should be greater than or equal to 0")
-    if not request.messages:
-        return Refusal(message="messages: at least one message is required")
     return None
 
 
@@ -119,7 +117,7 @@ def _nested_markers(request: Request, _: CacheProfile) -> Refusal | None:
         if isinstance(place.item, Part):
             for index, inner in enumerate(place.item.content):
                 if inner.marker is not None and index < len(place.item.content) - 1:
-                    path = f"{place.path}.{place.item.kind}.content.{index}"
+                    path = f"{place.path}.{place.item.raw.get('type')}.content.{index}"
                     return Refusal(message=f"{path}.cache_control: Extra inputs are not permitted")
     return None
 
@@ -184,8 +182,10 @@ def _empty_text(request: Request, _: CacheProfile) -> Refusal | None:
         final_answer = number == len(request.messages) - 1 and message.role == "assistant"
         empty = not message.parts or (message.bare and not message.parts[0].text)
         if empty and not final_answer:
-            return Refusal(message=f"messages.{number}: all messages must have non-empty content except for the "
-                           "optional final assistant message")  # fmt: skip
+            return Refusal(
+                message=f"messages.{number}: all messages must have non-empty content except for the optional final "
+                "assistant message"
+            )
     blocks = (("messages", message.parts) for message in request.messages if not message.bare)
     for section, parts in [("system", () if request.bare_system else request.system), *blocks]:
         texts = [part.text for part in parts if part.kind == "text"]
@@ -197,28 +197,42 @@ def _empty_text(request: Request, _: CacheProfile) -> Refusal | None:
 
 
 def _tool_pairs(request: Request, _: CacheProfile) -> Refusal | None:
-    """Every tool call is answered in the next message, and nothing else is."""
-    padded = (Message(role="user"), *request.messages, Message(role="user"))
-    for number, (before, after) in enumerate(pairwise(padded)):
-        called, answered = _ids(before, "tool_call"), _ids(after, "tool_result")
-        if missing := [name for name in called if name not in answered]:
+    """Every tool call is answered in the next turn, and nothing else is."""
+    nothing = _Turn(len(request.messages), (), ())
+    for before, after in pairwise([nothing, *_turns(request.messages), nothing]):
+        if missing := [name for name in before.called if name not in after.answered]:
             return Refusal(
-                message=f"messages.{number - 1}: `tool_use` ids were found without `tool_result` blocks immediately "
+                message=f"messages.{before.index}: `tool_use` ids were found without `tool_result` blocks immediately "
                 f"after: {', '.join(missing)}. Each `tool_use` block must have a corresponding `tool_result` block in "
                 "the next message."
             )
-        if unasked := [name for name in answered if name not in called]:
+        if unasked := [name for name in after.answered if name not in before.called]:
             return Refusal(
-                message=f"messages.{number}: unexpected `tool_use_id` found in `tool_result` blocks: {unasked[0]}. "
-                "Each `tool_result` block must have a corresponding `tool_use` block in the previous message."
+                message=f"messages.{after.index}: unexpected `tool_use_id` found in `tool_result` blocks: "
+                f"{unasked[0]}. Each `tool_result` block must have a corresponding `tool_use` block in the previous "
+                "message."
             )
     return None
 
 
-def _ids(message: Message, kind: str) -> list[str]:
-    """Return the ids of the calls or results in ``message``; the server's own tools answer in the same message."""
-    wire = {"tool_call": "tool_use", "tool_result": "tool_result"}[kind]
-    return [part.call_id for part in message.parts if part.raw.get("type") == wire and part.call_id is not None]
+class _Turn(Struct, frozen=True):
+    """Consecutive messages of one role, which Claude reads as one: the ids of the calls and results in them."""
+
+    index: int
+    called: tuple[str, ...]
+    answered: tuple[str, ...]
+
+
+def _turns(messages: Sequence[Message]) -> Iterator[_Turn]:
+    """Yield the turns; results of the server's own tools stand in the turn of their call and are left out."""
+    for _, run in groupby(enumerate(messages), key=lambda row: row[1].role):
+        (index, first), *others = run
+        parts = [part for message in (first, *(message for _, message in others)) for part in message.parts]
+        called, answered = (
+            tuple(part.call_id for part in parts if part.raw.get("type") == kind and part.call_id is not None)
+            for kind in ("tool_use", "tool_result")
+        )
+        yield _Turn(index, called, answered)
 
 
 ANTHROPIC_RULES: tuple[Rule, ...] = (

@@ -7,26 +7,24 @@ results match. Texts are those of OpenAI's error bodies, as its users report the
 from __future__ import annotations
 
 from prefixcache_integrations.canonical import Message, Request
-from prefixcache_integrations.canonical.json import as_object
+from prefixcache_integrations.canonical.json import as_object, as_text
 from prefixcache_integrations.insight.simulator_rules import Refusal, Rule
 from prefixcache_integrations.profiles.profile import CacheProfile
+
+
+def _no_model(request: Request, _: CacheProfile) -> Refusal | None:
+    return None if request.model else Refusal(message="you must provide a model parameter")
 
 
 def _breakpoint_support(request: Request, profile: CacheProfile) -> Refusal | None:
     if profile.regime == "breakpoints":
         return None
-    parts = [
-        part
-        for message in request.messages
-        for part in (*message.parts, *(p for q in message.parts for p in q.content))
-    ]
-    if any(part.marker is not None or "prompt_cache_breakpoint" in part.raw for part in parts):
-        return Refusal(
-            message="prompt_cache_breakpoint is not supported on this model", param="prompt_cache_breakpoint"
-        )
-    if request.options.get("prompt_cache_options") is not None:
-        return Refusal(message="prompt_cache_options is not supported on this model", param="prompt_cache_options")
-    return None
+    name = None
+    if any(part.marker is not None for message in request.messages for part in message.parts):
+        name = "prompt_cache_breakpoint"
+    elif request.options.get("prompt_cache_options") is not None:
+        name = "prompt_cache_options"
+    return None if name is None else Refusal(message=f"{name} is not supported on this model", param=name)
 
 
 def _cache_options(request: Request, profile: CacheProfile) -> Refusal | None:
@@ -66,28 +64,19 @@ def _retention(request: Request, profile: CacheProfile) -> Refusal | None:
     return Refusal(message=message, param="prompt_cache_retention", code="invalid_parameter")
 
 
-def _no_messages(request: Request, _: CacheProfile) -> Refusal | None:
-    if request.messages:
-        return None
-    message = (
-        "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead."
-    )
-    return Refusal(message=message, param="messages", code="empty_array")
-
-
 def _chat_tool_pairs(request: Request, _: CacheProfile) -> Refusal | None:
     """Every tool call is answered by the tool messages right after it, and nothing else is."""
     waiting: list[str] = []
     for message in (*request.messages, Message(role="user")):
-        if message.role == "tool":
-            answered = [part.call_id for part in message.parts if part.call_id is not None]
-            if not set(answered) <= set(waiting):
+        answered = as_text(message.raw.get("tool_call_id")) if message.role == "tool" else None
+        if answered is not None:
+            if answered not in waiting:
                 return Refusal(
                     message="Invalid parameter: messages with role 'tool' must be a response to a preceeding message "
                     "with 'tool_calls'.",
                     param="messages",
                 )
-            waiting = [name for name in waiting if name not in answered]
+            waiting.remove(answered)
             continue
         if waiting:
             return Refusal(
@@ -99,12 +88,25 @@ def _chat_tool_pairs(request: Request, _: CacheProfile) -> Refusal | None:
     return None
 
 
+def _stored_conversation(request: Request, _: CacheProfile) -> Refusal | None:
+    """Nothing is stored here, so nothing can be continued."""
+    previous = request.options.get("previous_response_id")
+    if previous is not None:
+        return Refusal(
+            message=f"Previous response with id '{previous}' not found.",
+            param="previous_response_id",
+            code="previous_response_not_found",
+        )
+    if request.options.get("conversation") is not None:
+        return Refusal(message="Conversation not found.", param="conversation")
+    return None
+
+
 def _responses_tool_pairs(request: Request, _: CacheProfile) -> Refusal | None:
-    if request.options.get("previous_response_id") is not None or request.options.get("conversation") is not None:
-        return None
     parts = [part for message in request.messages for part in message.parts]
     called = [part.call_id for part in parts if part.kind == "tool_call" and part.call_id is not None]
-    answered = [part.call_id for part in parts if part.kind == "tool_result" and part.call_id is not None]
+    outputs = [message.raw for message in request.messages if message.raw.get("type") in _OUTPUTS]
+    answered = [name for raw in outputs if (name := as_text(raw.get("call_id"))) is not None]
     if missing := next((name for name in called if name not in answered), None):
         return Refusal(message=f"No tool output found for function call {missing}.", param="input")
     if unasked := next((name for name in answered if name not in called), None):
@@ -112,6 +114,8 @@ def _responses_tool_pairs(request: Request, _: CacheProfile) -> Refusal | None:
     return None
 
 
-_COMMON: tuple[Rule, ...] = (_breakpoint_support, _cache_options, _retention)
-OPENAI_CHAT_RULES: tuple[Rule, ...] = (_no_messages, *_COMMON, _chat_tool_pairs)
-OPENAI_RESPONSES_RULES: tuple[Rule, ...] = (*_COMMON, _responses_tool_pairs)
+_OUTPUTS = ("function_call_output", "custom_tool_call_output")
+
+_COMMON: tuple[Rule, ...] = (_no_model, _breakpoint_support, _cache_options, _retention)
+OPENAI_CHAT_RULES: tuple[Rule, ...] = (*_COMMON, _chat_tool_pairs)
+OPENAI_RESPONSES_RULES: tuple[Rule, ...] = (*_COMMON, _stored_conversation, _responses_tool_pairs)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from prefixcache_integrations import profiles
-from prefixcache_integrations.canonical import Request
+from prefixcache_integrations.profiles import Provider
 from prefixcache_integrations.prompt.fingerprint import prefix_digests, tier_seeds
-from prefixcache_integrations.prompt.segments import Segment, segments
+from prefixcache_integrations.prompt.segments import segments
 from prefixcache_integrations.server import Call
 
 
@@ -29,10 +29,9 @@ def assert_extends(earlier: Call, later: Call) -> None:
 
     Cache markers do not count; the model, the order of tools and keys, and every setting that loses the cache do.
     """
-    before, after = _prompt(earlier), _prompt(later)
-    old, new = _digests(earlier, before), _digests(later, after)
-    kept = next((index for index, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), len(new))
-    if kept < len(old):
+    before, after = _Prompt(earlier), _Prompt(later)
+    kept = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before.digests, after.digests, strict=False)))
+    if kept < len(before.digests):
         raise AssertionError(
             f"call {later.number} does not extend call {earlier.number}: {_divergence(before, after, kept)}"
         )
@@ -44,29 +43,34 @@ def assert_prefix_kept(conversation: Sequence[Call]) -> None:
         assert_extends(earlier, later)
 
 
-def _request(call: Call) -> Request:
-    if call.request is None:
-        raise AssertionError(f"call {call.number} had no readable body")
-    return call.request
+class _Prompt:
+    """A recorded prompt as the provider compares it, without the framing at its end, which only primes the reply."""
+
+    def __init__(self, call: Call) -> None:
+        if call.request is None:
+            raise AssertionError(f"call {call.number} had no readable body")
+        self.request = call.request
+        provider: Provider = "anthropic" if call.request.dialect == "anthropic_messages" else "openai"
+        self.profile = profiles.resolve(call.request.model, provider)
+        self.segments = list(segments(call.request))
+        while self.segments and self.segments[-1].at is None and not self.segments[-1].ends_message:
+            self.segments.pop()
+        self.digests = prefix_digests(self.segments, tier_seeds(call.request, self.profile))
+
+    def place(self, index: int) -> str:
+        """Return where the segment at ``index`` stands; for framing, where what it frames does."""
+        return str(next((row.at for row in self.segments[index:] if row.at is not None), self.segments[index].kind))
+
+    def setting(self, name: str) -> object:
+        """Return the value of a request field."""
+        return self.request.model if name == "model" else self.request.options.get(name)
 
 
-def _prompt(call: Call) -> list[Segment]:
-    """Return the prompt without the framing at its end, which only primes the reply."""
-    prompt = list(segments(_request(call)))
-    while prompt and prompt[-1].at is None and not prompt[-1].ends_message:
-        prompt.pop()
-    return prompt
-
-
-def _digests(call: Call, prompt: Sequence[Segment]) -> tuple[bytes, ...]:
-    request = _request(call)
-    provider = "anthropic" if request.dialect == "anthropic_messages" else "openai"
-    return prefix_digests(prompt, tier_seeds(request, profiles.resolve(request.model, provider)))
-
-
-def _divergence(before: Sequence[Segment], after: Sequence[Segment], kept: int) -> str:
-    if kept == len(after):
-        return f"it ends before {before[kept].at}"
-    if before[kept].identity == after[kept].identity:
-        return f"the model or a setting that {before[kept].tier} depend on has changed"
-    return f"they part at {before[kept].at or before[kept].kind}"
+def _divergence(before: _Prompt, after: _Prompt, kept: int) -> str:
+    if kept == len(after.segments):
+        return f"it ends before {before.place(kept)}"
+    if before.segments[kept].identity != after.segments[kept].identity:
+        return f"they part at {before.place(kept)}"
+    fields = {"model", *(field.partition(".")[0] for field in before.profile.invalidation)}
+    changed = sorted(name for name in fields if before.setting(name) != after.setting(name))
+    return f"a setting of the request has changed: {', '.join(changed) or 'images came or went'}"
