@@ -81,7 +81,8 @@ def _removed(at: Address, reason: str) -> Finding:
 def placed(request: Request, breakpoints: Sequence[Breakpoint]) -> Request:
     """Return ``request`` with markers at ``breakpoints`` and nowhere else.
 
-    A marker that already stands there is kept, its other fields included; blocks that do not change are shared.
+    A marker that already stands there is kept, its other fields included; so is a top-level one that finds no block
+    to stand on, which providers pass over. Blocks that do not change are shared.
     """
     wanted = {row.at: row for row in breakpoints if not row.automatic}
     automatic = next((row for row in breakpoints if row.automatic), None)
@@ -90,7 +91,7 @@ def placed(request: Request, breakpoints: Sequence[Breakpoint]) -> Request:
         tools=tuple(_placed(tool, wanted.get(Address("tools", index))) for index, tool in enumerate(request.tools)),
         system=tuple(_placed(part, wanted.get(Address("system", index))) for index, part in enumerate(request.system)),
         messages=tuple(_placed_message(message, index, wanted) for index, message in enumerate(request.messages)),
-        marker=_marker(request.marker, automatic),
+        marker=_marker(request.marker, automatic) if automatic else request.marker,
     )
 
 

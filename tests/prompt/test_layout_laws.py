@@ -146,7 +146,7 @@ def test_every_breakpoint_of_the_plan_stands_in_the_request_and_no_other(dialect
         made = plan(request, resolve(request.model), WORDS, level=level)
         result = apply(request, made)
         assert sorted(_marked(result)) == sorted(str(row.at) for row in made.breakpoints if not row.automatic)
-        assert (result.marker is not None) == any(row.automatic for row in made.breakpoints)
+        assert result.marker is not None or not any(row.automatic for row in made.breakpoints)
         prefixes = [row.prefix_tokens for row in made.breakpoints]
         assert prefixes == sorted(prefixes)
         assert all(count <= made.prompt_tokens for count in prefixes)
