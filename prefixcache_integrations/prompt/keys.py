@@ -108,6 +108,8 @@ def _settled(value: object) -> object:
 def _message_form(message: Message, numbers: dict[str, int], *, exact: bool) -> list[object]:
     trim = not exact and message.role in _TRIMMED_ROLES
     rest = _given(without(message.raw, "id", "role", "content"))
+    if rest.get("type") == "message":
+        del rest["type"]  # what an item with a role is anyway
     rest |= {name: _number(rest[name], numbers) for name in _CALL_ID_FIELDS if name in rest}
     return [message.role, rest, _parts_form(message.parts, numbers, trim=trim)]
 
