@@ -7,7 +7,6 @@ output added, what every other middleware changed. No LangChain object is touche
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 from typing import Any, ClassVar, TypeVar, cast
 
 from langchain.chat_models.base import _DECLARATIVE_METHODS, _ConfigurableModel
@@ -68,6 +67,8 @@ class ModelLayout:
         match model:
             case RunnableBindingBase() | DynamicRunnable() | RunnableWithFallbacks():
                 view: Runnable[Any, Any] = self._rewrapped(model)
+            case _ConfigurableView():
+                return model
             case _ConfigurableModel():
                 view = _ConfigurableView(model, self)
             case BaseChatModel() if _builder(type(model)) is not None:
@@ -168,13 +169,14 @@ class _ConfigurableView(_ConfigurableModel):
     """A view of a model that `init_chat_model` makes anew for each call, from the call's configuration."""
 
     def __init__(self, model: _ConfigurableModel, layout: ModelLayout) -> None:
+        super().__init__()
         self.__dict__.update(model.__dict__)
         self._layout = layout
 
     def _model(self, config: RunnableConfig | None = None) -> Runnable[Any, Any]:
-        plain = copy(self)
-        plain.__dict__["_queued_declarative_operations"] = []
-        model = self._layout.laid_out(super(_ConfigurableView, plain)._model(config))
+        plain = _ConfigurableModel()
+        plain.__dict__.update(self.__dict__, _queued_declarative_operations=[])
+        model = self._layout.laid_out(plain._model(config))  # noqa: SLF001 - its own class
         for name, args, kwargs in self._queued_declarative_operations:
             model = getattr(model, name)(*args, **kwargs)
         return model
