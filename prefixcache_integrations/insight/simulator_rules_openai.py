@@ -102,6 +102,13 @@ def _stored_conversation(request: Request, _: CacheProfile) -> Refusal | None:
     return None
 
 
+def _no_input(request: Request, _: CacheProfile) -> Refusal | None:
+    if request.messages or request.options.get("prompt") is not None:
+        return None
+    message = "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation_id' must be provided."
+    return Refusal(message=message, code="missing_required_parameter")
+
+
 def _responses_tool_pairs(request: Request, _: CacheProfile) -> Refusal | None:
     parts = [part for message in request.messages for part in message.parts]
     called = [part.call_id for part in parts if part.kind == "tool_call" and part.call_id is not None]
@@ -118,4 +125,4 @@ _OUTPUTS = ("function_call_output", "custom_tool_call_output")
 
 _COMMON: tuple[Rule, ...] = (_no_model, _breakpoint_support, _cache_options, _retention)
 OPENAI_CHAT_RULES: tuple[Rule, ...] = (*_COMMON, _chat_tool_pairs)
-OPENAI_RESPONSES_RULES: tuple[Rule, ...] = (*_COMMON, _stored_conversation, _responses_tool_pairs)
+OPENAI_RESPONSES_RULES: tuple[Rule, ...] = (*_COMMON, _stored_conversation, _no_input, _responses_tool_pairs)

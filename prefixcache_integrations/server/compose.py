@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from prefixcache_integrations.canonical import DialectName, Part, Request, Response, StopReason, Usage
+from prefixcache_integrations.canonical import DialectName, JsonObject, Part, Request, Response, StopReason, Usage
 from prefixcache_integrations.dialects.wire import to_json
 from prefixcache_integrations.server.models import Reply
 
@@ -29,8 +29,13 @@ _IDS: Mapping[DialectName, _Ids] = {
 }
 
 
-def compose(request: Request, reply: Reply | None, usage: Usage, *, number: int, now: float) -> Response:
-    """Return the response to ``request``; ``number`` makes its ids unique. Without a reply it is an empty one."""
+def compose(
+    request: Request, reply: Reply | None, usage: Usage, *, number: int, now: float, extra: JsonObject
+) -> Response:
+    """Return the response to ``request``; ``number`` makes its ids unique, ``extra`` is added to the body.
+
+    Without a reply it is an empty one: a pre-warmed prompt's.
+    """
     ids = _IDS[request.dialect]
     parts: list[Part] = []
     if reply is not None and (reply.written or not reply.tool_calls):
@@ -46,5 +51,5 @@ def compose(request: Request, reply: Reply | None, usage: Usage, *, number: int,
         parts=tuple(parts),
         stop_reason=stop,
         usage=usage,
-        raw={ids.created: int(EPOCH + now)} if ids.created else {},
+        raw={**({ids.created: int(EPOCH + now)} if ids.created else {}), **extra},
     )

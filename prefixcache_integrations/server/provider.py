@@ -13,14 +13,19 @@ from msgspec import Struct
 from prefixcache_integrations import dialects, profiles
 from prefixcache_integrations.canonical import JsonObject, Request, Response, Tokenizer, Usage
 from prefixcache_integrations.canonical.json import as_object
+from prefixcache_integrations.dialects.wire import to_json
 from prefixcache_integrations.errors import MalformedRequest
 from prefixcache_integrations.insight.simulator import CacheSettings, PromptCache, Ticket, refusal
+from prefixcache_integrations.insight.simulator_diagnostics import Answered, diagnosis
 from prefixcache_integrations.insight.simulator_rules import Refusal
 from prefixcache_integrations.server.calls import SECRET_HEADERS, Call
 from prefixcache_integrations.server.clock import SimulatorClock
 from prefixcache_integrations.server.compose import compose
 from prefixcache_integrations.server.faces import Face, api_key, error_body, missing_key, nearest, unknown_path
 from prefixcache_integrations.server.models import Model, Reply
+
+MAX_COMPARABLE = 1000
+"""How many answered requests are kept to compare later ones with."""
 
 
 class Arrival(Struct, frozen=True, kw_only=True):
@@ -70,6 +75,7 @@ class Provider:
         self._organisations = dict(organisations or {})
         self._cache = PromptCache(tokenizer, settings)
         self._calls: list[Call] = []
+        self._answered: dict[str, Answered] = {}
         self._numbers = count(1)
         self._lock = threading.Lock()
 
@@ -83,6 +89,7 @@ class Provider:
         """Forget the calls and every cache entry; ids and the clock go on."""
         with self._lock:
             self._calls.clear()
+            self._answered.clear()
             self._cache.clear()
 
     def answer(self, face: Face, arrival: Arrival) -> Answer:
@@ -139,7 +146,10 @@ class Provider:
             ticket = self._cache.begin(request, profile, scope=call.scope or "", now=call.at)
         reply = self._reply(request)
         usage = self._billed(ticket.usage, reply)
-        response = compose(request, reply, usage, number=call.number, now=call.at)
+        answered = Answered(request=request, usage=usage, scope=call.scope or "")
+        extra = diagnosis(answered, profile, lambda name: self._recall(name, answered.scope), self._tokenizer)
+        response = compose(request, reply, usage, number=call.number, now=call.at, extra=extra)
+        self._remember(response.id, answered)
         body = dialects.by_name(face.dialect).encode_response(response)
         options = as_object(request.options.get("stream_options")) or {}
         return Answer(
@@ -157,14 +167,25 @@ class Provider:
             return None
         try:
             return self._model(request)
-        except LookupError as error:
-            raise MalformedRequest(f"the simulated model has no answer: {error}") from error
+        except Exception as error:  # whatever a test's model raises is told to who waits for it
+            raise MalformedRequest(f"the simulated model failed: {type(error).__name__}: {error}") from error
 
     def _billed(self, usage: Usage, reply: Reply | None) -> Usage:
         written = [] if reply is None else [reply.written]
         for use in reply.tool_calls if reply else ():
-            written += [use.name, msgspec.json.encode(use.arguments).decode()]
+            written += [use.name, to_json(use.arguments)]
         return msgspec.structs.replace(usage, output_tokens=sum(map(self._tokenizer.count, written)))
+
+    def _remember(self, name: str, answered: Answered) -> None:
+        with self._lock:
+            self._answered[name] = answered
+            if len(self._answered) > MAX_COMPARABLE:
+                del self._answered[next(iter(self._answered))]
+
+    def _recall(self, name: str, scope: str) -> Answered | None:
+        with self._lock:
+            found = self._answered.get(name)
+        return found if found is not None and found.scope == scope else None
 
 
 def _object(content: bytes) -> JsonObject:

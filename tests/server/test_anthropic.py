@@ -201,10 +201,69 @@ def test_a_model_that_takes_late_instructions_accepts_them(claude):
     assert ask(claude, messages, model="claude-opus-5-5").content[0].text == "Be brief."
 
 
-def test_an_interrupted_or_empty_script_says_so(tokenizer):
+@pytest.mark.parametrize("model", [script([]), lambda _: 1 / 0])
+def test_a_model_that_fails_says_so(tokenizer, model):
     with (
-        Simulator(tokenizer=tokenizer, model=script([])) as simulator,
+        Simulator(tokenizer=tokenizer, model=model) as simulator,
         anthropic.Anthropic(base_url=simulator.base_url("anthropic"), api_key="key") as client,
-        pytest.raises(anthropic.BadRequestError, match="the script has only 0 replies"),
+        pytest.raises(anthropic.BadRequestError, match=r"the simulated model failed: (LookupError|ZeroDivisionError)"),
     ):
         ask(client)
+
+
+# Diagnostics
+
+
+def diagnose(client, before, after):
+    """Return what is said about ``after``, asked to compare it with ``before``."""
+    first = ask(client, **before, extra_body={"diagnostics": {"previous_message_id": None}})
+    assert first.diagnostics is None
+    return ask(client, **after, extra_body={"diagnostics": {"previous_message_id": first.id}}).diagnostics
+
+
+def said(value):
+    return {"role": "assistant", "content": value}
+
+
+BASE = {"tools": [TOOL], "system": "Be kind.", "messages": [user("one two three four")]}
+
+DIVERGENCES = {
+    "model_changed": {"model": "claude-sonnet-5"},
+    "tools_changed": {"tools": [{**TOOL, "description": "new"}]},
+    "system_changed": {"system": "Be terse."},
+    "messages_changed": {"messages": [user("five"), said("six"), user("seven")]},
+    "unavailable": {"tool_choice": {"type": "any"}},
+}
+
+
+@pytest.mark.parametrize(("kind", "change"), DIVERGENCES.items(), ids=DIVERGENCES)
+def test_the_first_divergence_is_diagnosed(claude, kind, change):
+    reason = diagnose(claude, BASE, {**BASE, **change}).cache_miss_reason
+    assert reason.type == kind
+    assert (getattr(reason, "cache_missed_input_tokens", 0) > 0) == (kind != "unavailable")
+
+
+def test_the_tokens_missed_are_those_beyond_the_divergence(claude, text_of):
+    before = {"messages": [user([text(text_of(300)), text(text_of(50, " beta"))])]}
+    after = {"messages": [user([text(text_of(300)), text("other")])]}
+    assert diagnose(claude, before, after).cache_miss_reason.cache_missed_input_tokens == 50
+
+
+def test_a_prompt_that_only_grew_has_no_divergence(claude):
+    grown = {**BASE, "messages": [*BASE["messages"], said("six"), user([text("seven", MARK)])]}
+    assert diagnose(claude, BASE, grown) is None
+
+
+def test_an_unknown_message_is_not_found_nor_is_anothers(simulator, claude):
+    mine = ask(claude, **BASE)
+    with anthropic.Anthropic(base_url=simulator.base_url("anthropic"), api_key="other") as other:
+        for client, name in [(claude, "msg_unknown"), (other, mine.id)]:
+            answer = ask(client, **BASE, extra_body={"diagnostics": {"previous_message_id": name}})
+            assert answer.diagnostics.cache_miss_reason.type == "previous_message_not_found"
+
+
+def test_a_stream_brings_the_diagnosis_at_its_start(claude):
+    first = ask(claude, **BASE)
+    options = {**BASE, "system": "Be terse.", "extra_body": {"diagnostics": {"previous_message_id": first.id}}}
+    start = next(iter(ask(claude, **options, stream=True)))
+    assert start.message.diagnostics.cache_miss_reason.type == "system_changed"

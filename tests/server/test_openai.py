@@ -182,6 +182,49 @@ def test_responses_report_the_split_by_lifetime(gpt, text_of):
     assert gpt.responses.create(**call).usage.input_tokens_details.cached_tokens == usage.input_tokens - 3
 
 
+# Diagnostics
+
+
+def compare(client, before, after):
+    """Return what is said about ``after``, asked to compare it with ``before``."""
+    first = client.responses.create(model=NEW, **before)
+    return client.responses.create(
+        **{"model": NEW, **after, "prompt_cache_options": {"comparison_response_id": first.id}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "change"),
+    [
+        ("model_changed", {"model": "gpt-5.6-terra"}),
+        ("tools_changed", {"tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}]}),
+        ("prompt_cache_key_changed", {"prompt_cache_key": "b"}),
+        ("text_format_changed", {"text": {"format": {"type": "json_object"}}}),
+        ("verbosity_changed", {"text": {"verbosity": "low"}}),
+        ("reasoning_effort_changed", {"reasoning": {"effort": "low"}}),
+        ("service_tier_changed", {"service_tier": "flex"}),
+        ("input_changed", {"input": "Something else"}),
+    ],
+)
+def test_a_miss_is_diagnosed_with_its_reason_and_price(gpt, text_of, reason, change):
+    before = {"input": text_of(1500)}
+    found = compare(gpt, before, {**before, **change}).prompt_cache_diagnostics
+    assert (found.type, found.reason) == ("cache_miss", reason)
+    assert found.cache_missed_tokens == found.comparison_reusable_tokens == 1504
+
+
+def test_a_hit_an_expiry_and_an_unknown_response_are_told_apart(simulator, gpt, text_of):
+    before = {"input": [user(text_of(1500))]}
+    grown = {"input": [user(text_of(1500)), {"role": "assistant", "content": "Yes."}, user("Why?")]}
+    assert compare(gpt, before, grown).prompt_cache_diagnostics.type == "cache_hit"
+    simulator.reset()
+    first = gpt.responses.create(model=NEW, **before)
+    simulator.clock.advance(1800)
+    for name, expected in [(first.id, "unavailable"), ("resp_unknown", "comparison_response_not_found")]:
+        answer = gpt.responses.create(model=NEW, **grown, prompt_cache_options={"comparison_response_id": name})
+        assert answer.prompt_cache_diagnostics.type == expected
+
+
 # Answers
 
 
@@ -317,3 +360,7 @@ def test_tool_calls_and_answers_must_match(gpt, messages, said):
 def test_a_stored_response_cannot_be_continued(gpt):
     error = error_of(gpt.responses.create, model=OLD, input="hello", previous_response_id="resp_1")
     assert error.code == "previous_response_not_found"
+
+
+def test_a_response_to_nothing_is_refused(gpt):
+    assert "must be provided" in error_of(gpt.responses.create, model=OLD).message
