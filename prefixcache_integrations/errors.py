@@ -7,6 +7,7 @@
     ├── MalformedRequest        a body that is not what its wire format allows
     └── StoreError              a store did not do what it was asked
         ├── StoreUnavailable    it is down, slow or full
+        │   └── StoreRefused    it answered in time, and that it will not: full, or not allowed
         └── CorruptEntry        what it returned cannot be read
 
 Errors of a provider, an SDK or a framework pass through untouched.
@@ -38,6 +39,10 @@ class StoreError(PrefixCacheError):
 
 class StoreUnavailable(StoreError):
     """The store is down, slow or full."""
+
+
+class StoreRefused(StoreUnavailable):
+    """The store answered in time, and that it will not do this: it is full, or does not allow it."""
 
 
 class CorruptEntry(StoreError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from prefixcache_integrations.flows.op import EntryKey
@@ -20,6 +20,7 @@ class _Slot(NamedTuple):
     value: bytes
     expires_at: float | None
     cost: int
+    tags: tuple[str, ...]
 
 
 class MemoryStore:
@@ -47,16 +48,16 @@ class MemoryStore:
             self._slots.move_to_end(key)
             return slot.value
 
-    def put(self, key: EntryKey, value: bytes, ttl: float | None = None) -> bool:
+    def put(self, key: EntryKey, value: bytes, ttl: float | None = None, tags: Sequence[str] = ()) -> bool:
         """Keep ``value``, pushing out the least recently used until it fits."""
-        cost = ENTRY_OVERHEAD + len(key.namespace) + len(key.digest) + len(value)
+        cost = ENTRY_OVERHEAD + len(key.namespace) + len(key.digest) + len(value) + sum(map(len, tags))
         with self._lock:
             self._drop(key)
             if cost > self._max_bytes:
                 return False
             while self._bytes + cost > self._max_bytes:
                 self._drop(next(iter(self._slots)))
-            self._slots[key] = _Slot(value, None if ttl is None else self._clock() + ttl, cost)
+            self._slots[key] = _Slot(value, None if ttl is None else self._clock() + ttl, cost, tuple(tags))
             self._bytes += cost
             return True
 
@@ -65,17 +66,24 @@ class MemoryStore:
         with self._lock:
             self._drop(key)
 
+    def invalidate(self, namespace: str, tag: str) -> None:
+        """Forget every key of ``namespace`` put with ``tag``; looks at every slot."""
+        self._forget(lambda key, slot: key.namespace == namespace and tag in slot.tags)
+
     def clear(self, namespace: str) -> None:
-        """Forget every key of ``namespace``."""
-        with self._lock:
-            for key in [key for key in self._slots if key.namespace == namespace]:
-                self._drop(key)
+        """Forget every key of ``namespace``; looks at every slot."""
+        self._forget(lambda key, _: key.namespace == namespace)
 
     def close(self) -> None:
         """Forget everything."""
         with self._lock:
             self._slots.clear()
             self._bytes = 0
+
+    def _forget(self, doomed: Callable[[EntryKey, _Slot], bool]) -> None:
+        with self._lock:
+            for key in [key for key, slot in self._slots.items() if doomed(key, slot)]:
+                self._drop(key)
 
     def _drop(self, key: EntryKey) -> None:
         slot = self._slots.pop(key, None)

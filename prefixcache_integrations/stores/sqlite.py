@@ -7,11 +7,12 @@ power cut, never the file. A row table with a unique index is read several times
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from weakref import WeakSet
@@ -26,7 +27,8 @@ BUSY_TIMEOUT = 5.0
 _SCHEMA = """
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS entries_v1 (
-    id INTEGER PRIMARY KEY, namespace TEXT NOT NULL, digest TEXT NOT NULL, value BLOB NOT NULL, expires_at REAL,
+    id INTEGER PRIMARY KEY, namespace TEXT NOT NULL, digest TEXT NOT NULL, tags TEXT NOT NULL,
+    value BLOB NOT NULL, expires_at REAL,
     UNIQUE (namespace, digest)
 );
 CREATE INDEX IF NOT EXISTS entries_v1_expiry ON entries_v1 (expires_at) WHERE expires_at IS NOT NULL;
@@ -38,8 +40,12 @@ _GET = (
     " WHERE namespace = ? AND digest = ? AND (expires_at IS NULL OR expires_at > ?)"
 )
 # A replaced row gets a new id: the order of ids is the order of writing.
-_PUT = "INSERT OR REPLACE INTO entries_v1 (namespace, digest, value, expires_at) VALUES (?, ?, ?, ?)"
+_PUT = "INSERT OR REPLACE INTO entries_v1 (namespace, digest, tags, value, expires_at) VALUES (?, ?, ?, ?, ?)"
 _DELETE = "DELETE FROM entries_v1 WHERE namespace = ? AND digest = ?"
+_INVALIDATE = (
+    "DELETE FROM entries_v1 WHERE namespace = ?"
+    " AND EXISTS (SELECT 1 FROM json_each(entries_v1.tags) AS tag WHERE tag.value = ?)"
+)
 _CLEAR = "DELETE FROM entries_v1 WHERE namespace = ?"
 _EXPIRE = "DELETE FROM entries_v1 WHERE expires_at <= ?"
 _OLDEST = "SELECT id, length(value) FROM entries_v1 WHERE id < (SELECT max(id) FROM entries_v1) ORDER BY id"
@@ -112,7 +118,7 @@ class SQLiteStore:
             row = connection.execute(_GET, (key.namespace, key.digest, self._clock())).fetchone()
             return None if row is None else bytes(row[0])
 
-    def put(self, key: EntryKey, value: bytes, ttl: float | None = None) -> bool:
+    def put(self, key: EntryKey, value: bytes, ttl: float | None = None, tags: Sequence[str] = ()) -> bool:
         """Keep ``value``, pushing out expired and then the oldest values until it fits."""
         with self._connection() as connection:
             if len(value) > self._max_bytes:
@@ -120,7 +126,8 @@ class SQLiteStore:
                 return False
             now = self._clock()
             connection.execute(_EXPIRE, (now,))
-            connection.execute(_PUT, (key.namespace, key.digest, value, None if ttl is None else now + ttl))
+            expires_at = None if ttl is None else now + ttl
+            connection.execute(_PUT, (key.namespace, key.digest, json.dumps(list(tags)), value, expires_at))
             self._make_room(connection)
             return True
 
@@ -128,6 +135,11 @@ class SQLiteStore:
         """Forget ``key``."""
         with self._connection() as connection:
             connection.execute(_DELETE, (key.namespace, key.digest))
+
+    def invalidate(self, namespace: str, tag: str) -> None:
+        """Forget every key of ``namespace`` put with ``tag``; looks at every row of the namespace."""
+        with self._connection() as connection:
+            connection.execute(_INVALIDATE, (namespace, tag))
 
     def clear(self, namespace: str) -> None:
         """Forget every key of ``namespace``."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from prefixcache_integrations.flows.op import EntryKey
 
@@ -11,18 +12,20 @@ class Store(Protocol):
     """Keeps bytes under keys, for a time. Safe to share between threads.
 
     A store knows nothing of what it keeps. It raises `StoreUnavailable` when it cannot do what it was
-    asked, and nothing else. Namespaces are strangers: no key of one is ever read, replaced or cleared
-    through another, also where the digests are equal. What was put last is what is read; what has outlived
-    its TTL is never read again. A full store drops older values, never refuses newer ones that fit.
+    asked, and nothing else; a wrapper that reads values raises `CorruptEntry` too. Namespaces are strangers: no key
+    of one is ever read, replaced, invalidated or cleared through another, also where the digests are equal. What
+    was put last is what is read; what has outlived its TTL is never read again. A full store drops older values,
+    never refuses newer ones that fit.
     """
 
     def get(self, key: EntryKey) -> bytes | None:
         """Return the live value of ``key``, ``None`` if there is none."""
         ...
 
-    def put(self, key: EntryKey, value: bytes, ttl: float | None = None) -> bool:
+    def put(self, key: EntryKey, value: bytes, ttl: float | None = None, tags: Sequence[str] = ()) -> bool:
         """Keep ``value`` for ``ttl`` seconds, for good if ``None``, in place of what was there.
 
+        ``tags`` are the names by which `invalidate` will know it.
         False, and the key has no value, if ``value`` is larger than the whole store may hold.
         """
         ...
@@ -31,10 +34,46 @@ class Store(Protocol):
         """Forget ``key``, if it is there."""
         ...
 
+    def invalidate(self, namespace: str, tag: str) -> None:
+        """Forget every key of exactly this namespace that was last put with ``tag``."""
+        ...
+
     def clear(self, namespace: str) -> None:
         """Forget every key of exactly this namespace."""
         ...
 
     def close(self) -> None:
         """Release what the store holds open; calling it again does nothing. The store is not used afterwards."""
+        ...
+
+
+@runtime_checkable
+class AsyncStore(Protocol):
+    """The awaiting face of a store that would block an event loop: each method does what the `Store`'s does.
+
+    May be used from several event loops at once, each with connections of its own.
+    """
+
+    async def aget(self, key: EntryKey) -> bytes | None:
+        """See `Store.get`."""
+        ...
+
+    async def aput(self, key: EntryKey, value: bytes, ttl: float | None = None, tags: Sequence[str] = ()) -> bool:
+        """See `Store.put`."""
+        ...
+
+    async def adelete(self, key: EntryKey) -> None:
+        """See `Store.delete`."""
+        ...
+
+    async def ainvalidate(self, namespace: str, tag: str) -> None:
+        """See `Store.invalidate`."""
+        ...
+
+    async def aclear(self, namespace: str) -> None:
+        """See `Store.clear`."""
+        ...
+
+    async def aclose(self) -> None:
+        """See `Store.close`; also releases what the running event loop holds open."""
         ...

@@ -83,6 +83,35 @@ class StoreContract:
         left = [name for name in others if store.get(EntryKey(name, "digest")) is not None]
         assert left == [name for name in others if name != namespace]
 
+    def test_a_tag_invalidates_what_was_put_with_it_in_its_namespace_and_nothing_else(self, store):
+        first, second, plain = (EntryKey("tenant", name) for name in ("first", "second", "plain"))
+        elsewhere = EntryKey("elsewhere", "first")
+        store.put(first, b"first", tags=("blue", "green"))
+        store.put(second, b"second", tags=["blue-green"])
+        store.put(plain, b"plain")
+        store.put(elsewhere, b"elsewhere", 60, ("green",))
+        store.invalidate("tenant", "green")
+        assert [store.get(key) for key in (first, second, plain, elsewhere)] == [None, b"second", b"plain", b"elsewhere"]
+
+    def test_what_is_put_after_an_invalidation_is_read_and_can_be_invalidated_again(self, store):
+        for value in (b"first", b"second"):
+            store.put(KEY, value, tags=('with "quotes", é',))
+            assert store.get(KEY) == value
+            store.invalidate("tenant", 'with "quotes", é')
+            assert store.get(KEY) is None
+
+    def test_putting_again_sets_the_tags_anew(self, store):
+        store.put(KEY, b"first", tags=("old",))
+        store.put(KEY, b"second", tags=("new",))
+        store.invalidate("tenant", "old")
+        assert store.get(KEY) == b"second"
+
+    def test_invalidating_what_is_not_there_does_nothing(self, store):
+        store.invalidate("tenant", "tag")
+        store.put(KEY, b"answer", tags=("other",))
+        store.invalidate("tenant", "tag")
+        assert store.get(KEY) == b"answer"
+
     def test_a_value_lives_until_its_ttl_and_no_longer(self, store, clock):
         store.put(KEY, b"answer", 10)
         clock.advance(9)

@@ -1,0 +1,83 @@
+"""A store whose every decision is written once, as a flow, and whose blocking and awaiting methods both run it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from prefixcache_integrations.flows.op import EntryKey, Flow
+from prefixcache_integrations.runner import AsyncIO, SyncIO, arun, run
+
+
+class TwoFacedStore(ABC):
+    """A `Store` and an `AsyncStore` in one: a subclass writes the flows and says who performs their operations."""
+
+    def __init__(self, blocking: SyncIO, awaiting: AsyncIO) -> None:
+        self._blocking = blocking
+        self._awaiting = awaiting
+
+    def get(self, key: EntryKey) -> bytes | None:
+        """Return the live value of ``key``, ``None`` if there is none."""
+        return run(self._get(key), self._blocking)
+
+    def put(self, key: EntryKey, value: bytes, ttl: float | None = None, tags: Sequence[str] = ()) -> bool:
+        """Keep ``value`` for ``ttl`` seconds in place of what was there; False if it was not taken."""
+        return run(self._put(key, value, ttl, tags), self._blocking)
+
+    def delete(self, key: EntryKey) -> None:
+        """Forget ``key``, if it is there."""
+        run(self._delete(key), self._blocking)
+
+    def invalidate(self, namespace: str, tag: str) -> None:
+        """Forget every key of ``namespace`` that was put with ``tag``."""
+        run(self._invalidate(namespace, tag), self._blocking)
+
+    def clear(self, namespace: str) -> None:
+        """Forget every key of exactly this namespace."""
+        run(self._clear(namespace), self._blocking)
+
+    def close(self) -> None:
+        """Release what the store holds open."""
+        run(self._close(), self._blocking)
+
+    async def aget(self, key: EntryKey) -> bytes | None:
+        """Do what `get` does, awaiting."""
+        return await arun(self._get(key), self._awaiting)
+
+    async def aput(self, key: EntryKey, value: bytes, ttl: float | None = None, tags: Sequence[str] = ()) -> bool:
+        """Do what `put` does, awaiting."""
+        return await arun(self._put(key, value, ttl, tags), self._awaiting)
+
+    async def adelete(self, key: EntryKey) -> None:
+        """Do what `delete` does, awaiting."""
+        await arun(self._delete(key), self._awaiting)
+
+    async def ainvalidate(self, namespace: str, tag: str) -> None:
+        """Do what `invalidate` does, awaiting."""
+        await arun(self._invalidate(namespace, tag), self._awaiting)
+
+    async def aclear(self, namespace: str) -> None:
+        """Do what `clear` does, awaiting."""
+        await arun(self._clear(namespace), self._awaiting)
+
+    async def aclose(self) -> None:
+        """Do what `close` does, awaiting; what the running event loop holds open is released too."""
+        await arun(self._close(), self._awaiting)
+
+    @abstractmethod
+    def _get(self, key: EntryKey) -> Flow[bytes | None]: ...
+
+    @abstractmethod
+    def _put(self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> Flow[bool]: ...
+
+    @abstractmethod
+    def _delete(self, key: EntryKey) -> Flow[None]: ...
+
+    @abstractmethod
+    def _invalidate(self, namespace: str, tag: str) -> Flow[None]: ...
+
+    @abstractmethod
+    def _clear(self, namespace: str) -> Flow[None]: ...
+
+    @abstractmethod
+    def _close(self) -> Flow[None]: ...

@@ -1,0 +1,93 @@
+"""A store in Redis 6 or newer, or Valkey: no modules, no scripts, no ``SCAN``; shared by hosts.
+
+A read is one ``MGET`` of the namespace's log and the value (`redis_layout`); a write reads the log, then sets the
+value; invalidating a tag appends one record to the log and clearing removes it, however many values there are.
+Dead values are never read, and leave when they expire. What that costs: every read carries the log, so one that
+grows beyond `MAX_RECORDS` is removed, which empties the namespace; and nothing is kept longer than `LONGEST_TTL`.
+A log that the server evicts or loses empties its namespace as well. Only a replica that is promoted before an
+invalidation has reached it serves what was invalidated.
+
+The commands, for an ACL: ``+mget +set +unlink +append ~pfx:*``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from prefixcache_integrations.errors import ConfigurationError
+from prefixcache_integrations.flows.op import EntryKey, Flow
+from prefixcache_integrations.stores.faces import TwoFacedStore
+from prefixcache_integrations.stores.redis_clients import AwaitingClient, BlockingClient, Command, Disconnect, Read
+from prefixcache_integrations.stores.redis_layout import (
+    RECORD,
+    entry_key,
+    invalidation,
+    is_log,
+    live,
+    log_key,
+    new_log,
+    stamp,
+)
+
+DEFAULT_TIMEOUT = 0.05
+LONGEST_TTL = 30 * 86_400
+MAX_RECORDS = 256
+MAX_VALUE_BYTES = 16 * 2**20
+
+
+class RedisStore(TwoFacedStore):
+    """Keeps values on the server at ``url`` until they expire or the server's own bound pushes them out.
+
+    ``url`` is redis-py's: ``redis://``, ``rediss://`` for TLS, ``unix://``, with user and password for ACLs.
+    ``timeout`` is how many seconds one exchange may take; nothing is tried twice. Nothing is opened before the
+    first use, and every process, thread and event loop has connections of its own. A value larger than
+    ``max_value_bytes`` is not taken.
+    """
+
+    def __init__(self, url: str, *, timeout: float = DEFAULT_TIMEOUT, max_value_bytes: int = MAX_VALUE_BYTES) -> None:
+        try:
+            super().__init__(BlockingClient(url, timeout), AwaitingClient(url, timeout))
+        except ValueError as error:
+            raise ConfigurationError(f"no URL of a Redis server: {error}") from error
+        self._max_value_bytes = max_value_bytes
+
+    def _get(self, key: EntryKey) -> Flow[bytes | None]:
+        log, stored = yield from Read((log_key(key.namespace), entry_key(key)))
+        return live(log, stored)
+
+    def _put(self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> Flow[bool]:
+        fits = len(value) <= self._max_value_bytes
+        if not fits or (ttl is not None and ttl <= 0):
+            yield from self._delete(key)
+            return fits
+        log = yield from self._log(key.namespace)
+        milliseconds = math.ceil(min(LONGEST_TTL if ttl is None else ttl, LONGEST_TTL) * 1000)
+        yield from Command(("SET", entry_key(key), stamp(log, value, tags), "PX", milliseconds))
+        return True
+
+    def _delete(self, key: EntryKey) -> Flow[None]:
+        yield from Command(("UNLINK", entry_key(key)))
+
+    def _invalidate(self, namespace: str, tag: str) -> Flow[None]:
+        size = yield from Command(("APPEND", log_key(namespace), invalidation(tag)))
+        if size > MAX_RECORDS * RECORD:
+            yield from self._clear(namespace)
+
+    def _clear(self, namespace: str) -> Flow[None]:
+        yield from Command(("UNLINK", log_key(namespace)))
+
+    def _close(self) -> Flow[None]:
+        yield from Disconnect()
+
+    def _log(self, namespace: str) -> Flow[bytes]:
+        """Return the log of ``namespace``, begun if there is none."""
+        name = log_key(namespace)
+        [log] = yield from Read((name,))
+        if not is_log(log):
+            yield from Command(("SET", name, new_log(), "NX"))
+            [log] = yield from Read((name,))  # perhaps of another who began it at the same moment
+        if not is_log(log):
+            log = new_log()  # the key holds something else
+            yield from Command(("SET", name, log))
+        return log

@@ -1,0 +1,110 @@
+"""What stores around other stores are made of: calls on the store inside, and the wrapper that changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
+
+from msgspec.structs import astuple
+
+from prefixcache_integrations.flows.op import EntryKey, Flow, Op, T_co
+from prefixcache_integrations.stores.faces import TwoFacedStore
+from prefixcache_integrations.stores.store import AsyncStore, Store
+
+
+class StoreCall(Op[T_co], frozen=True):
+    """A call of ``method`` on ``store``; the other fields are its arguments, in order."""
+
+    method: ClassVar[str]
+    store: Store
+
+
+class Get(StoreCall[bytes | None], frozen=True):
+    """`Store.get`."""
+
+    method: ClassVar[str] = "get"
+    key: EntryKey
+
+
+class Put(StoreCall[bool], frozen=True):
+    """`Store.put`."""
+
+    method: ClassVar[str] = "put"
+    key: EntryKey
+    value: bytes
+    ttl: float | None
+    tags: Sequence[str]
+
+
+class Delete(StoreCall[None], frozen=True):
+    """`Store.delete`."""
+
+    method: ClassVar[str] = "delete"
+    key: EntryKey
+
+
+class Invalidate(StoreCall[None], frozen=True):
+    """`Store.invalidate`."""
+
+    method: ClassVar[str] = "invalidate"
+    namespace: str
+    tag: str
+
+
+class Clear(StoreCall[None], frozen=True):
+    """`Store.clear`."""
+
+    method: ClassVar[str] = "clear"
+    namespace: str
+
+
+class Close(StoreCall[None], frozen=True):
+    """`Store.close`."""
+
+    method: ClassVar[str] = "close"
+
+
+class _Calls:
+    """Performs store calls, blocking."""
+
+    def perform(self, op: Op[Any]) -> object:
+        call = cast("StoreCall[Any]", op)
+        store, *arguments = astuple(call)
+        return getattr(store, call.method)(*arguments)
+
+
+class _AsyncCalls:
+    """Performs store calls, awaiting; a store without an awaiting face answers at once."""
+
+    async def perform(self, op: Op[Any]) -> object:
+        call = cast("StoreCall[Any]", op)
+        store, *arguments = astuple(call)
+        if isinstance(store, AsyncStore):
+            return await getattr(store, f"a{call.method}")(*arguments)
+        return getattr(store, call.method)(*arguments)
+
+
+class Wrapper(TwoFacedStore):
+    """Does what ``inner`` does. A subclass overrides the flows in which it differs."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(_Calls(), _AsyncCalls())
+        self._inner = inner
+
+    def _get(self, key: EntryKey) -> Flow[bytes | None]:
+        return (yield from Get(self._inner, key))
+
+    def _put(self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> Flow[bool]:
+        return (yield from Put(self._inner, key, value, ttl, tags))
+
+    def _delete(self, key: EntryKey) -> Flow[None]:
+        yield from Delete(self._inner, key)
+
+    def _invalidate(self, namespace: str, tag: str) -> Flow[None]:
+        yield from Invalidate(self._inner, namespace, tag)
+
+    def _clear(self, namespace: str) -> Flow[None]:
+        yield from Clear(self._inner, namespace)
+
+    def _close(self) -> Flow[None]:
+        yield from Close(self._inner)
