@@ -54,8 +54,8 @@ class Part(Struct, frozen=True, kw_only=True):
 
     ``text`` is what the model reads of it: the text itself, a thinking block's text, a tool call's
     arguments as JSON. ``content`` holds the parts nested in a tool result or document. ``markable`` says
-    whether the wire format lets this block carry a cache marker. ``bare`` is true for a tool result
-    whose content was a plain string.
+    whether the wire format lets this block carry a cache marker. ``call_id`` names the tool call that a
+    block is, or that it answers. ``bare`` is true for a block whose nested content was a plain string.
     """
 
     kind: PartKind

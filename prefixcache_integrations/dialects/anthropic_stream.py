@@ -86,7 +86,7 @@ def fold(events: Iterable[JsonObject]) -> dict[str, object] | None:
     for event in events:
         kind = str(event.get("type"))
         if kind == "message_stop":
-            return stream.body
+            return stream.body if stream.finished else None
         if kind == "error":
             return None
         _HANDLERS.get(kind, _Fold.skip)(stream, event)
@@ -98,6 +98,7 @@ class _Fold:
 
     def __init__(self) -> None:
         self.body: dict[str, object] | None = None
+        self.finished = False
         self._blocks: dict[object, dict[str, object]] = {}
         self._arguments: dict[object, str] = {}
 
@@ -129,6 +130,7 @@ class _Fold:
     def finish(self, event: JsonObject) -> None:
         if self.body is None:
             raise MalformedRequest("comes before message_start", "type")
+        self.finished = True
         self.body.update(as_object(event.get("delta")) or {})
         self.body["content"] = list(self._blocks.values())
         totals = {name: count for name, count in (as_object(event.get("usage")) or {}).items() if count is not None}

@@ -23,15 +23,15 @@ _OUTPUTS = ("function_call_output", "custom_tool_call_output")
 
 
 def decode_item(value: object, path: str) -> Message:
-    """Read one item of ``input``."""
+    """Read one item of ``input``; one with an id alone refers to an item that the provider has stored."""
     raw = need_object(value, path)
     item_type = optional_text(raw.get("type"), f"{path}.type")
     if item_type == "message" or (item_type is None and "role" in raw):
         return _decode_message(raw, path)
     if item_type in _OUTPUTS:
         return _decode_output(raw, path)
-    if item_type is None and as_text(raw.get("id")) is None:
-        raise MalformedRequest("must be a string", f"{path}.type")
+    if item_type is None and as_text(raw.get("id")) is not None:
+        return Message(role="assistant", parts=(_read_other(raw, path),))
     return Message(role=_role_of(raw), parts=(decode_output_item(raw, path),))
 
 
@@ -49,7 +49,7 @@ def encode_item(message: Message) -> dict[str, object]:
 def decode_output_item(value: object, path: str) -> Part:
     """Read one item that the model wrote as one part, which has the whole item in ``raw``."""
     raw = need_object(value, path)
-    item_type = as_text(raw.get("type")) or ""
+    item_type = need_text(raw.get("type"), f"{path}.type")
     return _READERS.get(item_type, _read_other)(raw, path)
 
 

@@ -25,7 +25,7 @@ COUNTS = st.integers(0, 10**7)
 
 # One law runs once per subclass, which is what this health check is about; nothing is shared between the runs,
 # and without a database neither is a failure of one dialect replayed on another.
-law = settings(suppress_health_check=[HealthCheck.differing_executors], database=None, deadline=None)
+law = settings(suppress_health_check=[HealthCheck.differing_executors], database=None, deadline=None, max_examples=60)
 
 
 class Golden(Struct, frozen=True):
@@ -278,17 +278,11 @@ class DialectContract:
         raise NotImplementedError
 
     def test_text_comes_in_several_pieces(self) -> None:
-        composed = Response(
-            dialect=self.dialect.name,
-            id="r_1",
-            model="m",
-            parts=(Part(kind="text", raw={}, text="A sentence that is longer than one piece of a stream may be."),),
-            usage=Usage(input_tokens=1, cache_read_tokens=0, cache_write_tokens=0, output_tokens=1),
-        )
-        body = json.dumps(list(self.dialect.encode_stream(composed)))
-        assert body.count("A sentence that is") >= 1
-        deltas = [event for event in self.dialect.encode_stream(composed) if "delta" in json.dumps(event)]
-        assert len(deltas) > 2
+        text = "A sentence that is longer than one piece of a stream may be, by far."
+        parts = (Part(kind="text", raw={}, text=text),)
+        composed = Response(dialect=self.dialect.name, id="r_1", model="m", parts=parts)
+        events = [json.dumps(event) for event in self.dialect.encode_stream(composed)]
+        assert len([event for event in events if text not in event and any(w in event for w in text.split()[1:])]) > 2
 
     @law
     @given(st.data())
@@ -333,7 +327,9 @@ class DialectContract:
             ),
             words, words, st.dictionaries(TEXT, JSON, max_size=3),
         )  # fmt: skip
-        parts = st.tuples(st.lists(text, max_size=1), st.lists(call, max_size=3)).map(lambda found: (*found[0], *found[1]))
+        parts = st.tuples(st.lists(text, max_size=1), st.lists(call, max_size=3)).map(
+            lambda found: (*found[0], *found[1])
+        )
         stop = {True: st.just("tool_calls"), False: st.sampled_from(["stop", "length"])}
 
         @st.composite

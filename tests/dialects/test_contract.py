@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 from anthropic.types import Message, RawMessageStreamEvent
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
@@ -52,7 +52,7 @@ class TestAnthropicMessages(DialectContract):
     dialect = ANTHROPIC_MESSAGES
     golden = Golden.load("anthropic_messages")
     ttls = ("5m", "1h")
-    refused = {
+    refused: ClassVar = {
         "no messages": ({"model": "claude", "max_tokens": 1}, "messages"),
         "empty messages": (claude(messages=[]), "messages"),
         "messages no list": (claude(messages="hi"), "messages"),
@@ -119,7 +119,7 @@ class TestOpenAIChat(DialectContract):
     dialect = OPENAI_CHAT
     golden = Golden.load("openai_chat")
     ttls = ("30m", "12h")
-    refused = {
+    refused: ClassVar = {
         "no messages": ({"model": "gpt"}, "messages"),
         "empty messages": (chat(messages=[]), "messages"),
         "model no string": (chat(model=["gpt"]), "model"),
@@ -186,7 +186,7 @@ class TestOpenAIResponses(DialectContract):
     golden = Golden.load("openai_responses")
     ttls = ("30m", "12h")
     reports_unknown_counts = False
-    refused = {
+    refused: ClassVar = {
         "input no text": (responses(input=5), "input"),
         "item no object": (responses(input=["hi"]), "input[0]"),
         "item without type": (item(text="hi"), "input[0].type"),
