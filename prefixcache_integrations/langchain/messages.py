@@ -45,6 +45,8 @@ TRANSPORT_SETTINGS = frozenset(
 )
 """Model settings that decide how a call travels, not what it asks."""
 
+_PASSED_THROUGH = ("model_kwargs", "extra_body")
+
 _DIALECTS: Mapping[str, DialectName] = {"ChatAnthropic": "anthropic_messages"}
 """By model class; the others count as OpenAI's, the class itself is among the options."""
 
@@ -179,8 +181,9 @@ def _split(llm_string: str) -> tuple[JsonObject | None, str]:
 
 def _settled(options: JsonObject) -> dict[str, object]:
     """Leave out what no model reads, also where it is passed through by ``model_kwargs`` and the like."""
-    passed = {name: as_object(options.get(name)) for name in ("model_kwargs", "extra_body")}
-    return settled_options(options) | {name: settled_options(group) for name, group in passed.items() if group}
+    passed = {name: settled_options(as_object(options.get(name)) or {}) for name in _PASSED_THROUGH}
+    own = settled_options(without(options, *_PASSED_THROUGH))
+    return own | {name: group for name, group in passed.items() if group}
 
 
 def _is_secret(value: object) -> bool:
