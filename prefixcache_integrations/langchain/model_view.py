@@ -204,7 +204,7 @@ def _stand_ins(model: BaseChatModel, payload: Mapping[str, Any]) -> dict[str, ob
     if isinstance(chat, type):
         fields["response_format"] = {"type": "json_schema", "json_schema": _schema(chat)}
     if isinstance(responses, type):
-        fields["text"] = {**payload.get("text", {}), "format": {"type": "json_schema", **_schema(responses)}}
+        fields["text"] = {**(payload.get("text") or {}), "format": {"type": "json_schema", **_schema(responses)}}
     return fields
 
 

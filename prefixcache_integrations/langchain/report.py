@@ -55,7 +55,7 @@ def _row(number: int, call: CallRecord) -> tuple[str, ...]:
         call.served.replace("_", " "),
         *map(_count, counts),
         _dollars(call.cost),
-        _dollars(call.uncached_cost),
+        _dollars(call.uncached_cost) if call.served == "provider" else "",
         call.note or "",
     )
 

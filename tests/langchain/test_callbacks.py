@@ -14,8 +14,10 @@ from langchain_openai import AzureChatOpenAI, ChatOpenAI
 
 from prefixcache_integrations.canonical import Usage
 from prefixcache_integrations.events import UsageRecorded
+from prefixcache_integrations.langchain.cache import ResponseCache
 from prefixcache_integrations.langchain.callbacks import CachedTokensHandler
 from prefixcache_integrations.prices import PriceBook
+from prefixcache_integrations.stores.memory import MemoryStore
 
 LONG = "The parcel leaves the warehouse in the evening and arrives on the next working day. " * 120
 DAY = date(2026, 11, 21)
@@ -109,6 +111,15 @@ async def test_streamed_events_are_recorded_alike(case, simulator, handler):
     check(simulator, handler)
 
 
+@pytest.mark.filterwarnings("ignore:.*beta")
+def test_streams_of_typed_events_are_recorded_alike(case, simulator, handler):
+    model, messages = case
+    for _ in range(2):
+        stream = model.stream_events(messages, config={"callbacks": [handler]}, version="v3", **stream_usage(model))
+        assert stream.output.content
+    check(simulator, handler)
+
+
 def stream_usage(model):
     """Ask for usage, which langchain-openai leaves out of Chat Completions streams from other base URLs."""
     asks = isinstance(model, ChatOpenAI | AzureChatOpenAI) and not model.use_responses_api
@@ -197,6 +208,20 @@ def test_what_langchains_own_cache_answered_is_a_hit_without_tokens(simulator, m
     assert (handler.totals.calls, handler.totals.hits) == (1, 2)
     assert handler.totals.input_tokens == simulator.calls[0].usage.input_tokens
     assert handler.calls[1].cost == 0
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_what_the_response_cache_answered_is_a_hit_without_tokens(simulator, models, handler, awaited):
+    model = models.claude(cache=ResponseCache(MemoryStore()))
+    for _ in range(3):
+        config = {"callbacks": [handler]}
+        await model.ainvoke(marked(), config=config) if awaited else model.invoke(marked(), config=config)
+
+    assert [call.served for call in handler.calls] == ["provider", "response_cache", "response_cache"]
+    assert (handler.totals.calls, handler.totals.hits) == (1, 2)
+    assert recorded(handler)[1:] == [(0, 0, 0, 0)] * 2
+    assert handler.totals.input_tokens == simulator.calls[0].usage.input_tokens
+    assert "response cache" in handler.report()
 
 
 def test_a_failed_call_is_not_recorded_and_leaves_nothing_behind(simulator, models, handler):
