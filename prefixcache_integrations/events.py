@@ -50,6 +50,16 @@ class StoreDegraded(Struct, frozen=True, kw_only=True):
     error: str
 
 
+class StoreSuspended(Struct, frozen=True, kw_only=True):
+    """A store failed, with ``error`` by name, and is left alone but for a probe now and then."""
+
+    error: str
+
+
+class StoreRestored(Struct, frozen=True):
+    """A store that was left alone answers again."""
+
+
 class UsageRecorded(Struct, frozen=True, kw_only=True):
     """A call's tokens became known. ``cost`` in US dollars, ``None`` where no price is known.
 
@@ -69,6 +79,49 @@ class PromptPlanned(Struct, frozen=True, kw_only=True):
     plan: PromptPlan
 
 
+BreakReason: TypeAlias = Literal[
+    "model_changed",
+    "tool_set_changed",        # tools added or removed
+    "tool_order_changed",
+    "tool_schema_changed",     # a tool's description or parameters
+    "system_changed",
+    "document_order_changed",  # the same blocks or lines in another order
+    "documents_changed",       # other documents
+    "history_rewritten",
+    "history_truncated",       # earlier messages dropped
+    "images_changed",          # other images, or the first or last one of a conversation
+    "thinking_changed",
+    "effort_changed",
+    "tool_choice_changed",
+    "format_changed",          # the schema of the answer
+    "cache_key_changed",
+    "settings_changed",        # any other field that the provider's prefix depends on
+    "marker_missing",          # nothing tells the provider to write or look up what both requests share
+    "marker_beyond_lookback",  # the marker is too many blocks behind
+    "below_minimum",           # too short to be cached at all
+    "ttl_expired",
+    "not_yet_readable",        # sent before the response that writes the entry had begun
+    "dropped_by_provider",     # routed to another machine, or evicted
+]
+"""Why a request does not read what the one before it left in the provider's cache."""
+
+
+class PrefixBroken(Struct, frozen=True, kw_only=True):
+    """A request reads less from the provider's cache than the one before it had left there.
+
+    ``path`` is where the two first differ, ``None`` where they do not. ``lost_tokens`` could have been read;
+    ``lost_cost`` is their price in US dollars over what reading them costs, ``None`` where no price is known.
+    """
+
+    model: str
+    reason: BreakReason
+    lost_tokens: int
+    path: str | None = None
+    offset: int | None = None
+    lost_cost: Decimal | None = None
+    remedy: str | None = None
+
+
 class PassedThrough(Struct, frozen=True, kw_only=True):
     """A request was left exactly as it was, because it could not be understood; ``reason`` quotes no text."""
 
@@ -82,8 +135,11 @@ Event: TypeAlias = (
     | EntryStored
     | EntryRejected
     | StoreDegraded
+    | StoreSuspended
+    | StoreRestored
     | UsageRecorded
     | PromptPlanned
+    | PrefixBroken
     | PassedThrough
 )
 Observer: TypeAlias = Callable[[Event], None]

@@ -14,7 +14,7 @@ from prefixcache_integrations.profiles.profile import CacheProfile, Tier
 from prefixcache_integrations.prompt.identity import canonical_json
 from prefixcache_integrations.prompt.segments import Segment
 
-__all__ = ["canonical_json", "prefix_digests", "tier_seeds"]
+__all__ = ["PROPERTIES", "canonical_json", "prefix_digests", "setting", "tier_seeds"]
 
 DIGEST_BYTES = 16
 
@@ -81,7 +81,7 @@ def tier_seeds(request: Request, profile: CacheProfile) -> dict[Tier, bytes]:
     settings: dict[Tier, list[object]] = {tier: [] for tier in _TIERS}
     settings["tools"].append(request.model)
     for name, tier in sorted(profile.invalidation.items()):
-        settings[tier].append([name, _setting(request, name)])
+        settings[tier].append([name, setting(request, name)])
     return {tier: _digest(values) for tier, values in settings.items()}
 
 
@@ -89,9 +89,10 @@ def _digest(values: list[object]) -> bytes:
     return hashlib.blake2b(canonical_json(values, "options"), digest_size=DIGEST_BYTES).digest()
 
 
-def _setting(request: Request, name: str) -> object:
-    if name in _PROPERTIES:
-        return any(_PROPERTIES[name](part) for part in _all_parts(request))
+def setting(request: Request, name: str) -> object:
+    """Return the value that ``name`` has for `tier_seeds`; ``None`` where it is left out or a documented default."""
+    if name in PROPERTIES:
+        return any(PROPERTIES[name](part) for part in _all_parts(request))
     value: object = request.options
     for step in name.split("."):
         value = (as_object(value) or {}).get(step)
@@ -114,7 +115,8 @@ def _all_parts(request: Request) -> Iterator[Part]:
         waiting.extend(part.content)
 
 
-_PROPERTIES: Mapping[str, Callable[[Part], bool]] = {
+PROPERTIES: Mapping[str, Callable[[Part], bool]] = {
     "images": lambda part: part.kind == "image",
     "citations": lambda part: (as_object(part.raw.get("citations")) or {}).get("enabled") is True,
 }
+"""Settings that are no field of the body: whether any block of the request is such a one."""

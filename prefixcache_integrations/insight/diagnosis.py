@@ -1,0 +1,229 @@
+"""Why a request misses the provider's prompt cache: said before it is sent, or after with what was billed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from decimal import Decimal
+from math import ceil
+
+from msgspec.structs import replace
+
+from prefixcache_integrations.canonical import Request, Tokenizer, Usage
+from prefixcache_integrations.events import BreakReason
+from prefixcache_integrations.insight.diagnosis_divergence import divergence
+from prefixcache_integrations.insight.diagnosis_extension import Reading, extended, read_in_full
+from prefixcache_integrations.insight.diagnosis_reach import Pair, Reach, Sent, Timing, measure
+from prefixcache_integrations.insight.diagnosis_words import Divergence, Excerpt, Explanation, remedy
+from prefixcache_integrations.profiles import CacheProfile, Price, resolve
+
+__all__ = ["Divergence", "Excerpt", "Explainer", "Explanation", "Sent", "explain", "remedy"]
+
+_SLACK = Decimal("0.05")
+"""By which share a bill may fall short of a prediction in another count of tokens before the provider is blamed."""
+
+_MILLION = Decimal(1_000_000)
+
+
+def explain(
+    previous: Request,
+    current: Request,
+    *,
+    profile: CacheProfile,
+    tokenizer: Tokenizer,
+    usage: Usage | None = None,
+    elapsed: float | None = None,
+    previous_begun: bool = True,
+    earlier: Sequence[Sent] | None = None,
+    price: Price | None = None,
+    redact: bool = True,
+) -> Explanation:
+    """Explain one pair of requests; see `Explainer.explain`."""
+    return Explainer(tokenizer).explain(
+        previous,
+        current,
+        profile=profile,
+        usage=usage,
+        elapsed=elapsed,
+        previous_begun=previous_begun,
+        earlier=earlier,
+        price=price,
+        redact=redact,
+    )
+
+
+class Explainer:
+    """Explains the requests of a process. Not thread-safe: its owner serialises calls.
+
+    It remembers the ``size`` last requests that it saw as ``current``, so that a turn which only adds to one of them
+    costs a comparison and the reading of what is new. They are known again by the identity of the object.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, size: int = 256) -> None:
+        self._tokenizer = tokenizer
+        self._size = size
+        self._readings: OrderedDict[int, Reading] = OrderedDict()
+
+    def explain(
+        self,
+        previous: Request,
+        current: Request,
+        *,
+        profile: CacheProfile,
+        usage: Usage | None = None,
+        elapsed: float | None = None,
+        previous_begun: bool = True,
+        earlier: Sequence[Sent] | None = None,
+        price: Price | None = None,
+        redact: bool = True,
+    ) -> Explanation:
+        """Say what ``current`` reads of what ``previous`` left in the cache, and why it is not all of it.
+
+        Args:
+            previous: The request before, of the same conversation.
+            current: The request to explain, before or after it is sent.
+            profile: The facts about the model of ``current``.
+            usage: What was billed for ``current``. Only with it can the provider be found at fault.
+            elapsed: Seconds from the start of ``previous`` to that of ``current``; without it nothing is expired.
+            previous_begun: Whether the response to ``previous`` had begun when ``current`` was sent.
+            earlier: The requests before ``previous``, oldest first. Without them, it is taken that there was one for
+                each answer in the history, marked at its end as these two are.
+            price: Prices in force; without them the loss has no price.
+            redact: Leave the prompt's own words out; else the divergence has an excerpt.
+
+        Raises:
+            MalformedRequest: Text that is no Unicode, or values that are no JSON.
+        """
+        in_time = previous_begun and (elapsed is None or elapsed < _shortest_life(profile))
+        reading = self._extended(previous, current, profile) if in_time else None
+        if reading is not None:
+            said = self._untouched(self._readings[id(previous)].left)
+            return _settled(said, usage, profile, price, reading.prompt_tokens)
+        pair = Pair(
+            previous=previous,
+            current=current,
+            previous_profile=_profile_of(previous, current, profile),
+            profile=profile,
+        )
+        reach = measure(pair, self._tokenizer, Timing(elapsed=elapsed, begun=previous_begun), earlier)
+        found = divergence(previous, current, profile, redact=redact)
+        if found is None and not reach.unmarked:
+            self._remember(read_in_full(previous, profile, self._tokenizer, reach.available))
+        self._extended(previous, current, profile)
+        explanation = _explanation(reach, found, begun=previous_begun, exact=self._tokenizer.exact)
+        explanation = replace(explanation, lost_cost=_cost(explanation.lost_tokens, reach.usage, profile, price))
+        return _settled(explanation, usage, profile, price, reach.usage.input_tokens or 0)
+
+    def _extended(self, previous: Request, current: Request, profile: CacheProfile) -> Reading | None:
+        reading = self._readings.get(id(previous))
+        if reading is None:
+            return None
+        longer = extended(reading, current, profile, self._tokenizer)
+        self._remember(longer)
+        return longer
+
+    def _remember(self, reading: Reading | None) -> None:
+        """Keep a reading, and with it its request, so that no other object can take its identity."""
+        if reading is None:
+            return
+        self._readings[id(reading.request)] = reading
+        self._readings.move_to_end(id(reading.request))
+        if len(self._readings) > self._size:
+            self._readings.popitem(last=False)
+
+    def _untouched(self, left: int) -> Explanation:
+        return Explanation(available_tokens=left, readable_tokens=left, exact=self._tokenizer.exact)
+
+
+def _shortest_life(profile: CacheProfile) -> float:
+    return min((lifetime.seconds for lifetime in profile.lifetimes), default=0)
+
+
+def _profile_of(previous: Request, current: Request, profile: CacheProfile) -> CacheProfile:
+    if previous.model == current.model:
+        return profile
+    found = resolve(previous.model, profile.provider if previous.dialect == current.dialect else None)
+    return found if found.known else profile
+
+
+def _explanation(reach: Reach, found: Divergence | None, *, begun: bool, exact: bool) -> Explanation:
+    return Explanation(
+        reason=_reason(reach, found, begun=begun),
+        divergence=found,
+        available_tokens=reach.available,
+        readable_tokens=min(reach.readable, reach.available),
+        shortfall_tokens=reach.shortfall,
+        exact=exact,
+    )
+
+
+def _reason(reach: Reach, found: Divergence | None, *, begun: bool) -> BreakReason | None:
+    if reach.available == 0:
+        return found.reason if found else "below_minimum" if reach.shortfall is not None else None
+    if not reach.shared:
+        return found.reason if found else "settings_changed"
+    if reach.readable >= reach.available:
+        return None
+    if reach.prompt_readable >= reach.available:
+        return "ttl_expired" if begun else "not_yet_readable"
+    return "marker_beyond_lookback" if reach.passed and not reach.unmarked else "marker_missing"
+
+
+# After sending: what was billed decides.
+
+
+def _settled(
+    said: Explanation, usage: Usage | None, profile: CacheProfile, price: Price | None, prompt_tokens: int
+) -> Explanation:
+    """Put what was read in the place of what was predicted.
+
+    A bill that counts other tokens than we do is compared by its share of the prompt, with some slack.
+    """
+    if usage is None or usage.cache_read_tokens is None:
+        return said
+    scale = Decimal(usage.input_tokens or prompt_tokens) / prompt_tokens if prompt_tokens else Decimal(1)
+    available, expected = (int(tokens * scale) for tokens in (said.available_tokens, said.readable_tokens))
+    slack = 0 if scale == 1 else ceil(expected * _SLACK) + profile.increment
+    read = usage.cache_read_tokens
+    if read + slack >= expected and (said.reason is None or read + slack >= available):
+        reason, available = _kept_reason(said), read
+    else:
+        reason = said.reason if said.broken else "dropped_by_provider"
+    settled = replace(said, reason=reason, available_tokens=available, readable_tokens=min(read, available))
+    return replace(settled, lost_cost=_cost(settled.lost_tokens, usage, profile, price))
+
+
+def _kept_reason(said: Explanation) -> BreakReason | None:
+    """Return why there was nothing to read, where nothing was lost: the loss that was predicted did not come."""
+    return said.reason if said.available_tokens == 0 else None
+
+
+def _cost(lost: int, usage: Usage, profile: CacheProfile, price: Price | None) -> Decimal | None:
+    """Return what ``lost`` tokens cost over the price of reading them, as far as they were sent again.
+
+    They are the first behind what was read: written at the prices of their lifetimes, the longest first, then plain.
+    """
+    if price is None or usage.input_tokens is None:
+        return None
+    read_price = Decimal(1) if price.read_multiplier is None else price.read_multiplier
+    left = min(lost, usage.input_tokens - (usage.cache_read_tokens or 0))
+    total = Decimal(0)
+    for tokens, multiplier in (*_writes(usage, profile), (left, Decimal(1))):
+        part = min(tokens, left)
+        total += part * (multiplier - read_price)
+        left -= part
+    return total * price.input * _factor(usage.input_tokens, profile) / _MILLION
+
+
+def _writes(usage: Usage, profile: CacheProfile) -> list[tuple[int, Decimal]]:
+    """Return the tokens written and their price relative to input, the longest lifetime first."""
+    default = profile.lifetime(None)
+    split = usage.cache_write_by_ttl or ({default.name: usage.cache_write_tokens or 0} if default else {})
+    rows = [(lifetime, split[lifetime.name]) for lifetime in profile.lifetimes if lifetime.name in split]
+    rows.sort(key=lambda row: row[0].seconds, reverse=True)
+    return [(tokens, lifetime.write_multiplier) for lifetime, tokens in rows]
+
+
+def _factor(input_tokens: int, profile: CacheProfile) -> Decimal:
+    reached = [tier.input_factor for tier in profile.whole_request_tiers if input_tokens > tier.above_tokens]
+    return reached[-1] if reached else Decimal(1)
