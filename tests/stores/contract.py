@@ -91,7 +91,12 @@ class StoreContract:
         store.put(plain, b"plain")
         store.put(elsewhere, b"elsewhere", 60, ("green",))
         store.invalidate("tenant", "green")
-        assert [store.get(key) for key in (first, second, plain, elsewhere)] == [None, b"second", b"plain", b"elsewhere"]
+        assert [store.get(key) for key in (first, second, plain, elsewhere)] == [
+            None,
+            b"second",
+            b"plain",
+            b"elsewhere",
+        ]
 
     def test_what_is_put_after_an_invalidation_is_read_and_can_be_invalidated_again(self, store):
         for value in (b"first", b"second"):

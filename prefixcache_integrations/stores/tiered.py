@@ -1,0 +1,64 @@
+"""A near store in front of a far one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefixcache_integrations.flows.op import EntryKey, Flow
+from prefixcache_integrations.stores.store import Store
+from prefixcache_integrations.stores.wrapper import Clear, Close, Delete, Get, Invalidate, Put, Wrapper
+
+DEFAULT_NEAR_TTL = 5.0
+
+
+class Tiered(Wrapper):
+    """Answers from ``near``, else from ``far``, and then keeps what was found near for ``near_ttl`` seconds.
+
+    What others put, delete, invalidate or clear in ``far`` is seen here at most ``near_ttl`` seconds later, and
+    a value found there may be read that much longer than its TTL; what this store itself does is seen at
+    once. While ``far`` fails, ``near`` goes on answering, and takes what is put.
+    """
+
+    def __init__(self, near: Store, far: Store, *, near_ttl: float = DEFAULT_NEAR_TTL) -> None:
+        super().__init__(far)
+        self._near = near
+        self._near_ttl = near_ttl
+
+    def _get(self, key: EntryKey) -> Flow[bytes | None]:
+        value = yield from Get(self._near, key)
+        if value is None:
+            value = yield from Get(self._inner, key)
+            if value is not None:
+                yield from Put(self._near, key, value, self._near_ttl, ())
+        return value
+
+    def _put(self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> Flow[bool]:
+        yield from Put(self._near, key, value, self._near_ttl if ttl is None else min(ttl, self._near_ttl), ())
+        taken = yield from Put(self._inner, key, value, ttl, tags)
+        if not taken:
+            yield from Delete(self._near, key)
+        return taken
+
+    def _delete(self, key: EntryKey) -> Flow[None]:
+        try:
+            yield from Delete(self._inner, key)
+        finally:
+            yield from Delete(self._near, key)
+
+    def _invalidate(self, namespace: str, tag: str) -> Flow[None]:
+        try:
+            yield from Invalidate(self._inner, namespace, tag)
+        finally:
+            yield from Clear(self._near, namespace)  # what was found far away came without its tags
+
+    def _clear(self, namespace: str) -> Flow[None]:
+        try:
+            yield from Clear(self._inner, namespace)
+        finally:
+            yield from Clear(self._near, namespace)
+
+    def _close(self) -> Flow[None]:
+        try:
+            yield from Close(self._inner)
+        finally:
+            yield from Close(self._near)
