@@ -43,13 +43,16 @@ def claude_markers(body: dict[str, Any]) -> list[str]:
 def _claude_blocks(body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for index, tool in enumerate(body.get("tools") or []):
         yield f"tools.{index}", tool
-    if isinstance(body.get("system"), list):
-        for index, block in enumerate(body["system"]):
-            yield f"system.{index}", block
+    for index, block in enumerate(_blocks(body.get("system") or [])):
+        yield f"system.{index}", block
     for number, message in enumerate(body["messages"]):
-        if isinstance(message["content"], list):
-            for index, block in enumerate(message["content"]):
-                yield f"messages.{number}.content.{index}", block
+        for index, block in enumerate(_blocks(message["content"])):
+            yield f"messages.{number}.content.{index}", block
+
+
+def _blocks(content: Any) -> list[dict[str, Any]]:
+    """A string is one text block."""
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def _claude_block_faults(block: dict[str, Any]) -> Iterator[str]:
