@@ -1,0 +1,205 @@
+"""How a plan enters the SDKs' clients: at the body of each attempt, after everything else has had its say.
+
+Anthropic's clients have a middleware chain for that, OpenAI's a method to override (``_prepare_options``, "Hook for
+mutating the given options"). Both are given the body as it will be sent, whoever built it: an app, LangChain or
+LlamaIndex. No SDK is imported here, and nothing depends on which HTTP library it sits on.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar, cast
+
+from prefixcache_integrations import dialects, profiles, tokens
+from prefixcache_integrations.canonical import DialectName, Level, Tokenizer
+from prefixcache_integrations.canonical.json import as_object
+from prefixcache_integrations.errors import ConfigurationError
+from prefixcache_integrations.events import Observer
+from prefixcache_integrations.flows.prepare import prepare
+from prefixcache_integrations.profiles import Provider
+
+ClientT = TypeVar("ClientT")
+
+# The clients' paths are relative to their base URLs; Anthropic's SDK adds a query on its beta methods.
+_ANTHROPIC_PATHS: Mapping[str, DialectName] = {"/v1/messages": "anthropic_messages"}
+_OPENAI_PATHS: Mapping[str, DialectName] = {"/chat/completions": "openai_chat", "/responses": "openai_responses"}
+
+
+class ClientLayout:
+    """How the requests of SDK clients are laid out. Safe to share between clients, threads and event loops.
+
+    ``observers`` are told what `prepare` tells, once per attempt. ``stream_usage`` asks for the usage of Chat
+    Completions streams where the app says nothing about it; such a stream ends with a chunk without choices.
+    """
+
+    def __init__(
+        self,
+        *,
+        level: Level = "canonical",
+        observers: Sequence[Observer] = (),
+        tokenizer: Tokenizer | None = None,
+        stream_usage: bool = False,
+    ) -> None:
+        self._level = level
+        self._observers = tuple(observers)
+        self._tokenizer = tokenizer or tokens.load()
+        self._stream_usage = stream_usage
+        self._kinds: dict[type, type] = {}
+
+    def laid_out(self, client: ClientT) -> ClientT:
+        """Return a client like ``client`` whose requests are laid out; ``client`` itself goes on as it is.
+
+        Both use the same HTTP connections. One that has another layout gets this one in its place; one that has
+        this layout is returned as it is. Raises `ConfigurationError` for what is no client of these SDKs.
+        """
+        match _sdk_of(type(client)):
+            case "anthropic":
+                view = self._with_middleware(client)
+            case "openai":
+                view = self._subclassed(client)
+            case _:
+                raise ConfigurationError(f"{type(client).__name__} is no client of the Anthropic or OpenAI SDK")
+        return cast("ClientT", view)
+
+    def prepared(self, options: _Options, dialect: DialectName, provider: Provider) -> dict[str, Any] | None:
+        """Return the body that ``options`` will send, laid out; ``None`` where there is nothing to lay out."""
+        given = as_object(options.json_data)
+        if given is None:
+            return None
+        body = {**given, **(as_object(options.extra_json) or {})}
+        if dialect == "openai_chat" and self._stream_usage:
+            body = _asking_for_usage(body)
+        made = prepare(
+            body,
+            dialects.by_name(dialect),
+            lambda name: profiles.resolve(name, provider),
+            self._tokenizer,
+            level=self._level,
+            observers=self._observers,
+        )
+        return dict(made.body)
+
+    def _with_middleware(self, client: Any) -> Any:  # noqa: ANN401 - any of Anthropic's clients
+        if not hasattr(client, "with_middleware"):
+            raise ConfigurationError("this version of the Anthropic SDK has no middleware: it takes anthropic>=0.120")
+        others = [each for each in client.middleware if not isinstance(each, _Middleware)]
+        if any(getattr(each, "layout", None) is self for each in client.middleware):
+            return client
+        kind = _AsyncMiddleware if _awaits(type(client)) else _BlockingMiddleware
+        return client.with_options(middleware=[*others, kind(self)])
+
+    def _subclassed(self, client: Any) -> Any:  # noqa: ANN401 - any of OpenAI's clients
+        kind = type(client)
+        if (old := kind.__dict__.get("__prefixcache_layout__")) is not None:
+            if old is self:
+                return client
+            kind = kind.__bases__[0]
+        view = client.copy()
+        view.__class__ = self._kinds.get(kind) or self._kinds.setdefault(kind, _laid_out_class(kind, self))
+        return view
+
+
+def lay_out_client(
+    client: ClientT,
+    *,
+    level: Level = "canonical",
+    observers: Sequence[Observer] = (),
+    tokenizer: Tokenizer | None = None,
+    stream_usage: bool = False,
+) -> ClientT:
+    """Return a client like ``client`` whose requests are laid out for the provider's prompt cache.
+
+    Takes a client of the Anthropic or OpenAI SDK, blocking or awaiting, also those for Azure, Bedrock and Vertex;
+    ``client`` itself goes on as it is, and both share connections. Works for messages, chat completions and responses,
+    streamed, parsed or raw, and for whatever is derived by ``with_options``. The arguments are those of `ClientLayout`.
+    Raises `ConfigurationError` for any other object, and for an Anthropic SDK without middleware.
+    """
+    layout = ClientLayout(level=level, observers=observers, tokenizer=tokenizer, stream_usage=stream_usage)
+    return layout.laid_out(client)
+
+
+class _Options(Protocol):
+    """What the SDKs know about a request before it is built; ``extra_json`` is laid over ``json_data``."""
+
+    url: str
+    json_data: object
+    extra_json: object
+
+
+class _Request(Protocol):
+    """A request as Anthropic's middleware sees it."""
+
+    @property
+    def options(self) -> _Options: ...
+
+    def copy(self, *, body: object) -> _Request: ...
+
+
+class _Middleware:
+    """Lays out a request on its way through an Anthropic client; the rest of the chain never sees the original."""
+
+    def __init__(self, layout: ClientLayout) -> None:
+        self.layout = layout
+
+    def changed(self, request: _Request) -> _Request:
+        dialect = _ANTHROPIC_PATHS.get(request.options.url.partition("?")[0])
+        body = dialect and self.layout.prepared(request.options, dialect, "anthropic")
+        if not body:
+            return request
+        copy = request.copy(body=body)
+        copy.options.extra_json = None
+        return copy
+
+
+class _BlockingMiddleware(_Middleware):
+    def __call__(self, request: _Request, call_next: Callable[[_Request], object]) -> object:
+        return call_next(self.changed(request))
+
+
+class _AsyncMiddleware(_Middleware):
+    async def __call__(self, request: _Request, call_next: Callable[[_Request], Awaitable[object]]) -> object:
+        return await call_next(self.changed(request))
+
+
+def _laid_out_class(kind: type[Any], layout: ClientLayout) -> type:
+    """Return a subclass of an OpenAI client's class that goes by its parent's name, and lays out each attempt.
+
+    ``copy`` and ``with_options`` of its clients keep it.
+    """
+    provider: Provider = "azure" if any("azure" in base.__module__ for base in kind.__mro__) else "openai"
+    parents = kind._prepare_options  # noqa: SLF001 - the SDK's hook
+
+    def laid_out(options: _Options) -> _Options:
+        dialect = _OPENAI_PATHS.get(options.url)
+        body = dialect and layout.prepared(options, dialect, provider)
+        if body:
+            # The SDK hands every attempt a copy of the options; the bodies inside are never changed.
+            options.json_data, options.extra_json = body, None
+        return options
+
+    def prepare_options(client: object, options: _Options) -> _Options:
+        return laid_out(parents(client, options))
+
+    async def aprepare_options(client: object, options: _Options) -> _Options:
+        return laid_out(await parents(client, options))
+
+    hook = aprepare_options if _awaits(kind) else prepare_options
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    return type(kind.__name__, (kind,), {**names, "_prepare_options": hook, "__prefixcache_layout__": layout})
+
+
+def _sdk_of(kind: type) -> str | None:
+    roots = (base.__module__.partition(".")[0] for base in kind.__mro__ if hasattr(base, "_prepare_options"))
+    return next((root for root in roots if root in ("anthropic", "openai")), None)
+
+
+def _awaits(kind: type) -> bool:
+    return inspect.iscoroutinefunction(cast("Any", kind)._prepare_options)  # noqa: SLF001 - the SDKs' hook
+
+
+def _asking_for_usage(body: dict[str, object]) -> dict[str, object]:
+    said = as_object(body.get("stream_options")) or {}
+    if body.get("stream") is not True or "include_usage" in said:
+        return body
+    return {**body, "stream_options": {**said, "include_usage": True}}
