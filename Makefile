@@ -8,7 +8,7 @@ VENV   := .venv
 BARE   := .venvs/bare
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test redis-server lint format clean
 
 help:
 	@echo "make demo    run the support agent against the local simulator"
@@ -20,9 +20,12 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/python -m examples.support_agent $(ARGS)
 
-test: lint $(BARE)/.ready
+test: lint $(BARE)/.ready redis-server
 	$(BARE)/bin/python tests/bare_imports.py
 	$(BIN)/python -m pytest $(ARGS)
+
+redis-server: $(VENV)/.test
+	@$(BIN)/python tests/redis_server.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -11,7 +11,9 @@ from prefixcache_integrations.stores.wrapper import Get, Put, Wrapper
 try:
     import zstandard
 except ModuleNotFoundError:
-    zstandard = None  # type: ignore[assignment]
+    _INSTALLED = False
+else:
+    _INSTALLED = True
 
 MIN_BYTES = 1024
 LEVEL = 3
@@ -36,7 +38,7 @@ class Compressed(Wrapper):
 
 
 def _compressed(value: bytes) -> bytes:
-    if zstandard is None or (len(value) < MIN_BYTES and not value.startswith(_MAGIC)):
+    if not _INSTALLED or (len(value) < MIN_BYTES and not value.startswith(_MAGIC)):
         return value
     smaller = zstandard.ZstdCompressor(level=LEVEL).compress(value)
     # Copied: the buffer that zstandard returns is as large as the value might have become.
@@ -44,7 +46,7 @@ def _compressed(value: bytes) -> bytes:
 
 
 def _expanded(value: bytes) -> bytes | None:
-    if zstandard is None:
+    if not _INSTALLED:
         return None
     try:
         if zstandard.get_frame_parameters(value).content_size > MAX_BYTES:

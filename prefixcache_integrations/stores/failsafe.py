@@ -55,17 +55,19 @@ class FailSafe(Wrapper):
         try:
             result = yield from call
         except (CorruptEntry, StoreRefused):
-            self._restore(probing)
+            if probing:
+                self._restore()
             raise
         except Exception as error:
             if self._breaker.failed():
                 tell(self._observers, StoreSuspended(error=type(error).__name__))
             raise
-        self._restore(probing)
+        if probing:
+            self._restore()
         return result
 
-    def _restore(self, probing: bool) -> None:
-        if probing and self._breaker.succeeded():
+    def _restore(self) -> None:
+        if self._breaker.succeeded():
             tell(self._observers, StoreRestored())
 
 
@@ -80,7 +82,7 @@ class _Breaker:
 
     def admit(self) -> bool:
         """Return whether this call is a probe. Raises `StoreUnavailable` if it is too early for one."""
-        if self._next is None:
+        if not self._is_open():
             return False
         with self._lock:
             now = self._clock()
@@ -90,6 +92,9 @@ class _Breaker:
                 raise StoreUnavailable("the store failed a moment ago")
             self._next = now + self._period
             return True
+
+    def _is_open(self) -> bool:
+        return self._next is not None
 
     def failed(self) -> bool:
         """Leave the store alone; return whether that is new."""

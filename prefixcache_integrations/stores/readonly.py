@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NoReturn
-
 from prefixcache_integrations.errors import StoreRefused
-from prefixcache_integrations.flows.op import EntryKey, Flow
+from prefixcache_integrations.flows.op import Flow
 from prefixcache_integrations.stores.wrapper import Wrapper
 
 
@@ -17,21 +14,17 @@ class ReadOnly(Wrapper):
     `StoreRefused`, because whoever asks for that must know that it did not happen.
     """
 
-    def _put(self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> Flow[bool]:
+    def _put(self, *_: object) -> Flow[bool]:
         yield from ()
         return False
 
-    def _delete(self, key: EntryKey) -> Flow[None]:
+    def _delete(self, *_: object) -> Flow[None]:
         yield from ()
 
-    def _invalidate(self, namespace: str, tag: str) -> Flow[None]:
+    def _invalidate(self, *_: object) -> Flow[None]:
         yield from ()
-        _refuse()
+        raise StoreRefused("nothing can be invalidated in a read-only store")
 
-    def _clear(self, namespace: str) -> Flow[None]:
+    def _clear(self, *_: object) -> Flow[None]:
         yield from ()
-        _refuse()
-
-
-def _refuse() -> NoReturn:
-    raise StoreRefused("the store is read-only")
+        raise StoreRefused("a read-only store cannot be cleared")

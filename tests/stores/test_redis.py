@@ -7,14 +7,14 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from redis import Redis
+from redis.crc import key_slot
 
 from prefixcache_integrations.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.stores import redis_layout
 from prefixcache_integrations.stores.redis import LONGEST_TTL, MAX_RECORDS, RedisStore
 from prefixcache_integrations.stores.wrapper import Put, Wrapper
-from redis import Redis
-from redis.crc import key_slot
 from tests.stores.awaited import Awaited
 from tests.stores.contract import KEY, SMALL, StoreContract
 
@@ -27,6 +27,9 @@ class Hurried(Wrapper):
 
     def _put(self, key, value, ttl, tags):
         return (yield from Put(self._inner, key, value, ttl and ttl / FASTER, tags))
+
+
+COMMANDS = ["+mget", "+set", "+unlink", "+append"]
 
 
 class RealClock:
@@ -132,7 +135,7 @@ def test_four_hundred_hits_at_once_miss_nothing_and_share_a_few_commands_on_one_
 
 def test_clear_and_invalidate_touch_no_other_key_and_never_scan(store, admin, commands):
     admin.mset({"pfx:foreign": b"1", "other app": b"2", redis_layout.log_key("elsewhere"): b"x" * 16})
-    before = {name: admin.get(name) for name in admin.keys()}
+    before = {name: admin.get(name) for name in admin.scan_iter()}
     store.put(KEY, b"answer", tags=("tag",))
     store.put(EntryKey("other", "digest"), b"answer")
     admin.config_resetstat()
@@ -148,7 +151,7 @@ def test_every_key_of_a_namespace_is_in_one_cluster_slot_whatever_its_name(store
         store.put(EntryKey(namespace, "one"), b"1")
         store.put(EntryKey(namespace, "two"), b"2")
     slots = {}
-    for name in admin.keys():
+    for name in admin.scan_iter():
         slots.setdefault(name[: name.index(b"}")], set()).add(key_slot(name))
     assert len(slots) == 4
     assert all(len(found) == 1 for found in slots.values())
@@ -365,7 +368,7 @@ def test_users_and_passwords_come_with_the_url_and_a_wrong_one_is_named_without_
 def test_the_commands_and_keys_it_says_it_needs_are_enough_for_an_acl_user(start_redis):
     server = start_redis()
     with Redis.from_url(server.url()) as admin:
-        admin.execute_command(*"ACL SETUSER app on >pass resetkeys ~pfx:* +mget +set +unlink +append".split())
+        admin.acl_setuser("app", enabled=True, passwords="+pass", keys=["pfx:*"], commands=COMMANDS)
     store = RedisStore(server.url("app:pass@"), timeout=1)
     store.put(KEY, b"answer", tags=("tag",))
     assert store.get(KEY) == b"answer"

@@ -1,0 +1,114 @@
+import asyncio
+
+import pytest
+
+from prefixcache_integrations.errors import StoreUnavailable
+from prefixcache_integrations.flows.op import EntryKey
+from prefixcache_integrations.stores import MemoryStore
+from prefixcache_integrations.stores.redis import RedisStore
+from prefixcache_integrations.stores.tiered import Tiered
+from tests.stores.awaited import Awaited
+from tests.stores.contract import KEY, SMALL, Clock, StoreContract
+
+
+def _tiered(clock, max_bytes=2**20 * 8):
+    near, far = MemoryStore(clock=clock), MemoryStore(max_bytes=max_bytes, clock=clock)
+    return Tiered(near, far, near_ttl=0.5)
+
+
+class TestTiered(StoreContract):
+    @pytest.fixture
+    def store(self, clock):
+        return _tiered(clock)
+
+    @pytest.fixture
+    def small_store(self, clock):
+        near = MemoryStore(max_bytes=SMALL, clock=clock)
+        return Tiered(near, MemoryStore(max_bytes=SMALL, clock=clock))
+
+
+class TestAwaitedTiered(TestTiered):
+    @pytest.fixture
+    def store(self, clock):
+        awaited = Awaited(_tiered(clock))
+        yield awaited
+        awaited.stop()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def near(clock):
+    return MemoryStore(clock=clock)
+
+
+@pytest.fixture
+def far(clock):
+    return MemoryStore(clock=clock)
+
+
+@pytest.fixture
+def store(near, far):
+    return Tiered(near, far, near_ttl=5)
+
+
+def test_what_was_found_far_away_is_near_for_a_short_time(store, near, far, clock):
+    far.put(KEY, b"answer")
+    assert store.get(KEY) == b"answer"
+    far.delete(KEY)
+    clock.advance(4.9)
+    assert store.get(KEY) == b"answer"
+    clock.advance(0.2)
+    assert store.get(KEY) is None
+
+
+def test_what_was_put_is_in_both_and_is_read_again_from_afar_when_near_has_forgotten(store, near, far, clock):
+    store.put(KEY, b"answer", 60)
+    assert near.get(KEY) == far.get(KEY) == b"answer"
+    clock.advance(50)
+    assert near.get(KEY) is None
+    assert store.get(KEY) == b"answer"
+
+
+def test_deleting_invalidating_and_clearing_reach_both(store, near, far):
+    other = EntryKey("tenant", "other")
+    for forget in (
+        lambda: store.delete(KEY),
+        lambda: store.invalidate("tenant", "tag"),
+        lambda: store.clear("tenant"),
+    ):
+        store.put(KEY, b"answer", tags=("tag",))
+        store.put(other, b"other")
+        store.get(KEY)
+        forget()
+        assert near.get(KEY) is far.get(KEY) is store.get(KEY) is None
+
+
+class Down(MemoryStore):
+    def _fail(self, *_):
+        raise StoreUnavailable("down")
+
+    get = put = delete = invalidate = clear = _fail
+
+
+def test_while_the_far_store_fails_the_near_one_answers_and_takes_what_is_put(near):
+    store = Tiered(near, Down(), near_ttl=5)
+    with pytest.raises(StoreUnavailable):
+        store.put(KEY, b"answer")
+    assert store.get(KEY) == b"answer"
+    with pytest.raises(StoreUnavailable):
+        store.clear("tenant")
+    assert near.get(KEY) is None
+
+
+def test_a_hit_near_asks_no_server(start_redis):
+    server = start_redis()
+    store = Tiered(MemoryStore(), RedisStore(server.url()))
+    store.put(KEY, b"answer")
+    server.kill()
+    assert store.get(KEY) == b"answer"
+    assert asyncio.run(store.aget(KEY)) == b"answer"
+    store.close()
