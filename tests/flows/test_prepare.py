@@ -141,18 +141,21 @@ def test_texts_of_any_length_are_planned(dialect: Dialect, text: str) -> None:
 def test_no_body_is_mutated_and_none_raises(dialect: Dialect, bodies: Any) -> None:
     @settings(max_examples=100, deadline=None)
     @given(bodies, st.data())
-    def check(body: dict[str, Any], data: st.DataObject) -> None:
+    def check(drawn: dict[str, Any], data: st.DataObject) -> None:
+        body = copy.deepcopy(drawn)
         damaged = data.draw(st.sampled_from([None, *_paths(body)]))
         if damaged is not None:
-            _put(body, damaged, data.draw(st.sampled_from([None, 5, [], {}, "\ud800", [[]], object()])))
-        before, order = copy.deepcopy(body), list(body)
+            _put(body, damaged, data.draw(st.sampled_from(DAMAGE).map(copy.deepcopy)))
+        before = repr(body)
         result, events = prepared(body, dialect)
         assert len(events) == 1
         assert (result.plan is None) == (result.body is body)
-        assert list(body) == order
-        assert repr(body).split(" at 0x")[0] == repr(before).split(" at 0x")[0]
+        assert repr(body) == before
 
     check()
+
+
+DAMAGE: list[Any] = [None, 5, -1.5, True, "", "user", "\ud800", (), {}, [[]], {1, 2}, float("nan")]
 
 
 def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

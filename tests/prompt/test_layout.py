@@ -340,10 +340,11 @@ def test_tools_are_sent_in_one_order_and_markers_keep_their_place_in_the_list() 
 
 
 def test_a_marker_that_would_come_to_a_deferred_tool_goes_to_the_one_before() -> None:
-    body = claude(tools=[tool("z", defer_loading=True), tool("b"), tool("a", cache_control=FIVE)])
+    body = claude(tools=[tool("z", defer_loading=True), tool("b"), tool("a", cache_control=HOUR)])
     result, made = laid_out(body)
     assert claude_faults(result) == []
     assert claude_markers(result)[0] == "tools.1"
+    assert result["tools"][1]["cache_control"] == HOUR
     assert "marker_removed" not in codes(made)
 
 
