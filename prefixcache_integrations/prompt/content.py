@@ -12,7 +12,7 @@ from prefixcache_integrations.prompt.identity import wire_text
 from prefixcache_integrations.prompt.images import claude_image_tokens, openai_image_tokens
 
 TOOL_CALL_TOKENS = 3
-"""What a tool call in the history costs beside its name and arguments (openai-chat-tokens, as above)."""
+"""What a tool call in the history costs beside its name and arguments (openai-chat-tokens by H. Marr)."""
 
 DOCUMENT_TOKENS = 1500
 """One page of a document whose text cannot be read here: the low end of 1,500 to 3,000 (Claude docs, PDF support)."""
