@@ -163,7 +163,7 @@ def _reason(reach: Reach, found: Divergence | None, *, begun: bool) -> BreakReas
     if not reach.shared:
         return found.reason if found else "settings_changed"
     if reach.readable >= reach.available:
-        return None
+        return found.reason if found else None
     if reach.prompt_readable >= reach.available:
         return "ttl_expired" if begun else "not_yet_readable"
     return "marker_beyond_lookback" if reach.passed and not reach.unmarked else "marker_missing"
@@ -194,7 +194,9 @@ def _settled(
 
 
 def _kept_reason(said: Explanation) -> BreakReason | None:
-    """Return why there was nothing to read, where nothing was lost: the loss that was predicted did not come."""
+    """Return what there is to say where nothing was lost: a loss that was predicted did not come."""
+    if said.divergence is not None:
+        return said.divergence.reason
     return said.reason if said.available_tokens == 0 else None
 
 

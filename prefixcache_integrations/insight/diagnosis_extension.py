@@ -12,8 +12,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import JsonObject, Message, Part, Request, Tokenizer
-from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.insight.diagnosis_moves import message_forms
+from prefixcache_integrations.insight.diagnosis_reach import is_explicit
 from prefixcache_integrations.insight.simulator_boundaries import EARLIER_MESSAGE_ENDINGS
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.fingerprint import PROPERTIES, setting
@@ -87,14 +87,9 @@ def _ends_marked(request: Request, profile: CacheProfile) -> bool:
     if not request.messages or not request.messages[-1].parts or profile.regime == "none":
         return False
     if profile.automatic_tail:
-        return request.messages[-1].role in ("user", "tool") and not _is_explicit(request)
+        return request.messages[-1].role in ("user", "tool") and not is_explicit(request)
     last = request.messages[-1].parts[-1]
     return last.markable and (last.marker is not None or request.marker is not None)
-
-
-def _is_explicit(request: Request) -> bool:
-    """Tell whether the application has turned the implicit breakpoint off."""
-    return (as_object(request.options.get("prompt_cache_options")) or {}).get("mode") == "explicit"
 
 
 def _reaches_back(added: Sequence[Message], profile: CacheProfile) -> bool:

@@ -178,6 +178,8 @@ def _shortfall(pair: Pair, tokenizer: Tokenizer, target: Boundary | None, minimu
 def _assumed(pair: Pair) -> list[Sent]:
     """Return one request for each answer in the history of ``previous``, its end marked where these two have theirs."""
     previous = pair.previous
+    if is_explicit(previous) and not is_explicit(pair.current):
+        previous = replace(previous, options=without(previous.options, "prompt_cache_options"))
     marker = _tail_marker(previous) or _tail_marker(pair.current)
     ends = [
         index
@@ -185,6 +187,11 @@ def _assumed(pair: Pair) -> list[Sent]:
         if index and message.role == "assistant" and previous.messages[index - 1].role != "assistant"
     ]
     return [Sent(request=_cut(previous, end, marker), profile=pair.previous_profile) for end in ends]
+
+
+def is_explicit(request: Request) -> bool:
+    """Tell whether the application has turned GPT-5.6's implicit breakpoint off."""
+    return (as_object(request.options.get("prompt_cache_options")) or {}).get("mode") == "explicit"
 
 
 def _cut(request: Request, end: int, marker: CacheMarker | None) -> Request:

@@ -39,8 +39,8 @@ class Divergence(Struct, frozen=True, kw_only=True):
 class Explanation(Struct, frozen=True, kw_only=True):
     """How the prompt of one request relates to what the request before it left in the provider's cache.
 
-    ``reason`` is ``None`` where nothing is wrong: the later request extends the earlier one, or differs only behind
-    what was cached. It is given with no tokens lost where nothing was cached that could be lost. ``available_tokens``
+    ``reason`` is ``None`` where the later request extends the earlier one and reads all that it left. With no tokens
+    lost it names a difference that costs nothing: behind what was cached, or where nothing was. ``available_tokens``
     is how much the earlier request left, ``readable_tokens`` how much of it this one reads: as predicted, or as
     billed once the usage is known. ``shortfall_tokens``: how many more the earlier one needed to be cached at all.
     ``exact`` is false for counts that are estimates.
