@@ -19,6 +19,25 @@ _UNFINISHED: Mapping[StopReason, str] = {
     "other": "not known to be finished",
 }
 
+_STOP_REASONS: Mapping[str, StopReason] = {
+    "stop": "stop", "end_turn": "stop", "stop_sequence": "stop", "stop_token": "stop", "eos": "stop",
+    "eos_token": "stop", "complete": "stop", "completed": "stop",
+    "tool_calls": "tool_calls", "tool_call": "tool_calls", "tool_use": "tool_calls", "function_call": "tool_calls",
+    "length": "length", "max_tokens": "length", "max_output_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "content_filter": "content_filter", "content_filtered": "content_filter", "safety": "content_filter",
+    "recitation": "content_filter", "guardrail_intervened": "content_filter",
+    "refusal": "refusal",
+}  # fmt: skip
+
+STOP_FIELDS = ("finish_reason", "stop_reason", "done_reason", "stopReason")
+"""The names under which providers and frameworks say why a model stopped."""
+
+
+def stop_reason(said: str) -> StopReason:
+    """Return the reason that a provider or framework spells ``said``; a word nobody knows is "other"."""
+    return _STOP_REASONS.get(said.lower(), "other")
+
 
 def bypass(request: Request) -> str | None:
     """Return why ``request`` must be neither looked up nor stored, ``None`` if it may be."""

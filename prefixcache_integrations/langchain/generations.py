@@ -18,24 +18,13 @@ from prefixcache_integrations.canonical import Part, Response, StopReason
 from prefixcache_integrations.canonical.json import as_object, as_text
 from prefixcache_integrations.errors import CorruptEntry
 from prefixcache_integrations.flows.op import Entry
+from prefixcache_integrations.flows.policy import STOP_FIELDS, stop_reason
 from prefixcache_integrations.langchain.messages import content_parts
 
 CODEC = "langchain-generations/1"
 
 MARKER = "prefixcache"
 """The field of ``response_metadata`` that tells a hit: ``hit``, the response ``key``, the original ``usage``."""
-
-_STOP_FIELDS = ("finish_reason", "stop_reason", "done_reason", "stopReason")
-_STOP_REASONS: Mapping[str, StopReason] = {
-    "stop": "stop", "end_turn": "stop", "stop_sequence": "stop", "stop_token": "stop", "eos": "stop",
-    "eos_token": "stop", "complete": "stop", "completed": "stop",
-    "tool_calls": "tool_calls", "tool_call": "tool_calls", "tool_use": "tool_calls", "function_call": "tool_calls",
-    "length": "length", "max_tokens": "length", "max_output_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "content_filter": "content_filter", "content_filtered": "content_filter", "safety": "content_filter",
-    "recitation": "content_filter", "guardrail_intervened": "content_filter",
-    "refusal": "refusal",
-}  # fmt: skip
 
 
 class _Message(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -185,8 +174,8 @@ def _response(parts: tuple[Part, ...], info: Mapping[str, object]) -> Response:
 def _stop_reason(info: Mapping[str, object]) -> StopReason:
     """Read why the model stopped; a model that says nothing has finished."""
     details = as_object(info.get("incomplete_details")) or {}
-    said = [as_text(details.get("reason")), *(as_text(info.get(name)) for name in _STOP_FIELDS)]
+    said = [as_text(details.get("reason")), *(as_text(info.get(name)) for name in STOP_FIELDS)]
     reason = next(filter(None, said), None)
     if reason is None:
         return "stop" if info.get("status") in (None, "completed") else "other"
-    return _STOP_REASONS.get(reason.lower(), "other")
+    return stop_reason(reason)
