@@ -15,11 +15,21 @@ from prefixcache_integrations.canonical.usage import Usage
 _logger = logging.getLogger("prefixcache_integrations")
 
 
+class Labels(Struct, frozen=True, kw_only=True):
+    """Whom a call is for, as the application names it; ``None`` and no tags where it does not say."""
+
+    app: str | None = None
+    session: str | None = None
+    namespace: str | None = None
+    tags: tuple[str, ...] = ()
+
+
 class CacheHit(Struct, frozen=True, kw_only=True):
     """A request was answered from the response cache. ``key`` is the hashed response key."""
 
     key: str
     model: str | None = None
+    labels: Labels = Labels()
 
 
 class CacheMiss(Struct, frozen=True, kw_only=True):
@@ -27,6 +37,15 @@ class CacheMiss(Struct, frozen=True, kw_only=True):
 
     key: str
     model: str | None = None
+    labels: Labels = Labels()
+
+
+class AnswerTimed(Struct, frozen=True, kw_only=True):
+    """An answer came out of a cache after ``seconds``, as the caller saw it; the hit itself is told apart."""
+
+    seconds: float
+    model: str | None = None
+    labels: Labels = Labels()
 
 
 class EntryStored(Struct, frozen=True, kw_only=True):
@@ -46,7 +65,7 @@ class EntryRejected(Struct, frozen=True, kw_only=True):
 class StoreDegraded(Struct, frozen=True, kw_only=True):
     """A store failed; the call went on without it."""
 
-    operation: Literal["get", "put", "delete", "clear"]
+    operation: Literal["get", "put", "delete", "invalidate", "clear"]
     error: str
 
 
@@ -63,13 +82,28 @@ class StoreRestored(Struct, frozen=True):
 class UsageRecorded(Struct, frozen=True, kw_only=True):
     """A call's tokens became known. ``cost`` in US dollars, ``None`` where no price is known.
 
-    ``uncached_cost`` is what the same call would have cost with no prompt cache at all.
+    ``uncached_cost`` is what the same call would have cost with no prompt cache at all. ``seconds`` is how long it
+    took, ``first_token_seconds`` how long until the first piece of a stream came; ``None`` where nobody measured.
     """
 
     model: str | None
     usage: Usage
     cost: Decimal | None = None
     uncached_cost: Decimal | None = None
+    provider: str | None = None
+    seconds: float | None = None
+    first_token_seconds: float | None = None
+    labels: Labels = Labels()
+
+
+class CallFailed(Struct, frozen=True, kw_only=True):
+    """A call to a provider ended in ``error``, the name of an exception, and was not billed."""
+
+    error: str
+    model: str | None = None
+    provider: str | None = None
+    seconds: float | None = None
+    labels: Labels = Labels()
 
 
 class PromptPlanned(Struct, frozen=True, kw_only=True):
@@ -120,6 +154,7 @@ class PrefixBroken(Struct, frozen=True, kw_only=True):
     offset: int | None = None
     lost_cost: Decimal | None = None
     remedy: str | None = None
+    labels: Labels = Labels()
 
 
 class PassedThrough(Struct, frozen=True, kw_only=True):
@@ -132,12 +167,14 @@ class PassedThrough(Struct, frozen=True, kw_only=True):
 Event: TypeAlias = (
     CacheHit
     | CacheMiss
+    | AnswerTimed
     | EntryStored
     | EntryRejected
     | StoreDegraded
     | StoreSuspended
     | StoreRestored
     | UsageRecorded
+    | CallFailed
     | PromptPlanned
     | PrefixBroken
     | PassedThrough

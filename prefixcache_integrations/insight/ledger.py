@@ -1,0 +1,195 @@
+"""One book for all calls of a process: sums and latencies, by whom they are for and by when they were."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from typing import Literal, TypeAlias, get_args
+
+from msgspec import Struct, field
+
+from prefixcache_integrations.canonical import Usage
+from prefixcache_integrations.events import AnswerTimed, Event, Labels, UsageRecorded
+from prefixcache_integrations.insight.accounting import Amounts, Totals, amounts_of
+from prefixcache_integrations.insight.latency import Durations, Latency
+
+Dimension: TypeAlias = Literal["model", "app", "session", "namespace", "tag"]
+_DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
+
+CachedShare: TypeAlias = Literal["nothing", "under half", "half or more", "nine tenths or more", "unknown"]
+"""How much of a call's input was read from the provider's cache."""
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """What some calls come to. Latencies are those of which somebody told; ``None`` without any.
+
+    ``hit_latency`` is of answers out of a cache, ``call_latency`` of calls to a provider, ``first_token`` of the first
+    piece of streamed ones.
+    """
+
+    totals: Totals = Totals()
+    hit_latency: Latency | None = None
+    call_latency: Latency | None = None
+    first_token: Mapping[CachedShare, Latency] = field(default_factory=dict)
+
+
+class Window(Struct, frozen=True, kw_only=True):
+    """What happened from ``start`` on, in seconds of the ledger's clock, for ``seconds``."""
+
+    start: float
+    seconds: float
+    account: Account
+
+
+class Ledger:
+    """Adds up what it is told: give it as an observer to whatever takes observers. Thread-safe, bounded memory.
+
+    Each name in each dimension has an account of its own, up to ``max_names``, and each of the last ``max_windows``
+    windows of ``window_seconds``. Who has not been heard of longest is then added to the account ``None``; windows
+    that are too old are forgotten. An event that has no name in a dimension is in none of its accounts; one with two
+    tags is in two.
+
+    Args:
+        clock: Seconds since the epoch, or of any other clock, as `Window` will show them.
+        window_seconds: The length of a window; windows start at multiples of it.
+        max_windows: How many windows are kept.
+        max_names: How many names of each dimension have accounts.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        window_seconds: float = 3600,
+        max_windows: int = 168,
+        max_names: int = 1000,
+    ) -> None:
+        self._clock = clock
+        self._window_seconds = window_seconds
+        self._max_windows = max_windows
+        self._max_names = max_names
+        self._lock = threading.Lock()
+        self._all = _Sums()
+        self._named: dict[Dimension, OrderedDict[str | None, _Sums]] = {name: OrderedDict() for name in _DIMENSIONS}
+        self._windows: OrderedDict[int, _Sums] = OrderedDict()
+
+    def __call__(self, event: Event) -> None:
+        """Add what ``event`` says."""
+        amounts = amounts_of(event)
+        if not amounts and not isinstance(event, AnswerTimed):
+            return
+        now = self._clock()
+        with self._lock:
+            for sums in (self._all, self._window(now), *self._accounts_of(event)):
+                sums.add(amounts, event)
+
+    @property
+    def totals(self) -> Totals:
+        """The sum over everything since the ledger was made."""
+        return self.account().totals
+
+    def account(self) -> Account:
+        """Return what everything since the ledger was made comes to."""
+        with self._lock:
+            return self._all.account()
+
+    def by(self, dimension: Dimension) -> dict[str | None, Account]:
+        """Return the accounts of one dimension by name, the latest heard of last."""
+        with self._lock:
+            return {name: sums.account() for name, sums in self._named[dimension].items()}
+
+    def windows(self) -> list[Window]:
+        """Return the windows in which something happened, oldest first."""
+        with self._lock:
+            return [
+                Window(start=index * self._window_seconds, seconds=self._window_seconds, account=sums.account())
+                for index, sums in sorted(self._windows.items())
+            ]
+
+    def _window(self, now: float) -> _Sums:
+        index = int(now // self._window_seconds)
+        found = self._windows.get(index)
+        if found is None:
+            found = self._windows[index] = _Sums()
+            if len(self._windows) > self._max_windows:
+                del self._windows[min(self._windows)]
+        return found
+
+    def _accounts_of(self, event: Event) -> Iterator[_Sums]:
+        for dimension, name in _names(event):
+            accounts = self._named[dimension]
+            found = accounts.get(name)
+            if found is None:
+                found = accounts[name] = _Sums()
+                self._make_room(accounts)
+            accounts.move_to_end(name)
+            yield found
+
+    def _make_room(self, accounts: OrderedDict[str | None, _Sums]) -> None:
+        if len(accounts) - (None in accounts) <= self._max_names:
+            return
+        oldest = next(name for name in accounts if name is not None)
+        accounts.setdefault(None, _Sums()).merge(accounts.pop(oldest))
+
+
+def _names(event: Event) -> Iterator[tuple[Dimension, str]]:
+    model, labels = getattr(event, "model", None), getattr(event, "labels", None)
+    if model is not None:
+        yield "model", model
+    if isinstance(labels, Labels):
+        named: tuple[tuple[Dimension, str | None], ...] = (
+            ("app", labels.app),
+            ("session", labels.session),
+            ("namespace", labels.namespace),
+            *(("tag", tag) for tag in dict.fromkeys(labels.tags)),
+        )
+        yield from ((dimension, name) for dimension, name in named if name is not None)
+
+
+class _Sums:
+    """An account being kept. Numbers are added where they stand: a new `Totals` per event would cost more."""
+
+    def __init__(self) -> None:
+        self.amounts: defaultdict[str, int | Decimal] = defaultdict(int)
+        self.hits, self.calls = Durations(), Durations()
+        self.first_tokens: defaultdict[CachedShare, Durations] = defaultdict(Durations)
+
+    def add(self, amounts: Amounts, event: Event) -> None:
+        for name, amount in amounts.items():
+            self.amounts[name] += amount
+        if isinstance(event, AnswerTimed):
+            self.hits.add(event.seconds)
+        elif isinstance(event, UsageRecorded):
+            if event.seconds is not None:
+                self.calls.add(event.seconds)
+            if event.first_token_seconds is not None:
+                self.first_tokens[cached_share(event.usage)].add(event.first_token_seconds)
+
+    def merge(self, other: _Sums) -> None:
+        for name, amount in other.amounts.items():
+            self.amounts[name] += amount
+        self.hits.merge(other.hits)
+        self.calls.merge(other.calls)
+        for share, durations in other.first_tokens.items():
+            self.first_tokens[share].merge(durations)
+
+    def account(self) -> Account:
+        summaries = {share: durations.summary() for share, durations in self.first_tokens.items()}
+        return Account(
+            totals=Totals.of(self.amounts),
+            hit_latency=self.hits.summary(),
+            call_latency=self.calls.summary(),
+            first_token={share: summary for share, summary in summaries.items() if summary is not None},
+        )
+
+
+def cached_share(usage: Usage) -> CachedShare:
+    """Return how much of a call's input was read from the provider's cache."""
+    if usage.cache_read_tokens is None or not usage.input_tokens:
+        return "unknown"
+    if usage.cache_read_tokens == 0:
+        return "nothing"
+    tenths = 10 * usage.cache_read_tokens / usage.input_tokens
+    return "nine tenths or more" if tenths >= 9 else "half or more" if tenths >= 5 else "under half"  # noqa: PLR2004 - named by what is returned
