@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 from prefixcache_integrations.events import Observer, tell
-from prefixcache_integrations.flows.op import Emit, Empty, Flow, Load, Op, Remove, Save
+from prefixcache_integrations.flows.op import Emit, Empty, Flow, Invalidate, Load, Op, Remove, Save
 from prefixcache_integrations.stores.envelope import pack, unpack
-from prefixcache_integrations.stores.store import Store
+from prefixcache_integrations.stores.store import AsyncStore, Store
 
 T = TypeVar("T")
 
@@ -42,13 +42,44 @@ class StoreIO:
             case Load(key=key):
                 value = self._store.get(key)
                 return None if value is None else unpack(key, value)
-            case Save(key=key, entry=entry, ttl=ttl):
+            case Save(key=key, entry=entry, ttl=ttl, tags=tags):
                 value = pack(key, entry)
-                return len(value) if self._store.put(key, value, ttl) else None
+                return len(value) if self._store.put(key, value, ttl, tags) else None
             case Remove(key=key):
                 self._store.delete(key)
+            case Invalidate(namespace=namespace, tag=tag):
+                self._store.invalidate(namespace, tag)
             case Empty(namespace=namespace):
                 self._store.clear(namespace)
+            case Emit(event=event):
+                tell(self._observers, event)
+            case _:
+                raise TypeError(f"no way to perform {type(op).__name__} on a store")
+        return None
+
+
+class AsyncStoreIO:
+    """Does what `StoreIO` does, awaiting a store that would block an event loop."""
+
+    def __init__(self, store: AsyncStore, observers: Sequence[Observer] = ()) -> None:
+        self._store = store
+        self._observers = tuple(observers)
+
+    async def perform(self, op: Op[Any]) -> object:
+        """Perform ``op``. Raises as `StoreIO.perform` does."""
+        match op:
+            case Load(key=key):
+                value = await self._store.aget(key)
+                return None if value is None else unpack(key, value)
+            case Save(key=key, entry=entry, ttl=ttl, tags=tags):
+                value = pack(key, entry)
+                return len(value) if await self._store.aput(key, value, ttl, tags) else None
+            case Remove(key=key):
+                await self._store.adelete(key)
+            case Invalidate(namespace=namespace, tag=tag):
+                await self._store.ainvalidate(namespace, tag)
+            case Empty(namespace=namespace):
+                await self._store.aclear(namespace)
             case Emit(event=event):
                 tell(self._observers, event)
             case _:
@@ -68,6 +99,21 @@ class InlineIO:
     async def perform(self, op: Op[Any]) -> object:
         """Perform ``op`` at once."""
         return self._blocking.perform(op)
+
+
+def async_io(store: Store, observers: Sequence[Observer] = ()) -> AsyncIO:
+    """Return the awaiting performer for ``store``: its own awaiting face where it has one, else inline."""
+    if isinstance(store, AsyncStore):
+        return AsyncStoreIO(store, observers)
+    return InlineIO(StoreIO(store, observers))
+
+
+async def aclose(store: Store) -> None:
+    """Close ``store`` from an event loop."""
+    if isinstance(store, AsyncStore):
+        await store.aclose()
+    else:
+        store.close()
 
 
 def run(flow: Flow[T], io: SyncIO) -> T:

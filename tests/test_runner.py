@@ -4,9 +4,10 @@ import pytest
 
 from prefixcache_integrations.errors import CorruptEntry, StoreUnavailable
 from prefixcache_integrations.events import CacheMiss
-from prefixcache_integrations.flows.op import Emit, Empty, Entry, EntryKey, Load, Op, Remove, Save
-from prefixcache_integrations.runner import InlineIO, StoreIO, arun, run
+from prefixcache_integrations.flows.op import Emit, Empty, Entry, EntryKey, Invalidate, Load, Op, Remove, Save
+from prefixcache_integrations.runner import AsyncStoreIO, InlineIO, StoreIO, aclose, arun, async_io, run
 from prefixcache_integrations.stores import MemoryStore
+from prefixcache_integrations.stores.wrapper import Wrapper
 
 KEY = EntryKey("tenant", "digest")
 ENTRY = Entry(codec="test/1", body=b"answer")
@@ -19,11 +20,14 @@ def tour():
     second = yield from Load(KEY)
     yield from Remove(KEY)
     third = yield from Load(KEY)
+    yield from Save(KEY, ENTRY, tags=("tag",))
+    yield from Invalidate("tenant", "tag")
+    invalidated = yield from Load(KEY)
     yield from Save(KEY, ENTRY)
     yield from Empty("tenant")
     fourth = yield from Load(KEY)
     yield from Emit(CacheMiss(key="digest"))
-    return first, size > 0, second, third, fourth
+    return first, size > 0, second, third, invalidated, fourth
 
 
 @pytest.fixture(params=["blocking", "awaiting"])
@@ -37,8 +41,20 @@ def perform(request):
 def test_every_operation_is_performed_on_the_store(perform):
     seen = []
     result = perform(tour(), StoreIO(MemoryStore(), [seen.append]))
-    assert result == (None, True, ENTRY, None, None)
+    assert result == (None, True, ENTRY, None, None, None)
     assert seen == [CacheMiss(key="digest")]
+
+
+async def test_a_store_with_an_awaiting_face_is_awaited_and_any_other_is_called_inline():
+    for store, kind in ((MemoryStore(), InlineIO), (Wrapper(MemoryStore()), AsyncStoreIO)):
+        seen = []
+        io = async_io(store, [seen.append])
+        assert isinstance(io, kind)
+        assert await arun(tour(), io) == (None, True, ENTRY, None, None, None)
+        assert seen == [CacheMiss(key="digest")]
+        store.put(KEY, b"answer")
+        await aclose(store)
+        assert store.get(KEY) is None
 
 
 def test_what_is_too_large_has_no_size(perform):

@@ -50,17 +50,28 @@ class Load(Op[Entry | None], frozen=True):
 
 
 class Save(Op[int | None], frozen=True):
-    """Write an entry for ``ttl`` seconds, for good if ``None``. Its size in bytes, ``None`` if it is too large."""
+    """Write an entry for ``ttl`` seconds, for good if ``None``. Its size in bytes, ``None`` if it is not taken.
+
+    ``tags`` are the names by which `Invalidate` will know it.
+    """
 
     key: EntryKey
     entry: Entry
     ttl: float | None = None
+    tags: tuple[str, ...] = ()
 
 
 class Remove(Op[None], frozen=True):
     """Delete an entry, if it is there."""
 
     key: EntryKey
+
+
+class Invalidate(Op[None], frozen=True):
+    """Delete every entry of a namespace that was written with ``tag``."""
+
+    namespace: str
+    tag: str
 
 
 class Empty(Op[None], frozen=True):

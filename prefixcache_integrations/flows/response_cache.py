@@ -21,7 +21,7 @@ from prefixcache_integrations.events import (
     PassedThrough,
     StoreDegraded,
 )
-from prefixcache_integrations.flows.op import Emit, Empty, Entry, EntryKey, Flow, Load, Remove, Save
+from prefixcache_integrations.flows.op import Emit, Empty, Entry, EntryKey, Flow, Invalidate, Load, Remove, Save
 from prefixcache_integrations.flows.policy import objection
 
 T = TypeVar("T")
@@ -30,12 +30,14 @@ T = TypeVar("T")
 class Terms(Struct, frozen=True, kw_only=True):
     """How one request is cached. ``ttl`` in seconds, ``None`` for good.
 
+    ``tags`` are the names by which what is kept can be invalidated; its model always is one (`model_tag`).
     ``bypass`` is why it is neither looked up nor stored, ``None`` where it is cached.
     """
 
     key: EntryKey
     model: str | None = None
     ttl: float | None = None
+    tags: tuple[str, ...] = ()
     bypass: str | None = None
 
 
@@ -71,15 +73,33 @@ def keep(terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | N
         yield from Emit(EntryRejected(key=terms.key.digest, reason=reason or "cannot be written down in full"))
         return
     try:
-        size = yield from Save(terms.key, entry, terms.ttl)
+        size = yield from Save(terms.key, entry, terms.ttl, _tags(terms))
     except Exception as error:  # noqa: BLE001 - whatever a store raises, the answer is already there
         yield from Emit(StoreDegraded(operation="put", error=_name(error)))
         return
     yield from Emit(
-        EntryRejected(key=terms.key.digest, reason="larger than the store holds")
+        EntryRejected(key=terms.key.digest, reason="not taken by the store")
         if size is None
         else EntryStored(key=terms.key.digest, size=size)
     )
+
+
+def model_tag(model: str) -> str:
+    """Return the tag of every entry that ``model`` answered."""
+    return f"model:{model}"
+
+
+def _tags(terms: Terms) -> tuple[str, ...]:
+    return terms.tags if terms.model is None else (*terms.tags, model_tag(terms.model))
+
+
+def invalidate(namespace: str, tag: str) -> Flow[None]:
+    """Delete the entries of ``namespace`` that carry ``tag``. As with `empty`, a failing store is an error."""
+    try:
+        yield from Invalidate(namespace, tag)
+    except Exception as error:
+        yield from Emit(StoreDegraded(operation="invalidate", error=_name(error)))
+        raise
 
 
 def empty(namespace: str) -> Flow[None]:

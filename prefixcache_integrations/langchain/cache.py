@@ -21,7 +21,7 @@ from prefixcache_integrations.flows.response_cache import Terms, empty, keep, lo
 from prefixcache_integrations.langchain import generations
 from prefixcache_integrations.langchain.messages import read_call
 from prefixcache_integrations.prompt.keys import raw_key, response_key
-from prefixcache_integrations.runner import InlineIO, StoreIO, arun, run
+from prefixcache_integrations.runner import StoreIO, aclose, arun, async_io, run
 from prefixcache_integrations.stores import Store, open_store
 
 _logger = logging.getLogger("prefixcache_integrations")
@@ -73,7 +73,7 @@ class ResponseCache(BaseCache):
         self._exact = exact
         self._new_id = new_id
         self._io = StoreIO(store, (*observers, _log_degraded))
-        self._inline = InlineIO(self._io)
+        self._async_io = async_io(store, (*observers, _log_degraded))
         self._memo: OrderedDict[str, Terms] = OrderedDict()
         self._memo_lock = threading.Lock()
 
@@ -87,28 +87,32 @@ class ResponseCache(BaseCache):
         return run(self._look_up(prompt, llm_string), self._io)
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
-        """Do what `lookup` does, on the event loop's thread."""
-        return await arun(self._look_up(prompt, llm_string), self._inline)
+        """Do what `lookup` does, awaiting."""
+        return await arun(self._look_up(prompt, llm_string), self._async_io)
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Keep an answer, if policy allows; what is kept is a copy."""
         run(self._keep(prompt, llm_string, return_val), self._io)
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
-        """Do what `update` does, on the event loop's thread."""
-        await arun(self._keep(prompt, llm_string, return_val), self._inline)
+        """Do what `update` does, awaiting."""
+        await arun(self._keep(prompt, llm_string, return_val), self._async_io)
 
     def clear(self, **kwargs: Any) -> None:  # noqa: ANN401 - LangChain's signature
         """Delete every entry of this cache's namespace. Raises `StoreError` if the store cannot."""
         run(self._empty(kwargs), self._io)
 
     async def aclear(self, **kwargs: Any) -> None:  # noqa: ANN401 - LangChain's signature
-        """Do what `clear` does, on the event loop's thread."""
-        await arun(self._empty(kwargs), self._inline)
+        """Do what `clear` does, awaiting."""
+        await arun(self._empty(kwargs), self._async_io)
 
     def close(self) -> None:
         """Close the store."""
         self._store.close()
+
+    async def aclose(self) -> None:
+        """Close the store, with what the running event loop holds open."""
+        await aclose(self._store)
 
     def _look_up(self, prompt: str, llm_string: str) -> Flow[list[Generation] | None]:
         terms = self._terms(prompt, llm_string)

@@ -15,6 +15,9 @@ DEFAULT_MAX_BYTES = 256 * 2**20
 ENTRY_OVERHEAD = 512
 """Bytes that keeping one value costs beside key and value: objects and table slots, measured, rounded up."""
 
+TAG_OVERHEAD = 64
+"""The same for each of its tags."""
+
 
 class _Slot(NamedTuple):
     value: bytes
@@ -50,7 +53,13 @@ class MemoryStore:
 
     def put(self, key: EntryKey, value: bytes, ttl: float | None = None, tags: Sequence[str] = ()) -> bool:
         """Keep ``value``, pushing out the least recently used until it fits."""
-        cost = ENTRY_OVERHEAD + len(key.namespace) + len(key.digest) + len(value) + sum(map(len, tags))
+        cost = (
+            ENTRY_OVERHEAD
+            + len(key.namespace)
+            + len(key.digest)
+            + len(value)
+            + sum(TAG_OVERHEAD + len(tag) for tag in tags)
+        )
         with self._lock:
             self._drop(key)
             if cost > self._max_bytes:

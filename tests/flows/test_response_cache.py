@@ -12,8 +12,8 @@ from prefixcache_integrations.events import (
     PassedThrough,
     StoreDegraded,
 )
-from prefixcache_integrations.flows.op import Emit, Empty, Entry, EntryKey, Load, Remove, Save
-from prefixcache_integrations.flows.response_cache import Terms, empty, keep, look_up
+from prefixcache_integrations.flows.op import Emit, Empty, Entry, EntryKey, Invalidate, Load, Remove, Save
+from prefixcache_integrations.flows.response_cache import Terms, empty, invalidate, keep, look_up, model_tag
 
 KEY = EntryKey("tenant", "digest")
 TERMS = Terms(key=KEY, model="model", ttl=60)
@@ -102,7 +102,22 @@ def test_an_interrupt_goes_through():
 
 def test_an_answer_is_kept_under_the_terms_and_its_size_told():
     ops, _ = drive(keep(TERMS, [ANSWER], lambda: ENTRY), [123])
-    assert ops == [Save(KEY, ENTRY, 60), Emit(EntryStored(key="digest", size=123))]
+    assert ops == [Save(KEY, ENTRY, 60, ("model:model",)), Emit(EntryStored(key="digest", size=123))]
+
+
+def test_an_answer_carries_its_tags_and_its_model_as_one_if_it_is_known():
+    for model, tags in ((None, ("a", "b")), ("claude", ("a", "b", model_tag("claude")))):
+        ops, _ = drive(keep(Terms(key=KEY, model=model, tags=("a", "b")), [ANSWER], lambda: ENTRY), [123])
+        assert ops[0] == Save(KEY, ENTRY, None, tags)
+
+
+def test_a_store_that_fails_to_invalidate_is_an_error_and_an_event():
+    flow = invalidate("tenant", "tag")
+    assert flow.send(None) == Invalidate("tenant", "tag")
+    degraded = flow.throw(StoreUnavailable("down"))
+    assert degraded == Emit(StoreDegraded(operation="invalidate", error="StoreUnavailable"))
+    with pytest.raises(StoreUnavailable):
+        flow.send(None)
 
 
 def test_an_answer_that_is_refused_is_not_even_packed():
@@ -121,7 +136,7 @@ def test_an_answer_that_cannot_be_written_down_is_rejected():
 
 def test_an_answer_larger_than_the_store_is_rejected():
     ops, _ = drive(keep(TERMS, [ANSWER], lambda: ENTRY), [None])
-    assert ops[1:] == [Emit(EntryRejected(key="digest", reason="larger than the store holds"))]
+    assert ops[1:] == [Emit(EntryRejected(key="digest", reason="not taken by the store"))]
 
 
 def test_a_store_that_fails_to_write_loses_no_answer():
