@@ -89,7 +89,7 @@ class CacheProfile(Struct, frozen=True, kw_only=True):
     ``lifetimes``: the default first. ``retention``: values of OpenAI's ``prompt_cache_retention`` that the
     model accepts, the default first.
     ``invalidation`` maps a request field to the tier from which on changing it loses the cache.
-    ``tokenizer_uncertainty``: by which share of a count our tokeniser may be off for this family.
+    ``tokenizer_uncertainty``: by which share the provider's count may exceed that of our tokeniser.
     ``strips_thinking``: adding user text after tool use drops earlier thinking, and the prefix with it.
     ``late_instructions``: the message role that can add instructions without touching the prefix.
     ``known`` is false for the conservative default that stands in for a model without a row.

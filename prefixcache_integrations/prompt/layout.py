@@ -16,7 +16,7 @@ from prefixcache_integrations.prompt.segments import segments, token_counts
 from prefixcache_integrations.prompt.tools import canonical_tool, tool_order
 
 ESTIMATE_UNCERTAINTY = 0.3
-"""By which share a count may be off beside the profile's own uncertainty, where no tokeniser is at hand."""
+"""By which share a count may be off, either way, where no tokeniser is at hand."""
 
 
 def plan(request: Request, profile: CacheProfile, tokenizer: Tokenizer, *, level: Level = "canonical") -> PromptPlan:
@@ -30,9 +30,11 @@ def plan(request: Request, profile: CacheProfile, tokenizer: Tokenizer, *, level
     prompt = segments(tidy)
     ends = tuple(accumulate(token_counts(prompt, tokenizer)))
     total = ends[-1] if ends else 0
-    uncertainty = profile.tokenizer_uncertainty + (0 if tokenizer.exact else ESTIMATE_UNCERTAINTY)
+    guess = 0 if tokenizer.exact else ESTIMATE_UNCERTAINTY
+    enough = ceil(profile.minimum_tokens / (1 + profile.tokenizer_uncertainty + guess))
+    certain = ceil(profile.minimum_tokens / (1 - guess))
     found, rules = places(tidy, prompt, ends), marker_rules(request, profile)
-    reasons, surplus = chosen(tidy, found, rules, enough=_enough(profile, uncertainty))
+    reasons, surplus = chosen(tidy, found, rules, enough=enough)
     rows, lifetimes = breakpoints(found, reasons, rules, profile)
     return PromptPlan(
         level=level,
@@ -43,7 +45,7 @@ def plan(request: Request, profile: CacheProfile, tokenizer: Tokenizer, *, level
         breakpoints=rows,
         findings=(
             *_about_model(profile, tokenizer),
-            *_about_length(total, profile, uncertainty),
+            *_about_length(total, profile, enough, certain),
             *_about_tools(order),
             *repairs,
             *surplus,
@@ -86,11 +88,6 @@ def _with_markers_of(tools: Sequence[Tool], before: Sequence[Tool]) -> list[Tool
     return result
 
 
-def _enough(profile: CacheProfile, uncertainty: float) -> int:
-    """Return the count from which on a prefix may reach the minimum, however our tokeniser errs."""
-    return ceil(profile.minimum_tokens / (1 + uncertainty))
-
-
 def _about_model(profile: CacheProfile, tokenizer: Tokenizer) -> Iterator[Finding]:
     if not profile.known:
         yield Finding(code="unknown_model", message="no facts about this model: conservative defaults are used")
@@ -100,12 +97,13 @@ def _about_model(profile: CacheProfile, tokenizer: Tokenizer) -> Iterator[Findin
         yield Finding(code="no_cache", message="the model has no prompt cache")
 
 
-def _about_length(total: int, profile: CacheProfile, uncertainty: float) -> Iterator[Finding]:
+def _about_length(total: int, profile: CacheProfile, enough: int, certain: int) -> Iterator[Finding]:
+    """Say whether the prompt can be cached: not below ``enough`` tokens by our count, surely from ``certain`` on."""
     minimum = profile.minimum_tokens
     missing = max(minimum - total, 0)
-    if profile.regime == "none" or total * (1 - uncertainty) >= minimum:
+    if profile.regime == "none" or total >= certain:
         return
-    if total < _enough(profile, uncertainty):
+    if total < enough:
         message = f"{missing} tokens short of this model's minimum of {minimum}"
         yield Finding(code="below_minimum", message=message, tokens=missing)
     else:

@@ -151,15 +151,15 @@ def test_a_prompt_below_the_minimum_says_how_far() -> None:
     assert finding.message == "1095 tokens short of this model's minimum of 4096"
 
 
-@pytest.mark.parametrize(("words", "missing"), [(3277, 819), (4100, 0), (5461, 0)])
+@pytest.mark.parametrize(("words", "missing"), [(3277, 819), (4094, 2), (4095, 1)])
 def test_a_prompt_inside_the_uncertainty_is_marked_and_said_to_be(words: int, missing: int) -> None:
     result, made = laid_out(claude(user(text("word " * words))))
     assert claude_markers(result) == ["messages.0.content.0"]
     assert [(finding.code, finding.tokens) for finding in made.findings] == [("near_minimum", missing)]
 
 
-def test_a_prompt_beyond_the_uncertainty_needs_no_remark() -> None:
-    assert laid_out(claude(user(text("word " * 5462))))[1].findings == ()
+def test_a_prompt_that_reaches_the_minimum_by_our_count_needs_no_remark() -> None:
+    assert laid_out(claude(user(text("word " * 4096))))[1].findings == ()
     assert codes(laid_out(claude(user(text("word " * 3276))))[1]) == ["below_minimum"]
 
 
@@ -167,6 +167,8 @@ def test_an_estimate_widens_the_uncertainty_and_is_said_to_be_one() -> None:
     made = laid_out(claude(user(text("word " * 3000))), tokenizer=Words(exact=False))[1]
     assert not made.exact
     assert codes(made) == ["estimated_tokens", "near_minimum"]
+    near = laid_out(claude(user(text("word " * 5000))), tokenizer=Words(exact=False))[1]
+    assert codes(near) == ["estimated_tokens", "near_minimum"]
 
 
 def test_a_marker_of_the_application_below_the_minimum_is_harmless_and_stays() -> None:
