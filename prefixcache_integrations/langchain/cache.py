@@ -78,9 +78,12 @@ class ResponseCache(BaseCache):
         self._memo_lock = threading.Lock()
 
     @classmethod
-    def from_url(cls, url: str, **settings: Any) -> Self:  # noqa: ANN401 - the settings of the constructor
-        """Cache in the store that ``url`` names (`open_store`); ``settings`` are those of the constructor."""
-        return cls(open_store(url), **settings)
+    def from_url(cls, url: str, *, secrets: Sequence[bytes] = (), **settings: Any) -> Self:  # noqa: ANN401 - the settings of the constructor
+        """Cache in the store that ``url`` names (`open_store`); ``settings`` are those of the constructor.
+
+        With ``secrets``, keys and values are sealed (`prefixcache_integrations.stores.sealed.Sealed`).
+        """
+        return cls(open_store(url, secrets=secrets, observers=settings.get("observers", ())), **settings)
 
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Return the stored answer as fresh generations, ``None`` if there is none."""
