@@ -12,13 +12,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from prefixcache_integrations import tokens
-from prefixcache_integrations.canonical import Tokenizer
-
 from benchmarks.diagnosis import scripts, speed
 from benchmarks.diagnosis.bed import Bed
-from benchmarks.diagnosis.faults import CONTENT, OTHER, Case, Fault, inject
-from benchmarks.diagnosis.shapes import SHAPES, Body, Shape
+from benchmarks.diagnosis.faults import CONTENT, OTHER, Case, Fault, below_minimum, inject
+from benchmarks.diagnosis.shapes import SHAPES, Shape
+from prefixcache_integrations import tokens
+from prefixcache_integrations.canonical import Tokenizer
 
 BUILT = {"document_order_changed": scripts.library, "images_changed": scripts.gallery, "below_minimum": scripts.short}
 TRIES = 40
@@ -44,7 +43,10 @@ def main() -> None:
 def run(name: str, conversations: Sequence[scripts.Script], tokenizer: Tokenizer, options: argparse.Namespace) -> None:
     """Print a row per class, and the alarms on clean conversations."""
     bed = Bed(tokenizer)
-    print(f"\n{name}: {len(conversations)} conversations\n{'class':26}{'cases':>6}{'class':>7}{'place':>7}{'tokens':>7}{'all':>7}")
+    print(
+        f"\n{name}: {len(conversations)} conversations\n"
+        f"{'class':26}{'cases':>6}{'class':>7}{'place':>7}{'tokens':>7}{'all':>7}"
+    )
     total: Counter[str] = Counter()
     for fault in CONTENT + OTHER:
         counts: Counter[str] = Counter()
@@ -62,16 +64,19 @@ def run(name: str, conversations: Sequence[scripts.Script], tokenizer: Tokenizer
     for shape in SHAPES:
         clean = [shape.bodies(script) for script in conversations[: options.clean]]
         alarms = sum(len(bed.alarms(bodies, shape)) for bodies in clean)
-        print(f"clean, {shape.name}: {alarms} alarms in {sum(map(len, clean)) - len(clean)} pairs, before and after sending")
+        pairs = sum(map(len, clean)) - len(clean)
+        print(f"clean, {shape.name}: {alarms} alarms in {pairs} pairs, before and after sending")
 
 
 def draw(fault: Fault, conversations: Sequence[scripts.Script], seed: int) -> tuple[Case, Shape, bool] | None:
     """Return a case of ``fault``, its shape, and whether the conversation had to be made up."""
     rng = random.Random(f"{fault.__name__} {seed}")
     for built in (False, True):
-        for _ in range(TRIES if fault is not OTHER[2] or built else 0):
+        for _ in range(TRIES if fault is not below_minimum or built else 0):
             shape = rng.choice(SHAPES)
-            script = BUILT.get(fault.__name__, scripts.agent)(rng.randrange(10**6)) if built else rng.choice(conversations)
+            script = (
+                BUILT.get(fault.__name__, scripts.agent)(rng.randrange(10**6)) if built else rng.choice(conversations)
+            )
             case = inject(fault, rng, shape.bodies(script), shape)
             if case is not None:
                 return case, shape, built

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.diagnosis.faults import Case
+from benchmarks.diagnosis.shapes import Body, Shape
 from prefixcache_integrations import dialects, profiles
 from prefixcache_integrations.canonical import Request, Tokenizer, Usage
 from prefixcache_integrations.insight.diagnosis import Explainer, Explanation, Sent
 from prefixcache_integrations.insight.simulator import PromptCache
-
-from benchmarks.diagnosis.faults import Case
-from benchmarks.diagnosis.shapes import Body, Shape
 
 PAUSE = 1.0
 """Seconds between the requests of a clean conversation."""
@@ -31,6 +30,7 @@ class Verdict:
 
     @property
     def right(self) -> bool:
+        """Whether all of it was."""
         return self.reason and self.place and self.numbers
 
 
@@ -41,12 +41,15 @@ class Bed:
         self.tokenizer = tokenizer
 
     def request(self, body: Body, shape: Shape) -> Request:
+        """Return the body as it was sent."""
         return dialects.by_name(shape.dialect).decode_request(body)
 
     def profile(self, request: Request, shape: Shape) -> profiles.CacheProfile:
+        """Return the facts about the request's model."""
         return profiles.resolve(request.model, shape.provider)
 
     def play(self, cache: PromptCache, body: Body, shape: Shape, now: float, *, begun: bool = True) -> Usage:
+        """Send a body to the simulated cache and return what is billed."""
         request = self.request(body, shape)
         ticket = cache.begin(request, self.profile(request, shape), scope="", now=now)
         if begun:
@@ -96,6 +99,7 @@ class Bed:
         )
 
     def earlier(self, bodies: Sequence[Body], shape: Shape) -> list[Sent]:
+        """Return the requests before the pair as the diagnosis takes them."""
         requests = [self.request(body, shape) for body in bodies]
         return [
             Sent(request=row, profile=self.profile(row, shape), seconds_before=PAUSE * (len(requests) - number))

@@ -1,4 +1,9 @@
-"""One fault per class, put at a place chosen by a seed, with what a diagnosis has to say of it."""
+"""One fault per class, put at a place chosen by a seed, with what a diagnosis has to say of it.
+
+A fault returns the spoiled case, ``None`` where the conversation or the provider has no place for it.
+"""
+
+# ruff: noqa: ARG001, D103, PLR2004 - every fault takes the same, and its name says what it does
 
 from __future__ import annotations
 
@@ -6,7 +11,6 @@ import copy
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from os.path import commonprefix
 
 from benchmarks.diagnosis.shapes import Body, Shape, unmark_claude
 
@@ -48,9 +52,15 @@ def pair(rng: random.Random, bodies: Sequence[Body]) -> Case:
 
 
 def _spoiled(rng: random.Random, text: str) -> tuple[str, int]:
-    """Return ``text`` with a character replaced, inserted or cut off, and where; the first difference is exactly there."""
+    """Return ``text`` with a character replaced or put in, or cut off, and where the first difference is."""
     at = rng.randrange(len(text)) if text else 0
     return rng.choice((text[:at] + "§" + text[at + 1 :], text[:at] + "§" + text[at:], text[:at] + "§")), at
+
+
+def _shared(left: str, right: str) -> int:
+    """Return where two texts part."""
+    parted = (at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b)
+    return next(parted, min(len(left), len(right)))
 
 
 def _texts(body: Body, count: int) -> list[tuple[dict, str, str]]:
@@ -64,12 +74,10 @@ def _texts(body: Body, count: int) -> list[tuple[dict, str, str]]:
         if isinstance(content, str):
             found.append((message, "content", f"{head}.content"))
         for number, block in enumerate(content if isinstance(content, list) else ()):
-            for key in ("text", "content"):
-                if isinstance(block.get(key), str):
-                    found.append((block, key, f"{head}.content[{number}].{key}"))
-            for key, value in block.get("input", {}).items():
-                if isinstance(value, str):
-                    found.append((block["input"], key, f"{head}.content[{number}].input.{key}"))
+            path = f"{head}.content[{number}]"
+            found += [(block, key, f"{path}.{key}") for key in ("text", "content") if isinstance(block.get(key), str)]
+            given = block.get("input", {})
+            found += [(given, key, f"{path}.input.{key}") for key in given if isinstance(given[key], str)]
         for number, call in enumerate(message.get("tool_calls", ())):
             found.append((call["function"], "arguments", f"{head}.tool_calls[{number}].function.arguments"))
     return found
@@ -94,7 +102,7 @@ def system_changed(rng: random.Random, case: Case, shape: Shape) -> Case | None:
 
 def model_changed(rng: random.Random, case: Case, shape: Shape) -> Case | None:
     case.current["model"] = shape.sibling
-    return replace(case, path="model", offset=len(commonprefix([shape.model, shape.sibling])))
+    return replace(case, path="model", offset=_shared(shape.model, shape.sibling))
 
 
 # Tools.
@@ -110,7 +118,7 @@ def _tool_place(case: Case, index: int) -> Case:
     if not old or not new:
         return replace(case, path=f"tools[{index}]", offset=0)
     (left, head, _), (right, _, _) = _function(old[0]), _function(new[0])
-    return replace(case, path=f"tools[{index}]{head}.name", offset=len(commonprefix([left["name"], right["name"]])))
+    return replace(case, path=f"tools[{index}]{head}.name", offset=_shared(left["name"], right["name"]))
 
 
 def tool_set_changed(rng: random.Random, case: Case, shape: Shape) -> Case | None:
@@ -171,7 +179,7 @@ def document_order_changed(rng: random.Random, case: Case, shape: Shape) -> Case
         return None
     content[first], content[second] = right, left
     path = f"messages[{index}].content[{first}].text"
-    return replace(case, path=path, offset=len(commonprefix([left["text"], right["text"]])))
+    return replace(case, path=path, offset=_shared(left["text"], right["text"]))
 
 
 def _documents(content: list[dict]) -> int:
@@ -194,7 +202,7 @@ def history_truncated(rng: random.Random, case: Case, shape: Shape) -> Case | No
         if old["role"] == new["role"] and left == right:
             continue
         field = "content" if isinstance(old["content"], str) and isinstance(new["content"], str) else "content[0].text"
-        return replace(case, path=f"messages[{index}].{field}", offset=len(commonprefix([left, right])))
+        return replace(case, path=f"messages[{index}].{field}", offset=_shared(left, right))
     return None
 
 
@@ -265,7 +273,8 @@ def format_changed(rng: random.Random, case: Case, shape: Shape) -> Case | None:
     else:
         outer, path = "response_format", "response_format.json_schema.schema"
         forms = [
-            {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema(each)}} for each in (text, spoiled)
+            {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema(each)}}
+            for each in (text, spoiled)
         ]
     for body in (*case.earlier, *case.clean, case.previous):
         body[outer] = copy.deepcopy(forms[0])

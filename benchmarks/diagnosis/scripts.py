@@ -10,33 +10,38 @@ from pathlib import Path
 
 from benchmarks.diagnosis.shapes import Script
 
-_WORDS = (
+_TEXT = (
     "harbour ferry ticket cabin berth tide pilot crane cargo depot invoice parcel customs permit quay lighthouse "
     "timetable refund deposit voucher luggage crew captain engine anchor buoy signal weather northern southern early "
     "late open closed confirm cancel change request number passenger vehicle bicycle pet lounge deck window aisle "
     "the a of to for with from until between after before on at is was will can must may not only also Größe naïve 港 "
-).split()
+)
+_WORDS = _TEXT.split()
 
+_ENDS = ("",) * 14 + (",", ",", ".", ".", ".\n\n")
 _VERBS = ("find", "book", "cancel", "change", "list", "price", "hold", "release")
+_CALLING = 3
+"""In so many of five turns the agent calls tools."""
 _THINGS = ("ferry", "cabin", "cargo", "voucher", "vehicle", "permit")
 
 
 def prose(rng: random.Random, words: int) -> str:
     """Return sentences and paragraphs of ``words`` words."""
-    out = []
-    for number in range(words):
-        out.append(rng.choice(_WORDS) + rng.choice(("", "", "", "", "", ",", ".", ".\n\n" if number % 5 == 0 else "")))
-    return " ".join(out)
+    return " ".join(rng.choice(_WORDS) + rng.choice(_ENDS) for _ in range(words))
 
 
 def _tool(rng: random.Random, name: str) -> tuple[str, str, dict]:
     fields = rng.sample(("harbour", "date", "passengers", "reference", "deck", "currency"), rng.randint(2, 4))
     properties = {field: {"type": "string", "description": f"The {field}: {prose(rng, 8)}"} for field in fields}
-    return name, f"{name.replace('_', ' ').capitalize()}. {prose(rng, 12)}", {
-        "type": "object",
-        "properties": properties,
-        "required": fields[:1],
-    }
+    return (
+        name,
+        f"{name.replace('_', ' ').capitalize()}. {prose(rng, 12)}",
+        {
+            "type": "object",
+            "properties": properties,
+            "required": fields[:1],
+        },
+    )
 
 
 def agent(seed: int, turns: int = 6, *, system_words: int = 900) -> Script:
@@ -46,7 +51,7 @@ def agent(seed: int, turns: int = 6, *, system_words: int = 900) -> Script:
     tools = tuple(_tool(rng, name) for name in names)
     rows, calls = [[("user", [prose(rng, 30)])]], 0
     while len(rows) < turns:
-        if rng.random() < 0.6:
+        if rng.randrange(5) < _CALLING:
             asked = []
             for _ in range(rng.randint(1, 3)):
                 calls += 1

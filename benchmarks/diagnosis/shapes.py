@@ -54,7 +54,9 @@ def write_claude(script: Script, shape: Shape) -> list[Body]:
             messages.append(_claude_message(kind, value))
         body = {"model": shape.model, "max_tokens": 1000}
         if script.tools:
-            body["tools"] = [{"name": n, "description": d, "input_schema": copy.deepcopy(s)} for n, d, s in script.tools]
+            body["tools"] = [
+                {"name": n, "description": d, "input_schema": copy.deepcopy(s)} for n, d, s in script.tools
+            ]
         body["system"] = [{"type": "text", "text": script.system}]
         body["messages"] = copy.deepcopy(messages)
         found.append(mark_claude(body))
@@ -128,7 +130,9 @@ def _chat_messages(kind: str, value: object) -> list[dict]:
 
 
 SHAPES = (
-    Shape("claude", "anthropic", "anthropic_messages", "claude-sonnet-4-6", "claude-sonnet-4-5", write_claude, claude=True),
+    Shape(
+        "claude", "anthropic", "anthropic_messages", "claude-sonnet-4-6", "claude-sonnet-4-5", write_claude, claude=True
+    ),
     Shape("openai-intervals", "openai", "openai_chat", "gpt-4o", "gpt-4.1", write_chat),
     Shape("openai-breakpoints", "openai", "openai_chat", "gpt-5.6-terra", "gpt-5.6-sol", write_chat),
 )

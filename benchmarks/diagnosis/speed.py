@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 import time
+from itertools import pairwise
 from statistics import median
 
+from msgspec.structs import replace
+
+from benchmarks.diagnosis.scripts import prose
+from benchmarks.diagnosis.shapes import SHAPES, Body, Script, Shape
 from prefixcache_integrations import dialects, profiles
 from prefixcache_integrations.canonical import Tokenizer
 from prefixcache_integrations.insight.diagnosis import Explainer
 from prefixcache_integrations.insight.simulator import PromptCache
-
-from benchmarks.diagnosis.scripts import prose
-from benchmarks.diagnosis.shapes import SHAPES, Body, Script, Shape
 
 TOKENS = 100_000
 TURNS = 40
@@ -26,9 +28,8 @@ def long_bodies(shape: Shape, tokenizer: Tokenizer) -> list[Body]:
         text = prose(rng, 300)
         tokens += tokenizer.count(text)
         events += [("assistant", text), ("user", [prose(rng, 20)])]
-    turns = [events]
-    for number in range(TURNS):
-        turns.append([("assistant", prose(rng, 80)), ("user", [f"{number}: {prose(rng, 30)}"])])
+    later = [[("assistant", prose(rng, 80)), ("user", [f"{number}: {prose(rng, 30)}"])] for number in range(TURNS)]
+    turns = [events, *later]
     return shape.bodies(Script(system=prose(rng, 500), tools=(), turns=tuple(map(tuple, turns))))
 
 
@@ -40,7 +41,10 @@ def measure(tokenizer: Tokenizer) -> None:
         decode = dialects.by_name(shape.dialect).decode_request
         anew = [decode(body) for body in bodies]
         shared = _shared(anew)
-        quick, decoded, full = (_times(rows, shape, tokenizer, known=known) for rows, known in ((shared, True), (anew, True), (anew[:4], False)))
+        quick, decoded, full = (
+            _times(rows, shape, tokenizer, known=known)
+            for rows, known in ((shared, True), (anew, True), (anew[:4], False))
+        )
         print(
             f"{shape.name:22}{len(anew[-1].messages):>9}{quick:>12.0f} us{decoded:>12.0f} us{full:>9.0f} us"
             f"{full / decoded:>7.0f}x"
@@ -49,8 +53,6 @@ def measure(tokenizer: Tokenizer) -> None:
 
 def _shared(requests: list) -> list:
     """Return the requests with the messages they have in common as the same objects, markers apart."""
-    from msgspec.structs import replace
-
     kept: list = []
     found = []
     for request in requests:
@@ -63,7 +65,7 @@ def _shared(requests: list) -> list:
 def _times(requests: list, shape: Shape, tokenizer: Tokenizer, *, known: bool) -> float:
     profile = profiles.resolve(shape.model, shape.provider)
     explainer, cache, taken = Explainer(tokenizer), PromptCache(tokenizer), []
-    for number, (previous, current) in enumerate(zip(requests, requests[1:], strict=False)):
+    for previous, current in pairwise(requests):
         for message in current.messages[-2:]:
             for part in message.parts:
                 tokenizer.count(part.text)  # the planner has counted it already
@@ -74,5 +76,4 @@ def _times(requests: list, shape: Shape, tokenizer: Tokenizer, *, known: bool) -
         taken.append(time.perf_counter() - start)
         if said.broken and known:
             raise AssertionError(said.render())
-        del number
     return median(taken[1:]) * 1e6

@@ -5,13 +5,16 @@ Everything here is sufficient, never necessary: what it is not sure of is measur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, compress
+from operator import attrgetter, eq, is_not, not_
+from typing import get_args
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import JsonObject, Message, Part, Request, Tokenizer
+from prefixcache_integrations.canonical import JsonObject, Message, Part, PartKind, Request, Tokenizer
 from prefixcache_integrations.insight.diagnosis_moves import message_forms
 from prefixcache_integrations.insight.diagnosis_reach import is_explicit
 from prefixcache_integrations.insight.simulator_boundaries import EARLIER_MESSAGE_ENDINGS
@@ -113,25 +116,44 @@ def is_extension(previous: Request, current: Request, profile: CacheProfile) -> 
         )
         and len(previous.tools) == len(current.tools)
         and len(previous.messages) <= len(current.messages)
-        and all(map(_is_same_message, previous.messages, current.messages))
+        and _are_same_messages(previous.messages, current.messages[: len(previous.messages)])
     )
 
 
-def _is_same_message(old: Message, new: Message) -> bool:
-    if old is new:
-        return True
-    if old == new and all(map(_has_same_order, old.parts, new.parts)):
-        return True
-    return message_forms(old) == message_forms(new)
+def _are_same_messages(old: Sequence[Message], new: Sequence[Message]) -> bool:
+    """Compare messages but for their markers, in bulk: most are the same objects or at least equal."""
+    changed = [*map(is_not, old, new)]
+    old, new = [*compress(old, changed)], [*compress(new, changed)]
+    equal = [*map(eq, old, new)]
+    unequal = [*map(not_, equal)]
+    return [*map(message_forms, compress(old, unequal))] == [
+        *map(message_forms, compress(new, unequal))
+    ] and _have_same_order(_parts(compress(old, equal)), _parts(compress(new, equal)))
 
 
-def _has_same_order(old: Part, new: Part) -> bool:
-    """Tell whether two equal parts also have their keys in the same order."""
-    if old is new:
-        return True
-    if old.kind == "text":
-        return [*old.raw] == [*new.raw]
-    return _are_same_json([old.raw], [new.raw]) and all(map(_has_same_order, old.content, new.content))
+def _parts(messages: Iterable[Message]) -> list[Part]:
+    return [*chain.from_iterable(map(_message_parts, messages))]
+
+
+def _have_same_order(old: Sequence[Part], new: Sequence[Part]) -> bool:
+    """Tell whether equal blocks also have their keys in the same order; texts have no objects in them."""
+    if not all(map(eq, map(tuple, map(_raw, old)), map(tuple, map(_raw, new)))):
+        return False
+    structured = [*map(_STRUCTURED.__contains__, map(_kind, old))]
+    before, after = [*compress(old, structured)], [*compress(new, structured)]
+    return not before or (
+        _are_same_json([*map(_raw, before)], [*map(_raw, after)])
+        and _have_same_order(
+            [*chain.from_iterable(map(_content, before))], [*chain.from_iterable(map(_content, after))]
+        )
+    )
+
+
+_message_parts: Callable[[Message], tuple[Part, ...]] = attrgetter("parts")
+_raw: Callable[[Part], JsonObject] = attrgetter("raw")
+_kind: Callable[[Part], PartKind] = attrgetter("kind")
+_content: Callable[[Part], tuple[Part, ...]] = attrgetter("content")
+_STRUCTURED = frozenset(get_args(PartKind)) - {"text"}
 
 
 def _have_same_settings(previous: Request, current: Request, profile: CacheProfile) -> bool:

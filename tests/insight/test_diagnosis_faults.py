@@ -1,0 +1,105 @@
+"""Fifty faults of every class, put into conversations on purpose: class, place, and numbers against the simulator."""
+
+from __future__ import annotations
+
+import random
+import re
+from functools import lru_cache
+
+import pytest
+
+from benchmarks.diagnosis import scripts
+from benchmarks.diagnosis.bed import Bed
+from benchmarks.diagnosis.faults import CONTENT, OTHER, Fault, inject
+from benchmarks.diagnosis.shapes import SHAPES, Shape
+
+CASES = 50
+BUILT = {"document_order_changed": scripts.library, "images_changed": scripts.gallery, "below_minimum": scripts.short}
+
+
+class Words:
+    """One token per word or sign."""
+
+    name = "words"
+    exact = True
+
+    @lru_cache(maxsize=20_000)  # noqa: B019 - one for the whole run
+    def encode(self, text: str) -> list[int]:
+        return [int.from_bytes(word.encode()[:7].ljust(7), "big") for word in re.findall(r"\w+|[^\w\s]", text)]
+
+    def count(self, text: str) -> int:
+        return len(self.encode(text))
+
+
+@pytest.fixture(scope="module")
+def bed() -> Bed:
+    return Bed(Words())
+
+
+@lru_cache(maxsize=300)
+def conversation(write: object, seed: int) -> scripts.Script:
+    return write(seed, 4) if write is not scripts.short else write(seed)
+
+
+def cases(fault: Fault) -> list:
+    """Return fifty cases, over all the shapes that the fault has a place in."""
+    write = BUILT.get(fault.__name__, scripts.agent)
+    found, seed = [], 0
+    while len(found) < CASES and seed < 20 * CASES:
+        shape = SHAPES[seed % len(SHAPES)]
+        rng = random.Random(f"{fault.__name__} {seed}")
+        case = inject(fault, rng, shape.bodies(conversation(write, seed % 25)), shape)
+        found += [(case, shape, seed)] if case else []
+        seed += 1
+    return found
+
+
+@pytest.mark.parametrize("fault", CONTENT + OTHER, ids=lambda fault: fault.__name__)
+def test_a_fault_is_named_placed_and_counted(bed: Bed, fault: Fault) -> None:
+    found = cases(fault)
+    assert len(found) == CASES
+    wrong = []
+    for case, shape, seed in found:
+        verdict = bed.judge(case, shape, told=seed % 2 == 0)
+        if not verdict.right:
+            wrong.append((shape.name, seed, verdict.said, verdict.settled, verdict.lost, case.path, case.offset))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+@pytest.mark.parametrize("write", [scripts.agent, scripts.library, scripts.gallery, scripts.short])
+def test_a_clean_conversation_raises_no_alarm(bed: Bed, shape: Shape, write: object) -> None:
+    assert [alarm for seed in range(6) for alarm in bed.alarms(shape.bodies(write(seed)), shape)] == []
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_a_remembered_conversation_is_told_the_same_as_a_strange_one(bed: Bed, shape: Shape) -> None:
+    from prefixcache_integrations.insight.diagnosis import Explainer, explain
+
+    explainer = Explainer(bed.tokenizer)
+    requests = [bed.request(body, shape) for body in shape.bodies(scripts.agent(3, 8))]
+    for previous, current in zip(requests, requests[1:], strict=False):
+        profile = bed.profile(current, shape)
+        known = explainer.explain(previous, current, profile=profile)
+        assert known == explain(previous, current, profile=profile, tokenizer=bed.tokenizer)
+        assert known.available_tokens == known.readable_tokens > 0
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+@pytest.mark.parametrize("fault", [*CONTENT, *OTHER[:-1]], ids=lambda fault: fault.__name__)
+def test_a_fault_is_seen_also_where_the_conversation_is_remembered(bed: Bed, shape: Shape, fault: Fault) -> None:
+    from prefixcache_integrations.insight.diagnosis import Explainer, explain
+
+    write = BUILT.get(fault.__name__, scripts.agent)
+    for seed in range(4):
+        case = inject(fault, random.Random(seed), shape.bodies(write(seed)), shape)
+        if case is None:
+            continue
+        explainer = Explainer(bed.tokenizer)
+        sent = [bed.request(body, shape) for body in (*case.earlier, case.previous)]
+        for previous, current in zip(sent, sent[1:], strict=False):
+            explainer.explain(previous, current, profile=bed.profile(current, shape))
+        current = bed.request(case.current, shape)
+        told = {"profile": bed.profile(current, shape), "elapsed": case.elapsed, "previous_begun": case.begun}
+        known = explainer.explain(sent[-1], current, **told)
+        assert known == explain(sent[-1], current, tokenizer=bed.tokenizer, **told)
