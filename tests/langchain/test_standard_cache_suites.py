@@ -32,3 +32,24 @@ class TestSQLiteAsync(AsyncCacheTestSuite):
         cache = ResponseCache.from_url(f"sqlite:///{tmp_path / 'answers.db'}")
         yield cache
         cache.close()
+
+
+@pytest.fixture
+def redis_url(start_redis):
+    return start_redis().url()
+
+
+class TestRedis(SyncCacheTestSuite):
+    @pytest.fixture(params=["", "?memory_ttl=5"], ids=["alone", "behind memory"])
+    def cache(self, redis_url, request):
+        cache = ResponseCache.from_url(redis_url + request.param, secrets=[bytes(32)])
+        yield cache
+        cache.close()
+
+
+class TestRedisAsync(AsyncCacheTestSuite):
+    @pytest.fixture(params=["", "?memory_ttl=5"], ids=["alone", "behind memory"])
+    async def cache(self, redis_url, request):
+        cache = ResponseCache.from_url(redis_url + request.param, secrets=[bytes(32)])
+        yield cache
+        await cache.aclose()
