@@ -51,7 +51,7 @@ def run(name: str, conversations: Sequence[scripts.Script], tokenizer: Tokenizer
     for fault in CONTENT + OTHER:
         counts: Counter[str] = Counter()
         for seed in range(options.cases):
-            drawn = draw(fault, conversations, seed)
+            drawn = draw(fault, conversations, seed, bed)
             if drawn is None:
                 continue
             case, shape, built = drawn
@@ -68,7 +68,7 @@ def run(name: str, conversations: Sequence[scripts.Script], tokenizer: Tokenizer
         print(f"clean, {shape.name}: {alarms} alarms in {pairs} pairs, before and after sending")
 
 
-def draw(fault: Fault, conversations: Sequence[scripts.Script], seed: int) -> tuple[Case, Shape, bool] | None:
+def draw(fault: Fault, conversations: Sequence[scripts.Script], seed: int, bed: Bed) -> tuple[Case, Shape, bool] | None:
     """Return a case of ``fault``, its shape, and whether the conversation had to be made up."""
     rng = random.Random(f"{fault.__name__} {seed}")
     for built in (False, True):
@@ -78,7 +78,7 @@ def draw(fault: Fault, conversations: Sequence[scripts.Script], seed: int) -> tu
                 BUILT.get(fault.__name__, scripts.agent)(rng.randrange(10**6)) if built else rng.choice(conversations)
             )
             case = inject(fault, rng, shape.bodies(script), shape)
-            if case is not None:
+            if case is not None and bed.has_effect(case, shape):
                 return case, shape, built
     return None
 

@@ -69,6 +69,15 @@ class Bed:
             self.play(cache, body, shape, -PAUSE * before, begun=clean or not last or case.begun)
         return self.play(cache, current, shape, PAUSE if clean else case.elapsed)
 
+    def lost(self, case: Case, shape: Shape) -> int:
+        """Return how many tokens fewer the simulator reads for the spoiled pair than for the clean one."""
+        clean, spoiled = (self.usage(case, shape, clean=clean).cache_read_tokens or 0 for clean in (True, False))
+        return max(clean - spoiled, 0)
+
+    def has_effect(self, case: Case, shape: Shape) -> bool:
+        """Tell whether the fault is one: the requests differ, or nothing is cached by design, or tokens are lost."""
+        return case.path is not None or case.reason == "below_minimum" or self.lost(case, shape) > 0
+
     def judge(self, case: Case, shape: Shape, *, told: bool) -> Verdict:
         """Explain a case before and after sending; ``told``: with the requests before it."""
         explainer = Explainer(self.tokenizer)
@@ -79,20 +88,17 @@ class Bed:
             "previous_begun": case.begun,
             "earlier": self.earlier(case.earlier, shape) if told else None,
         }
-        billed = self.usage(case, shape, clean=False)
-        lost = max((self.usage(case, shape, clean=True).cache_read_tokens or 0) - (billed.cache_read_tokens or 0), 0)
+        billed, lost = self.usage(case, shape, clean=False), self.lost(case, shape)
         said = explainer.explain(previous, current, **common)
         settled = explainer.explain(previous, current, usage=billed, **common)
         first = settled if case.dropped else said
         found = first.divergence
-        # Without a difference and without a loss the fault did nothing: then there is nothing to say.
-        reason = case.reason if lost or case.path or case.reason == "below_minimum" else None
         return Verdict(
             case=case,
             said=said,
             settled=settled,
             lost=lost,
-            reason=first.reason == settled.reason == reason,
+            reason=first.reason == settled.reason == case.reason,
             place=(found is None and case.path is None)
             or (found is not None and (found.path, found.offset) == (case.path, case.offset)),
             numbers=first.lost_tokens == settled.lost_tokens == lost,

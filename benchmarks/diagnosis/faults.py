@@ -201,7 +201,7 @@ def history_truncated(rng: random.Random, case: Case, shape: Shape) -> Case | No
         left, right = _said(old), _said(new)
         if old["role"] == new["role"] and left == right:
             continue
-        field = "content" if isinstance(old["content"], str) and isinstance(new["content"], str) else "content[0].text"
+        field = "content" if isinstance(new["content"], str) else "content[0].text"
         return replace(case, path=f"messages[{index}].{field}", offset=_shared(left, right))
     return None
 

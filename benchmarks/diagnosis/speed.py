@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from itertools import pairwise
+from itertools import pairwise, product
 from statistics import median
 
 from msgspec.structs import replace
@@ -20,12 +20,15 @@ TOKENS = 100_000
 TURNS = 40
 
 
-def long_bodies(shape: Shape, tokenizer: Tokenizer) -> list[Body]:
-    """Return the bodies of a conversation that begins with some 100,000 tokens and goes on for some turns."""
+def long_bodies(shape: Shape, tokenizer: Tokenizer, words: int) -> list[Body]:
+    """Return the bodies of a conversation that begins with some 100,000 tokens and goes on for some turns.
+
+    ``words`` is the length of an answer in it.
+    """
     rng = random.Random(5)
     events, tokens = [("user", [prose(rng, 20)])], 0
     while tokens < TOKENS:
-        text = prose(rng, 300)
+        text = prose(rng, words)
         tokens += tokenizer.count(text)
         events += [("assistant", text), ("user", [prose(rng, 20)])]
     later = [[("assistant", prose(rng, 80)), ("user", [f"{number}: {prose(rng, 30)}"])] for number in range(TURNS)]
@@ -36,8 +39,8 @@ def long_bodies(shape: Shape, tokenizer: Tokenizer) -> list[Body]:
 def measure(tokenizer: Tokenizer) -> None:
     """Print microseconds per call, and the ratio to what reading the whole prompt costs."""
     print(f"{'shape':22}{'messages':>9}{'same objects':>15}{'decoded anew':>15}{'in full':>12}{'ratio':>8}")
-    for shape in SHAPES:
-        bodies = long_bodies(shape, tokenizer)
+    for shape, words in product(SHAPES, (300, 1500)):
+        bodies = long_bodies(shape, tokenizer, words)
         decode = dialects.by_name(shape.dialect).decode_request
         anew = [decode(body) for body in bodies]
         shared = _shared(anew)
