@@ -115,27 +115,27 @@ class PromptPlanned(Struct, frozen=True, kw_only=True):
 
 BreakReason: TypeAlias = Literal[
     "model_changed",
-    "tool_set_changed",        # tools added or removed
+    "tool_set_changed",  # tools added or removed
     "tool_order_changed",
-    "tool_schema_changed",     # a tool's description or parameters
+    "tool_schema_changed",  # a tool's description or parameters
     "system_changed",
     "document_order_changed",  # the same blocks or lines in another order
-    "documents_changed",       # other documents
+    "documents_changed",  # other documents
     "history_rewritten",
-    "history_truncated",       # earlier messages dropped
-    "images_changed",          # other images, or the first or last one of a conversation
+    "history_truncated",  # earlier messages dropped
+    "images_changed",  # other images, or the first or last one of a conversation
     "thinking_changed",
     "effort_changed",
     "tool_choice_changed",
-    "format_changed",          # the schema of the answer
+    "format_changed",  # the schema of the answer
     "cache_key_changed",
-    "settings_changed",        # any other field that the provider's prefix depends on
-    "marker_missing",          # nothing tells the provider to write or look up what both requests share
+    "settings_changed",  # any other field that the provider's prefix depends on
+    "marker_missing",  # nothing tells the provider to write or look up what both requests share
     "marker_beyond_lookback",  # the marker is too many blocks behind
-    "below_minimum",           # too short to be cached at all
+    "below_minimum",  # too short to be cached at all
     "ttl_expired",
-    "not_yet_readable",        # sent before the response that writes the entry had begun
-    "dropped_by_provider",     # routed to another machine, or evicted
+    "not_yet_readable",  # sent before the response that writes the entry had begun
+    "dropped_by_provider",  # routed to another machine, or evicted
 ]
 """Why a request does not read what the one before it left in the provider's cache."""
 
