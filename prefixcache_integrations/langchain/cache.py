@@ -20,7 +20,7 @@ from prefixcache_integrations.flows.policy import bypass
 from prefixcache_integrations.flows.response_cache import Terms, empty, keep, look_up
 from prefixcache_integrations.langchain import generations
 from prefixcache_integrations.langchain.messages import read_call
-from prefixcache_integrations.prompt.keys import raw_key, response_key
+from prefixcache_integrations.prompt.keys import KeyPolicy, raw_key, response_key
 from prefixcache_integrations.runner import StoreIO, aclose, arun, async_io, run
 from prefixcache_integrations.stores import Store, open_store
 
@@ -153,7 +153,7 @@ class ResponseCache(BaseCache):
         if reading.request is None:
             return Terms(key=by_raw.key, ttl=self._ttl, bypass=reading.ambiguous)
         try:
-            digest = response_key(reading.request, namespace=self._namespace, exact=self._exact)
+            digest = response_key(reading.request, namespace=self._namespace, policy=KeyPolicy(exact=self._exact))
         except (MalformedRequest, RecursionError):
             return by_raw
         return Terms(

@@ -10,7 +10,7 @@ from prefixcache_integrations.dialects.anthropic_messages import AnthropicMessag
 from prefixcache_integrations.dialects.openai_chat import OpenAIChat
 from prefixcache_integrations.dialects.openai_responses import OpenAIResponses
 from prefixcache_integrations.errors import MalformedRequest
-from prefixcache_integrations.prompt.keys import raw_key, response_key
+from prefixcache_integrations.prompt.keys import KeyPolicy, raw_key, response_key
 
 SCHEMA = {
     "type": "object",
@@ -124,8 +124,10 @@ RESPONSES = {
     ],
 }
 
-PINNED = "v1.sha256.dc6e329a205cab19e50182a2cf67e10b0c141ccc0462f129319d0b3514eab7e9"
-PINNED_RAW = "v1.sha256.8c20b5f36b0e888d4522f61a7b4c461a0c18da3e4757996d10b3617a3a9d2d92"
+PINNED = "v2.sha256.1ce25961c41c23f4b5a7055d39cca85b4846db101a184d91c1c20ad35bba5f06"
+PINNED_RAW = "v2.sha256.8c20b5f36b0e888d4522f61a7b4c461a0c18da3e4757996d10b3617a3a9d2d92"
+
+EXACT = KeyPolicy(exact=True)
 
 DIALECTS = {"claude": AnthropicMessages(), "chat": OpenAIChat(), "responses": OpenAIResponses()}
 BODIES = {"claude": CLAUDE, "chat": CHAT, "responses": RESPONSES}
@@ -336,15 +338,15 @@ def test_no_two_of_all_these_requests_share_a_key_by_chance():
 
 @pytest.mark.parametrize("row", [row for row in SAME["claude"] if row.startswith("white space")])
 def test_exact_lets_white_space_count(row):
-    assert key_of("claude", SAME["claude"][row], exact=True) != key_of("claude", CLAUDE, exact=True)
+    assert key_of("claude", SAME["claude"][row], policy=EXACT) != key_of("claude", CLAUDE, policy=EXACT)
 
 
 def test_exact_and_lenient_caches_share_no_entry():
-    assert key_of("claude", CLAUDE, exact=True) != key_of("claude", CLAUDE)
+    assert key_of("claude", CLAUDE, policy=EXACT) != key_of("claude", CLAUDE)
 
 
 def test_exact_still_leaves_out_what_no_model_reads():
-    assert key_of("claude", SAME["claude"]["user"], exact=True) == key_of("claude", CLAUDE, exact=True)
+    assert key_of("claude", SAME["claude"]["user"], policy=EXACT) == key_of("claude", CLAUDE, policy=EXACT)
 
 
 def test_stop_as_a_string_is_a_list_of_one():
@@ -359,7 +361,7 @@ def test_one_text_means_other_things_in_other_formats():
 def test_the_grammar_of_a_key():
     key = key_of("claude", CLAUDE)
     version, algorithm, digest = key.split(".")
-    assert (version, algorithm, len(digest)) == ("v1", "sha256", 64)
+    assert (version, algorithm, len(digest)) == ("v2", "sha256", 64)
     int(digest, 16)
 
 

@@ -1,0 +1,66 @@
+"""Parallel tool calls in an order of their own: for keys that do not tell in which order a model made them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Literal, TypeAlias, TypeVar
+
+from msgspec.structs import replace
+
+from prefixcache_integrations.canonical import Message, Part
+
+_Ranks: TypeAlias = dict[str | None, int]
+_Form: TypeAlias = Callable[[Part], bytes]
+_T = TypeVar("_T", Message, Part)
+
+
+def in_call_order(messages: Sequence[Message], form: _Form) -> list[Message]:
+    """Return ``messages`` with every run of calls sorted by ``form``, and every run of results by their calls.
+
+    A run is within one message, or of messages that are one call or one result each. Nothing else moves.
+    """
+    ranks: _Ranks = {}
+    ordered: list[Message] = []
+    for moved, run in groupby(messages, _moved):
+        if moved == "tool_call":
+            ordered += _by_call(list(run), lambda message: message.parts[0], form, ranks)
+        elif moved == "tool_result":
+            ordered += sorted(run, key=lambda message: _rank(message.parts[0], ranks))
+        else:
+            ordered += (replace(message, parts=tuple(_sorted_parts(message.parts, form, ranks))) for message in run)
+    return ordered
+
+
+def _moved(message: Message) -> Literal["tool_call", "tool_result"] | None:
+    if message.role == "tool" and message.parts:
+        return "tool_result"
+    return "tool_call" if [part.kind for part in message.parts] == ["tool_call"] else None
+
+
+def _sorted_parts(parts: Sequence[Part], form: _Form, ranks: _Ranks) -> list[Part]:
+    ordered: list[Part] = []
+    for kind, run in groupby(parts, lambda part: part.kind):
+        if kind == "tool_call":
+            ordered += _by_call(list(run), lambda part: part, form, ranks)
+        elif kind == "tool_result":
+            ordered += sorted(run, key=lambda part: _rank(part, ranks))
+        else:
+            ordered += run
+    return ordered
+
+
+def _rank(result: Part, ranks: _Ranks) -> int:
+    return ranks.get(result.call_id, len(ranks))
+
+
+def _by_call(run: list[_T], call: Callable[[_T], Part], form: _Form, ranks: _Ranks) -> list[_T]:
+    """Sort calls; what is said of one call in several places (a block, and LangChain's list) goes together."""
+    said: defaultdict[str | None, list[bytes]] = defaultdict(list)
+    for item in run:
+        said[call(item).call_id].append(form(call(item)))
+    ordered = sorted(run, key=lambda item: (sorted(said[call(item).call_id]), form(call(item))))
+    for item in ordered:
+        ranks.setdefault(call(item).call_id, len(ranks))
+    return ordered
