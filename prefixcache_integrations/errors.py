@@ -5,6 +5,7 @@
     PrefixCacheError
     ├── ConfigurationError      a setting that cannot work, or an extra that is not installed
     ├── MalformedRequest        a body that is not what its wire format allows
+    ├── MalformedRecording      a line that is no recorded call
     └── StoreError              a store did not do what it was asked
         ├── StoreUnavailable    it is down, slow or full
         │   └── StoreRefused    it answered in time, and that it will not: full, or not allowed
@@ -31,6 +32,10 @@ class MalformedRequest(PrefixCacheError):
         super().__init__(f"{path}: {message}" if path else message)
         self.path = path
         self.reason = message
+
+
+class MalformedRecording(PrefixCacheError):
+    """A line of a recording is not what this version of the package writes; the message names the line."""
 
 
 class StoreError(PrefixCacheError):

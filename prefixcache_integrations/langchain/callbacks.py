@@ -5,40 +5,34 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from datetime import date
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
-from msgspec import Struct
+from msgspec.structs import replace
 from typing_extensions import override
 
-from prefixcache_integrations.canonical import Usage
+from prefixcache_integrations.canonical import JsonObject, Usage
 from prefixcache_integrations.canonical.json import as_object, as_text
-from prefixcache_integrations.events import Observer, UsageRecorded, tell
+from prefixcache_integrations.events import Labels, Observer
 from prefixcache_integrations.insight.accounting import Totals
+from prefixcache_integrations.insight.recording import RecordedCall
+from prefixcache_integrations.langchain.on_the_wire import listen
 from prefixcache_integrations.langchain.report import CallRecord, render
-from prefixcache_integrations.langchain.usage import NOTHING, served_by, usage_of
+from prefixcache_integrations.langchain.stand_in import request_of
+from prefixcache_integrations.langchain.usage import served_by, usage_of
+from prefixcache_integrations.metering import Meter, MeteredCall, today
 from prefixcache_integrations.prices import PriceBook
 from prefixcache_integrations.profiles import CacheProfile, Provider, resolve
 
 _PROVIDERS: Mapping[object, Provider] = {"anthropic": "anthropic", "openai": "openai", "azure": "azure"}
+_SESSIONS = ("session_id", "thread_id", "conversation_id")
 # Runs that were cancelled never end: LangChain tells neither their end nor an error.
 _MOST_OPEN_RUNS = 10_000
-
-
-def _today() -> date:
-    return datetime.now(UTC).date()
-
-
-class _Run(Struct, frozen=True):
-    """What is known of a call before its answer: the model asked for, and who sells it."""
-
-    model: str | None = None
-    provider: Provider | None = None
 
 
 class CachedTokensHandler(BaseCallbackHandler):
@@ -46,8 +40,15 @@ class CachedTokensHandler(BaseCallbackHandler):
 
     Give it to a model, a chain or an agent as ``config={"callbacks": [handler]}``. ``keep`` bounds `calls`,
     the oldest go first; `totals` cover all. ``prices`` are those in force on the day of the call, ``today``
-    says which day that is (UTC). Observers get a `UsageRecorded` for each call a provider answered; what came
-    out of a response cache is recorded as a hit, with no tokens. Safe to share between threads.
+    says which day that is (UTC). Observers get a `UsageRecorded` for each call a provider answered, with nothing known
+    where the caller stopped listening; `AnswerTimed` for what came out of a response cache, which is recorded as a
+    hit, with no tokens; `CallFailed` for an error. Safe to share between threads.
+
+    ``record`` names a file to which a line of JSON is added per call: sizes, digests, tokens, breakpoints, cost,
+    times, and why the call missed; prompts and answers only with ``record_content``. ``diagnose`` also compares each
+    request with the one before it, and tells observers `PrefixBroken`. Both read each request on the calling thread.
+    Calls are labelled with ``app``, with ``namespace``, with the run's tags, and with the session that its metadata
+    names: ``session_id``, ``thread_id`` or ``conversation_id``, as LangSmith does.
     """
 
     ignore_chain = True
@@ -62,13 +63,26 @@ class CachedTokensHandler(BaseCallbackHandler):
         prices: PriceBook | None = None,
         observers: Sequence[Observer] = (),
         keep: int = 10_000,
-        today: Callable[[], date] = _today,
+        today: Callable[[], date] = today,
+        record: str | Path | None = None,
+        record_content: bool = False,
+        diagnose: bool = False,
+        app: str | None = None,
+        namespace: str | None = None,
     ) -> None:
-        self._prices = PriceBook() if prices is None else prices
-        self._observers = tuple(observers)
-        self._today = today
+        self._meter = Meter(
+            observers=observers,
+            prices=prices,
+            day=today,
+            record=record,
+            record_content=record_content,
+            diagnose=diagnose,
+        )
+        # What is sent is told along the call's own context, which a handler in another thread would not be in.
+        self.run_inline = self._meter.reads_requests
+        self._labels = Labels(app=app, namespace=namespace)
         self._lock = threading.Lock()
-        self._runs: OrderedDict[UUID, _Run] = OrderedDict()
+        self._runs: OrderedDict[UUID, MeteredCall] = OrderedDict()
         self._calls: deque[CallRecord] = deque(maxlen=keep)
         self._totals = Totals()
 
@@ -90,6 +104,12 @@ class CachedTokensHandler(BaseCallbackHandler):
             calls, totals = tuple(self._calls), self._totals
         return render(calls, totals)
 
+    @property
+    def unfinished(self) -> int:
+        """How many calls have begun and not ended: under way, or cancelled without a word."""
+        with self._lock:
+            return len(self._runs)
+
     @override
     def on_chat_model_start(
         self,
@@ -97,11 +117,19 @@ class CachedTokensHandler(BaseCallbackHandler):
         messages: list[list[BaseMessage]],
         *,
         run_id: UUID,
+        tags: list[str] | None = None,
         metadata: dict[str, Any] | None = None,
         **kwargs: object,
     ) -> None:
-        """Remember which model was asked; its answer does not always say."""
-        self._open(run_id, metadata or {}, kwargs)
+        """Remember which model was asked for what; its answer does not always say."""
+        parameters = as_object(kwargs.get("invocation_params")) or {}
+        call = self._open(run_id, metadata or {}, tags or (), parameters)
+        if not self._meter.reads_requests:
+            return
+        listen(self, call.sent)
+        request = request_of(serialized, messages[0], parameters) if messages else None
+        if request is not None:
+            call.sent(request)
 
     @override
     def on_llm_start(
@@ -110,57 +138,98 @@ class CachedTokensHandler(BaseCallbackHandler):
         prompts: list[str],
         *,
         run_id: UUID,
+        tags: list[str] | None = None,
         metadata: dict[str, Any] | None = None,
         **kwargs: object,
     ) -> None:
         """Remember which completion model was asked."""
-        self._open(run_id, metadata or {}, kwargs)
+        self._open(run_id, metadata or {}, tags or (), as_object(kwargs.get("invocation_params")) or {})
+
+    @override
+    def on_llm_new_token(self, token: Any, *, run_id: UUID, **kwargs: object) -> None:
+        """Note when the first piece of a stream came."""
+        self._first_piece(run_id)
+
+    @override
+    def on_stream_event(self, event: Any, *, run_id: UUID, **kwargs: object) -> None:
+        """Note when the first typed event of a stream came."""
+        self._first_piece(run_id)
 
     @override
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
-        """Forget a call that failed; what it consumed is not told."""
-        with self._lock:
-            self._runs.pop(run_id, None)
+        """End a call that failed; one that was cut off while it answered has been paid for, nobody knows how much."""
+        call = self._close(run_id)
+        if call is None:
+            return
+        if call.answering or not isinstance(error, Exception):
+            self._add(call.abandoned())
+        else:
+            call.failed(error)
 
     @override
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: object) -> None:
         """Record the call. All its generations share one usage, which each of them carries."""
+        message = _message_of(response)
+        call = self._close(run_id) or self._meter.begin()
+        metadata = message.response_metadata
+        model = as_text(metadata.get("model_name")) or as_text(metadata.get("model")) or call.model
+        call.provider = call.provider or _PROVIDERS.get(metadata.get("model_provider"))
+        served = served_by(message)
+        if served != "provider":
+            self._add(call.served(served, model=model))
+        else:
+            answer = message.model_dump(mode="json") if self._meter.record_content else None
+            self._add(call.answered(usage_of(message), model=model, answer=answer))
+
+    def _open(
+        self, run_id: UUID, metadata: Mapping[str, object], tags: Sequence[str], parameters: JsonObject
+    ) -> MeteredCall:
+        names = (metadata.get("ls_model_name"), parameters.get("model"), parameters.get("model_name"))
+        session = next(filter(None, (metadata.get(name) for name in _SESSIONS)), None)
+        call = self._meter.begin(
+            next(filter(None, map(as_text, names)), None),
+            _PROVIDERS.get(metadata.get("ls_provider")),
+            labels=replace(
+                self._labels,
+                session=None if session is None else str(session),
+                tags=tuple(tag for tag in tags if not tag.startswith("seq:step:")),
+            ),
+        )
+        dropped = None
         with self._lock:
-            run = self._runs.pop(run_id, _Run())
-        record = self._record(_message_of(response), run)
-        hit = record.served != "provider"
-        totals = Totals.of_hit() if hit else Totals.of_call(record.usage, record.cost, record.uncached_cost)
+            self._runs[run_id] = call
+            if len(self._runs) > _MOST_OPEN_RUNS:
+                dropped = self._runs.popitem(last=False)[1]
+        if dropped is not None:
+            self._add(dropped.abandoned())
+        return call
+
+    def _first_piece(self, run_id: UUID) -> None:
+        with self._lock:
+            call = self._runs.get(run_id)
+        if call is not None:
+            call.first_piece()
+
+    def _close(self, run_id: UUID) -> MeteredCall | None:
+        with self._lock:
+            return self._runs.pop(run_id, None)
+
+    def _add(self, call: RecordedCall | None) -> None:
+        if call is None:
+            return
+        hit = call.outcome in ("response_cache", "other_cache")
+        totals = Totals.of_hit() if hit else Totals.of_call(call.usage, call.cost, call.uncached_cost)
+        record = CallRecord(
+            model=call.model,
+            usage=call.usage,
+            served=call.outcome if call.outcome in ("response_cache", "other_cache") else "provider",
+            cost=call.cost,
+            uncached_cost=call.uncached_cost,
+            note=None if hit else _note(call.usage, resolve(call.model or "", call.provider)),
+        )
         with self._lock:
             self._calls.append(record)
             self._totals += totals
-        if not hit:
-            tell(self._observers, _recorded(record))
-
-    def _open(self, run_id: UUID, metadata: Mapping[str, object], details: Mapping[str, object]) -> None:
-        parameters = as_object(details.get("invocation_params")) or {}
-        names = (metadata.get("ls_model_name"), parameters.get("model"), parameters.get("model_name"))
-        run = _Run(next(filter(None, map(as_text, names)), None), _PROVIDERS.get(metadata.get("ls_provider")))
-        with self._lock:
-            self._runs[run_id] = run
-            if len(self._runs) > _MOST_OPEN_RUNS:
-                self._runs.popitem(last=False)
-
-    def _record(self, message: AIMessage, run: _Run) -> CallRecord:
-        metadata = message.response_metadata
-        model = as_text(metadata.get("model_name")) or as_text(metadata.get("model")) or run.model
-        served = served_by(message)
-        if served != "provider":
-            return CallRecord(model=model, served=served, usage=NOTHING, cost=Decimal(0))
-        usage = usage_of(message)
-        name, provider = model or "", run.provider or _PROVIDERS.get(metadata.get("model_provider"))
-        today = self._today()
-        return CallRecord(
-            model=model,
-            usage=usage,
-            cost=self._prices.cost(usage, name, provider=provider, on=today),
-            uncached_cost=self._prices.uncached_cost(usage, name, provider=provider, on=today),
-            note=_note(usage, resolve(name, provider)),
-        )
 
 
 def _message_of(response: LLMResult) -> AIMessage:
@@ -169,10 +238,6 @@ def _message_of(response: LLMResult) -> AIMessage:
         return generation.message
     # Completion models have no messages; what they report is beside the texts.
     return AIMessage(content="", response_metadata={"model_provider": "openai", **(response.llm_output or {})})
-
-
-def _recorded(record: CallRecord) -> UsageRecorded:
-    return UsageRecorded(model=record.model, usage=record.usage, cost=record.cost, uncached_cost=record.uncached_cost)
 
 
 def _note(usage: Usage, profile: CacheProfile) -> str | None:

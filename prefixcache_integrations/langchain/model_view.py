@@ -19,8 +19,10 @@ from pydantic import BaseModel
 from prefixcache_integrations import dialects, profiles, tokens
 from prefixcache_integrations.canonical import DialectName, Level, Tokenizer
 from prefixcache_integrations.canonical.json import as_object
+from prefixcache_integrations.dialects import Dialect
 from prefixcache_integrations.events import Observer, PassedThrough, tell
 from prefixcache_integrations.flows.prepare import prepare
+from prefixcache_integrations.langchain.on_the_wire import notice
 from prefixcache_integrations.profiles import Provider
 
 RunnableT = TypeVar("RunnableT", bound=Runnable[Any, Any])
@@ -80,11 +82,9 @@ class ModelLayout:
 
     def body(self, model: BaseChatModel, payload: dict[str, Any]) -> dict[str, Any]:
         """Return ``payload``, which LangChain built for ``model``, laid out; ``payload`` itself stays as it is."""
-        builder = _builder(type(model)) or "openai_chat"
-        dialect = dialects.by_name("openai_responses" if "input" in payload else builder)
+        dialect, stand_ins = _dialect(model, payload), _stand_ins(model, payload)
+        fields = _fields(payload, stand_ins)
         provider = _PROVIDERS.get(model._llm_type)  # noqa: SLF001 - how LangChain's own middleware tells them apart
-        stand_ins = _stand_ins(model, payload)
-        fields = {name: value for name, value in payload.items() if name not in _NO_BODY_FIELDS} | stand_ins
         prepared = prepare(
             fields,
             dialect,
@@ -93,6 +93,7 @@ class ModelLayout:
             level=self._level,
             observers=self._observers,
         )
+        notice(dialect, prepared)
         as_they_were = {name: payload[name] for name in payload if name in stand_ins or name in _NO_BODY_FIELDS}
         return {name: value for name, value in prepared.body.items() if name not in stand_ins} | as_they_were
 
@@ -189,6 +190,20 @@ class _ConfigurableView(_ConfigurableModel):
 
     def with_config(self, config: RunnableConfig | None = None, **kwargs: object) -> _ConfigurableModel:
         return self._layout.laid_out(super().with_config(config, **kwargs))
+
+
+def wire_body(model: BaseChatModel, payload: Mapping[str, Any]) -> tuple[Dialect, dict[str, object]]:
+    """Return what ``payload``, which LangChain built for ``model``, is on the wire: its format and its fields."""
+    return _dialect(model, payload), _fields(payload, _stand_ins(model, payload))
+
+
+def _dialect(model: BaseChatModel, payload: Mapping[str, Any]) -> Dialect:
+    builder = _builder(type(model)) or "openai_chat"
+    return dialects.by_name("openai_responses" if "input" in payload else builder)
+
+
+def _fields(payload: Mapping[str, Any], stand_ins: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in payload.items() if name not in _NO_BODY_FIELDS} | dict(stand_ins)
 
 
 def _stand_ins(model: BaseChatModel, payload: Mapping[str, Any]) -> dict[str, object]:

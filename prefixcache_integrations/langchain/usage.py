@@ -14,9 +14,6 @@ from prefixcache_integrations.dialects.usage import CHAT_USAGE, decode_claude
 Served: TypeAlias = Literal["provider", "response_cache", "other_cache"]
 """Who answered: the provider, this package's response cache, or another cache set in LangChain."""
 
-NOTHING = Usage(input_tokens=0, cache_read_tokens=0, cache_write_tokens=0, output_tokens=0)
-"""What an answer out of a cache consumed: known to be nothing."""
-
 _RAW: Mapping[object, tuple[str, Callable[[JsonObject], Usage]]] = {
     "anthropic": ("usage", decode_claude),
     "openai": ("token_usage", CHAT_USAGE.decode),

@@ -13,7 +13,7 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
 
 from prefixcache_integrations.canonical import Usage
-from prefixcache_integrations.events import UsageRecorded
+from prefixcache_integrations.events import AnswerTimed, UsageRecorded
 from prefixcache_integrations.langchain.cache import ResponseCache
 from prefixcache_integrations.langchain.callbacks import CachedTokensHandler
 from prefixcache_integrations.prices import PriceBook
@@ -195,7 +195,7 @@ def test_observers_are_told_each_call_a_provider_answered(models):
     for _ in range(2):
         model.invoke(PLAIN, config={"callbacks": [handler]})
 
-    assert [type(event) for event in events] == [UsageRecorded]
+    assert [type(event) for event in events] == [UsageRecorded, AnswerTimed]
     assert events[0].usage == handler.calls[0].usage
 
 

@@ -1,0 +1,123 @@
+"""Which request came before which: the calls of a process, sorted into conversations.
+
+A session may hold several at once (an agent, its sub-agents, what names the chat), and most applications name none.
+So a request follows the one with which it shares the most of what was said; one that shares nothing begins a
+conversation of its own. Without a session it must also add to what it follows: two users may begin alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import count
+from typing import TypeAlias
+
+from prefixcache_integrations.canonical import Message, Request
+
+_INSTRUCTIONS = ("system", "developer")
+_Words: TypeAlias = tuple[str, ...]
+
+
+class Turn:
+    """One request in its conversation, sent ``at`` so many seconds of any clock.
+
+    ``begun`` is set by its owner once the response has begun; ``previous_begun`` tells of the moment it was sent.
+    ``previous`` is the owner's to drop once it is not needed: it keeps a whole request.
+    """
+
+    def __init__(self, request: Request, at: float) -> None:
+        self.request = request
+        self.at = at
+        self.conversation = ""
+        self.begun = False
+        self.previous: Turn | None = None
+        self.previous_begun = False
+        said = [(_said(message), message.role in _INSTRUCTIONS) for message in request.messages]
+        self.said = [words for words, instructs in said if not instructs]
+        self.instructions = (request.tools, [part.text for part in request.system], [w for w, is_one in said if is_one])
+
+
+class Conversations:
+    """Remembers the last request of each conversation. Not thread-safe: its owner serialises calls.
+
+    ``max_sessions`` bounds how many sessions, or openings where there is none, are remembered; ``max_heads`` how many
+    conversations of each.
+    """
+
+    def __init__(self, *, max_sessions: int = 256, max_heads: int = 8) -> None:
+        self._max_sessions = max_sessions
+        self._max_heads = max_heads
+        self._heads: OrderedDict[str, list[Turn]] = OrderedDict()
+        self._numbers = count(1)
+
+    def place(self, request: Request, at: float, session: str | None = None, *, instead_of: Turn | None = None) -> Turn:
+        """Return ``request`` as a turn behind the one it follows; it takes that one's place if it instructs alike."""
+        if instead_of is not None:
+            self.withdraw(instead_of)
+        turn = Turn(request, at)
+        heads = self._heads_of(f"opening:{_opening(turn)}" if session is None else f"session:{session}")
+        turn.previous = previous = _followed(turn, heads, must_add=session is None)
+        if previous is None:
+            turn.conversation = self._name(session) if instead_of is None else instead_of.conversation
+        else:
+            turn.conversation, turn.previous_begun = previous.conversation, previous.begun
+            if previous.instructions == turn.instructions:
+                heads.remove(previous)
+        heads.append(turn)
+        del heads[: -self._max_heads]
+        return turn
+
+    def withdraw(self, turn: Turn) -> None:
+        """Take back a turn that was refused: it left nothing for the next one to read."""
+        for heads in self._heads.values():
+            if turn in heads:
+                heads.remove(turn)
+                if turn.previous is not None and turn.previous not in heads:
+                    heads.append(turn.previous)
+                return
+
+    def _heads_of(self, key: str) -> list[Turn]:
+        heads = self._heads.setdefault(key, [])
+        self._heads.move_to_end(key)
+        if len(self._heads) > self._max_sessions:
+            self._heads.popitem(last=False)
+        return heads
+
+    def _name(self, session: str | None) -> str:
+        number = next(self._numbers)
+        return f"conversation {number}" if session is None else f"{session} #{number}"
+
+
+def _opening(turn: Turn) -> str:
+    said = "\0".join(turn.said[0]) if turn.said else ""
+    return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _followed(turn: Turn, heads: Sequence[Turn], *, must_add: bool) -> Turn | None:
+    """Return the turn to whose words ``turn`` adds: one with the same instructions first, then the most shared words.
+
+    An opening alone is shared by every agent that is given the same question: that makes none of them a follower.
+    """
+    found, best = None, (False, 0)
+    for head in reversed(heads):
+        adds = len(turn.said) > len(head.said)
+        shared = _shared(head.said, turn.said)
+        if head.request.dialect != turn.request.dialect or not shared or not (adds or (shared > 1 and not must_add)):
+            continue
+        score = (head.instructions == turn.instructions, shared)
+        if score > best:
+            found, best = head, score
+    return found
+
+
+def _shared(previous: Sequence[_Words], current: Sequence[_Words]) -> int:
+    """Return how many messages both have, wherever they stand: dropped ones shift the others."""
+    if previous == current[: len(previous)]:
+        return len(previous)
+    earlier = set(previous)
+    return sum(words in earlier for words in current)
+
+
+def _said(message: Message) -> _Words:
+    return (message.role, *(part.text or str(part.call_id) for part in message.parts))

@@ -1,0 +1,223 @@
+"""One call under way: what is told of it becomes events, a diagnosis and a line of the recording."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec.structs import replace
+
+from prefixcache_integrations import dialects
+from prefixcache_integrations.canonical import Finding, JsonObject, PromptPlan, Request, Usage
+from prefixcache_integrations.dialects import Dialect
+from prefixcache_integrations.errors import ConfigurationError, MalformedRequest, PrefixCacheError
+from prefixcache_integrations.events import AnswerTimed, CallFailed, Labels, UsageRecorded, tell
+from prefixcache_integrations.insight.conversations import Turn
+from prefixcache_integrations.insight.recording import Break, Outcome, RecordedCall, Run, prompt_runs
+from prefixcache_integrations.profiles import CacheProfile, Provider, resolve
+
+if TYPE_CHECKING:
+    from prefixcache_integrations.metering import Meter
+
+_NOTHING = Usage(input_tokens=0, cache_read_tokens=0, cache_write_tokens=0, output_tokens=0)
+
+
+class MeteredCall:
+    """One call under way. It ends once: whatever is told after that is passed over. For one caller at a time."""
+
+    def __init__(self, meter: Meter, model: str | None, provider: Provider | None, labels: Labels) -> None:
+        self.model = model
+        self.provider = provider
+        self.labels = labels
+        self.dialect: Dialect | None = None
+        self._meter = meter
+        self._at = meter.clock()
+        self._started = meter.timer()
+        self._first: float | None = None
+        self._turn: Turn | None = None
+        self._findings: tuple[Finding, ...] = ()
+        self._ended = False
+
+    def sent(self, request: Request, plan: PromptPlan | None = None) -> None:
+        """Say what is on its way to the provider; of several, the last counts."""
+        if self._ended:
+            return
+        self.model, self.dialect = request.model or self.model, dialects.by_name(request.dialect)
+        self._findings = plan.findings if plan else ()
+        self._turn = self._meter.watch.place(request, self._started, self.labels.session, instead_of=self._turn)
+
+    def first_piece(self) -> None:
+        """Say that the first piece of a stream has come."""
+        if self._first is None:
+            self._first = self._meter.timer()
+            self._begun()
+
+    @property
+    def answering(self) -> bool:
+        """Whether a piece of the answer has come."""
+        return self._first is not None
+
+    def answered(self, usage: Usage, *, model: str | None = None, answer: object = None) -> RecordedCall | None:
+        """Say what the call consumed, as far as the provider told."""
+        self.model = model or self.model
+        self._begun()
+        return self._billed("provider", usage, answer)
+
+    def received(self, body: JsonObject) -> RecordedCall | None:
+        """Say what the provider answered, by the body of a response. Raises `MalformedRequest` for what is none."""
+        response = self._dialect().decode_response(body)
+        return self.answered(response.usage, model=response.model or None, answer=body)
+
+    def events(self, events: Iterable[JsonObject]) -> Iterator[JsonObject]:
+        """Pass on the events of a stream, and end the call with them; closed early, its usage is unknown."""
+        seen: list[JsonObject] = []
+        try:
+            for event in events:
+                self.first_piece()
+                seen.append(event)
+                yield event
+        finally:
+            self._folded(seen)
+
+    async def aevents(self, events: AsyncIterable[JsonObject]) -> AsyncIterator[JsonObject]:
+        """Do what `events` does, awaiting."""
+        seen: list[JsonObject] = []
+        try:
+            async for event in events:
+                self.first_piece()
+                seen.append(event)
+                yield event
+        finally:
+            self._folded(seen)
+
+    def abandoned(self, answer: object = None) -> RecordedCall | None:
+        """Say that nobody waits for the answer any more: it may be billed, and nobody will say for what."""
+        return self._billed("abandoned", Usage(), answer)
+
+    def served(
+        self, cache: Literal["response_cache", "other_cache"], *, model: str | None = None
+    ) -> RecordedCall | None:
+        """Say that the answer came out of a cache, and there was no call."""
+        if self._end():
+            return None
+        self.model = model or self.model
+        self._forget()
+        seconds = self._meter.timer() - self._started
+        tell(self._meter.observers, AnswerTimed(seconds=seconds, model=self.model, labels=self.labels))
+        return self._record(cache, usage=_NOTHING, cost=Decimal(0), seconds=seconds)
+
+    def failed(self, error: BaseException) -> RecordedCall | None:
+        """Say that the call was refused, or never got through: it is not billed. Only the error's name is kept."""
+        if self._end():
+            return None
+        self._forget()
+        name, seconds = type(error).__name__, self._meter.timer() - self._started
+        event = CallFailed(error=name, model=self.model, provider=self.provider, seconds=seconds, labels=self.labels)
+        tell(self._meter.observers, event)
+        return self._record("failed", error=name, seconds=seconds)
+
+    def _billed(self, outcome: Outcome, usage: Usage, answer: object) -> RecordedCall | None:
+        if self._end():
+            return None
+        name, day, prices = self.model or "", self._meter.day(), self._meter.prices
+        event = UsageRecorded(
+            model=self.model,
+            usage=usage,
+            cost=prices.cost(usage, name, provider=self.provider, on=day),
+            uncached_cost=prices.uncached_cost(usage, name, provider=self.provider, on=day),
+            provider=self.provider,
+            seconds=self._meter.timer() - self._started,
+            first_token_seconds=None if self._first is None else self._first - self._started,
+            labels=self.labels,
+        )
+        tell(self._meter.observers, event)
+        return self._record(
+            outcome,
+            usage=usage,
+            cost=event.cost,
+            uncached_cost=event.uncached_cost,
+            seconds=event.seconds,
+            broken=self._diagnosed(usage),
+            answer=answer if self._meter.record_content else None,
+        )
+
+    def _diagnosed(self, usage: Usage) -> Break | None:
+        if self._turn is None:
+            return None
+        said = self._meter.watch.explain(self._turn, self._profile(), usage)
+        event = said.event(self.model or "") if said else None
+        if event is None:
+            return None
+        tell(self._meter.observers, replace(event, labels=self.labels))
+        return Break(
+            reason=event.reason,
+            lost_tokens=event.lost_tokens,
+            path=event.path,
+            offset=event.offset,
+            lost_cost=event.lost_cost,
+            remedy=event.remedy,
+        )
+
+    def _record(self, outcome: Outcome, **facts: Any) -> RecordedCall:  # noqa: ANN401 - the fields of the line
+        request = self._turn.request if self._turn else None
+        call = RecordedCall(
+            at=self._at,
+            conversation=self._turn.conversation if self._turn else self.labels.session or "",
+            outcome=outcome,
+            model=self.model,
+            provider=self.provider,
+            dialect=self.dialect.name if self.dialect else None,
+            labels=self.labels,
+            first_token_seconds=None if self._first is None else self._first - self._started,
+            prompt=self._runs(request),
+            exact=self._meter.reads_requests and self._meter.tokenizer.exact,
+            findings=self._findings,
+            request=dialects.by_name(request.dialect).encode_request(request)
+            if request and self._meter.record_content
+            else None,
+            **facts,
+        )
+        self._meter.write(call)
+        return call
+
+    def _runs(self, request: Request | None) -> tuple[Run, ...]:
+        if request is None or not self._meter.records:
+            return ()
+        try:
+            return prompt_runs(request, self._profile(), self._meter.tokenizer)
+        except PrefixCacheError:
+            return ()
+
+    def _profile(self) -> CacheProfile:
+        return resolve(self.model or "", self.provider)
+
+    def _dialect(self) -> Dialect:
+        if self.dialect is None:
+            raise ConfigurationError("the call was begun without a dialect: use Meter.send")
+        return self.dialect
+
+    def _folded(self, events: Sequence[JsonObject]) -> None:
+        try:
+            response = self._dialect().decode_stream(events)
+        except MalformedRequest:
+            response = None
+        if response is None:
+            self.abandoned()
+        else:
+            self.answered(
+                response.usage, model=response.model or None, answer=self._dialect().encode_response(response)
+            )
+
+    def _begun(self) -> None:
+        if self._turn is not None:
+            self._turn.begun = True
+
+    def _forget(self) -> None:
+        if self._turn is not None:
+            self._meter.watch.withdraw(self._turn)
+
+    def _end(self) -> bool:
+        """Return whether the call had ended before; it has now."""
+        ended, self._ended = self._ended, True
+        return ended
