@@ -41,7 +41,7 @@ class ClientLayout:
         tokenizer: Tokenizer | None = None,
         stream_usage: bool = False,
     ) -> None:
-        self._level = level
+        self.level = level
         self._observers = tuple(observers)
         self._tokenizer = tokenizer or tokens.load()
         self._stream_usage = stream_usage
@@ -75,7 +75,7 @@ class ClientLayout:
             dialects.by_name(dialect),
             lambda name: profiles.resolve(name, provider),
             self._tokenizer,
-            level=self._level,
+            level=self.level,
             observers=self._observers,
         )
         return dict(made.body)

@@ -1,0 +1,108 @@
+"""`enable`: makes an LLM, where it is, answer repeated calls from a store and lay out its requests.
+
+The object changes over to a subclass of its class. It stays the same object, so that every engine and agent that
+already holds it benefits, and keeps its class's name, callbacks, private state and all other methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias, TypeVar
+
+from llama_index.core import Settings
+from llama_index.core.llms import LLM
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+
+from prefixcache_integrations.canonical import Level, Tokenizer
+from prefixcache_integrations.errors import ConfigurationError
+from prefixcache_integrations.events import Observer, PassedThrough, tell
+from prefixcache_integrations.llama_index.cache import AnswerCache
+from prefixcache_integrations.llama_index.events import dispatch
+from prefixcache_integrations.llama_index.views import CLIENTS, View, view_class
+from prefixcache_integrations.sdk_hooks import ClientLayout
+from prefixcache_integrations.stores import Store, open_store
+
+LLMT = TypeVar("LLMT", bound=LLM)
+
+LayoutLevel: TypeAlias = Level | Literal["arrange"]
+"""A `Level`, or "arrange": also moves what LlamaIndex's chat engines put before the part that does not change."""
+
+
+def enable(
+    llm: LLMT | None = None,
+    *,
+    cache: str | Store | None = None,
+    layout: LayoutLevel | None = "canonical",
+    namespace: str = "",
+    ttl: float | None = None,
+    exact: bool = False,
+    observers: Sequence[Observer] = (),
+    tokenizer: Tokenizer | None = None,
+) -> LLMT:
+    """Let ``llm`` answer repeated calls from ``cache`` and lay out its requests; return the same object.
+
+    All ways to call it are covered: complete, chat, streams, tools, structured outputs, blocking and awaiting. A hit
+    is a fresh response without the provider's usage, and no LLM event; ``raw["prefixcache"]`` tells it. A stream is
+    kept once it was consumed to its end, and is replayed in pieces. Refusals, cut or empty answers and invalid tool
+    calls are not kept. A store that fails costs a miss, an event and a line in the log. A copy of the LLM is enabled
+    too, one that was pickled is not. Enabling it again replaces the settings.
+
+    Args:
+        llm: The LLM; ``Settings.llm`` if not given.
+        cache: Where answers are kept: a store, or a URL for `open_store`. ``None``: no response cache.
+        layout: How far the layout may go, ``None`` for none. Needs a client of the OpenAI or Anthropic SDK inside.
+            Where the app says nothing about it, OpenAI is then also asked for the usage of streams.
+        namespace: The tenant boundary of the cache; nothing crosses it.
+        ttl: Seconds an answer is kept, for good if ``None``.
+        exact: Let white space around system and user text count.
+        observers: Told every fact, beside LlamaIndex's dispatcher, which is told it as a `PrefixCacheEvent`.
+        tokenizer: What counts tokens for the layout; by default the best at hand.
+
+    Raises:
+        ConfigurationError: ``cache`` names no store, or objects of the LLM's class cannot change their class.
+    """
+    chosen: LLM = Settings.llm if llm is None else llm
+    disable(chosen)
+    told = (*observers, dispatch)
+    store = open_store(cache) if isinstance(cache, str) else cache
+    view = View(
+        base=type(chosen),
+        cache=None if store is None else AnswerCache(store, namespace=namespace, ttl=ttl, exact=exact, observers=told),
+        layout=None if layout is None else _client_layout(layout, told, tokenizer),
+        arranges=layout == "arrange",
+    )
+    if store is not None and _has_other_ways(chosen):
+        name = type(chosen).__name__
+        tell(told, PassedThrough(reason=f"{name} calls tools in a way of its own, which is not cached"))
+    try:
+        chosen.__class__ = view_class(view)
+    except TypeError as error:
+        raise ConfigurationError(f"{type(chosen).__name__} objects cannot change their class") from error
+    if view.layout is not None and not view.lay_out_clients(chosen):
+        tell(told, PassedThrough(reason=f"{type(chosen).__name__} has no client whose requests can be laid out"))
+    return chosen  # type: ignore[return-value] # without an argument the caller's type is whatever Settings holds
+
+
+def disable(llm: LLM) -> None:
+    """Undo what `enable` did to ``llm``; nothing happens to one that is not enabled."""
+    view = getattr(type(llm), "__prefixcache__", None)
+    if not isinstance(view, View):
+        return
+    for name in CLIENTS:
+        original = view.originals.get(id(getattr(llm, name, None)))
+        if original is not None:
+            setattr(llm, name, original)
+    llm.__class__ = view.base
+
+
+def _client_layout(layout: LayoutLevel, observers: Sequence[Observer], tokenizer: Tokenizer | None) -> ClientLayout:
+    level: Level = "canonical" if layout == "arrange" else layout
+    return ClientLayout(level=level, observers=observers, tokenizer=tokenizer, stream_usage=True)
+
+
+def _has_other_ways(llm: LLM) -> bool:
+    """Tell whether ``llm`` calls tools without its chat methods, as a few integrations do."""
+    names = ("chat_with_tools", "achat_with_tools", "stream_chat_with_tools", "astream_chat_with_tools")
+    if not isinstance(llm, FunctionCallingLLM):
+        return False
+    return any(getattr(type(llm), name) is not getattr(FunctionCallingLLM, name) for name in names)
