@@ -174,7 +174,7 @@ def test_under_load_a_hanging_server_delays_only_the_calls_in_flight_and_is_back
                 late.append(started)
             except StoreUnavailable:
                 failed.append(number)
-            if time.monotonic() - started > 0.03:
+            if time.monotonic() - started > 0.045:
                 delayed.append(number)
             time.sleep(0.02)
 
@@ -183,7 +183,7 @@ def test_under_load_a_hanging_server_delays_only_the_calls_in_flight_and_is_back
         list(pool.map(ask, range(8), [1.3] * 8))
         assert late == []
         assert len(failed) > 100
-        assert len(delayed) <= 8 + 3  # those in flight, then a probe per period
+        assert len(delayed) <= 8 + 6  # those in flight, then a probe per period
         server.resume()
         resumed = time.monotonic()
         list(pool.map(ask, range(8), [0.8] * 8))
