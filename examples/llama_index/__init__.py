@@ -1,0 +1,1 @@
+"""LlamaIndex with prompt layout and a response cache, over the documents of this repository."""
