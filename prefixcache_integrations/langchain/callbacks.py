@@ -185,7 +185,7 @@ class CachedTokensHandler(BaseCallbackHandler):
         self, run_id: UUID, metadata: Mapping[str, object], tags: Sequence[str], parameters: JsonObject
     ) -> MeteredCall:
         names = (metadata.get("ls_model_name"), parameters.get("model"), parameters.get("model_name"))
-        session = next(filter(None, (metadata.get(name) for name in _SESSIONS)), None)
+        session = next((metadata[name] for name in _SESSIONS if metadata.get(name) is not None), None)
         call = self._meter.begin(
             next(filter(None, map(as_text, names)), None),
             _PROVIDERS.get(metadata.get("ls_provider")),

@@ -1,0 +1,140 @@
+from prefixcache_integrations.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
+from prefixcache_integrations.insight.conversations import Conversations
+
+
+def request(*texts, system="You help.", tools=(), dialect=ANTHROPIC_MESSAGES):
+    roles = ("user", "assistant")
+    messages = [{"role": roles[number % 2], "content": text} for number, text in enumerate(texts)]
+    body = {
+        "model": "m",
+        "messages": messages,
+        "tools": [{"name": name, "input_schema": {"type": "object"}} for name in tools],
+    }
+    if dialect is OPENAI_CHAT:
+        body["messages"].insert(0, {"role": "system", "content": system})
+        body["tools"] = []
+    else:
+        body |= {"max_tokens": 1, "system": system}
+    return dialect.decode_request(body)
+
+
+def names(*placed):
+    return [turn.conversation for turn in placed]
+
+
+def test_a_turn_follows_the_one_it_adds_to():
+    talks = Conversations()
+    first = talks.place(request("a"), 0, "s")
+    second = talks.place(request("a", "b", "c"), 1, "s")
+
+    assert second.previous is first
+    assert second.conversation == first.conversation == "s #1"
+
+
+def test_it_is_told_whether_the_one_before_had_begun_to_answer():
+    talks = Conversations()
+    first = talks.place(request("a"), 0)
+    second = talks.place(request("a", "b", "c"), 1)
+    second.begun = True
+    third = talks.place(request("a", "b", "c", "d", "e"), 2)
+
+    assert (first.previous_begun, second.previous_begun, third.previous_begun) == (False, False, True)
+
+
+def test_two_users_who_begin_alike_are_two_conversations():
+    talks = Conversations()
+    ann = talks.place(request("hi"), 0)
+    bob = talks.place(request("hi"), 1)
+    assert bob.previous is None
+    ann_again = talks.place(request("hi", "hello Ann", "more"), 2)
+    bob_again = talks.place(request("hi", "hello Bob", "more"), 3)
+
+    assert ann_again.previous in (ann, bob)
+    assert bob_again.previous in (ann, bob)
+    assert ann_again.previous is not bob_again.previous
+
+
+def test_without_a_session_a_shorter_request_begins_anew():
+    talks = Conversations()
+    talks.place(request("a", "b", "c"), 0)
+
+    assert talks.place(request("a"), 1).previous is None
+
+
+def test_in_a_session_a_history_that_lost_its_beginning_still_follows():
+    talks = Conversations()
+    talks.place(request("a", "b", "c", "d", "e"), 0, "s")
+
+    assert talks.place(request("c", "d", "e", "f", "g"), 1, "s").previous is not None
+
+
+def test_agents_that_share_a_session_and_a_question_do_not_follow_each_other():
+    talks = Conversations()
+    lead = talks.place(request("a", tools=("search",)), 0, "s")
+    helper = talks.place(request("a", system="You name chats."), 1, "s")
+    lead_again = talks.place(request("a", "b", "c", tools=("search",)), 2, "s")
+
+    assert helper.previous is None
+    assert lead_again.previous is lead
+
+
+def test_prompts_of_one_session_that_share_no_words_do_not_follow_each_other():
+    talks = Conversations()
+    placed = [talks.place(request(f"summarise {number}"), number, "s") for number in range(3)]
+
+    assert len(set(names(*placed))) == 3
+
+
+def test_a_changed_system_prompt_is_still_the_same_conversation():
+    talks = Conversations()
+    for dialect in (ANTHROPIC_MESSAGES, OPENAI_CHAT):
+        first = talks.place(request("a", system="Monday", dialect=dialect), 0, "s")
+        second = talks.place(request("a", "b", "c", system="Tuesday", dialect=dialect), 1, "s")
+        assert second.previous is first
+
+
+def test_a_moved_marker_is_no_difference():
+    talks = Conversations()
+    mark = {"cache_control": {"type": "ephemeral"}}
+
+    def marked(*texts):
+        messages = [{"role": "user", "content": [{"type": "text", "text": text}]} for text in texts]
+        messages[-1]["content"][0] |= mark
+        return ANTHROPIC_MESSAGES.decode_request({"model": "m", "max_tokens": 1, "messages": messages})
+
+    first = talks.place(marked("a"), 0)
+    assert talks.place(marked("a", "b"), 1).previous is first
+
+
+def test_a_refused_turn_gives_its_place_back():
+    talks = Conversations()
+    first = talks.place(request("a"), 0, "s")
+    talks.withdraw(talks.place(request("a", "b", "c"), 1, "s"))
+
+    assert talks.place(request("a", "B", "C"), 2, "s").previous is first
+
+
+def test_what_is_laid_out_anew_keeps_its_place_and_its_name():
+    talks = Conversations()
+    first = talks.place(request("a"), 0)
+    again = talks.place(request("a"), 0, instead_of=first)
+
+    assert names(first, again) == ["conversation 1"] * 2
+    assert talks.place(request("b"), 0).conversation == "conversation 2"
+
+
+def test_only_the_latest_sessions_and_heads_are_remembered():
+    talks = Conversations(max_sessions=2, max_heads=2)
+    for number in range(50):
+        talks.place(request(f"x{number}"), 0, str(number))
+        talks.place(request(f"y{number}"), 0, "same")
+
+    assert len(talks._heads) == 2
+    assert len(talks._heads["session:same"]) == 2
+
+
+def test_a_request_that_only_instructs_stands_alone():
+    talks = Conversations()
+    only = {"model": "m", "messages": [{"role": "system", "content": "You help."}]}
+
+    assert [talks.place(OPENAI_CHAT.decode_request(only), n).previous for n in range(2)] == [None, None]
