@@ -72,10 +72,15 @@ class Run:
 
 RUNS = [
     Run("as it is"),
-    Run("with PromptLayoutMiddleware", (PromptLayoutMiddleware(),)),
-    Run("… and ResponseCache, cold", (PromptLayoutMiddleware(),), cached=True),
-    Run("… and ResponseCache, again", (PromptLayoutMiddleware(),), cached=True),
+    Run("laid out", (PromptLayoutMiddleware(),)),
+    Run("cached, cold", (PromptLayoutMiddleware(),), cached=True),
+    Run("cached, again", (PromptLayoutMiddleware(),), cached=True),
 ]
+INTRODUCTION = (
+    f"A support agent answers {QUESTIONS} customer messages in {len(CONVERSATIONS)} conversations. It has one ordinary "
+    "fault: its tools arrive in another order now and then. It runs as it is; laid out by PromptLayoutMiddleware; and "
+    "twice with a ResponseCache as well, cold and again. A dash stands for what the provider does not report."
+)
 
 
 @contextmanager
@@ -145,9 +150,9 @@ def show_totals(console: Console, title: str, handlers: list[CachedTokensHandler
     """Print all runs of one provider: what was paid, beside the first run."""
     console.print(f"\n[bold]{title}[/bold]")
     table = Table()
-    table.add_column("run", no_wrap=True)
-    for name in ("calls", "from cache", "input", "read", "written", "cost", "saved"):
-        table.add_column(name, justify="right")
+    table.add_column("run")
+    for name in ("calls", "hits", "input", "read", "written", "cost", "saved"):
+        table.add_column(name, justify="right", no_wrap=True)
     first = handlers[0].totals.cost
     for run, handler in zip(RUNS, handlers, strict=True):
         sums = handler.totals
@@ -169,13 +174,8 @@ def main() -> None:
     """Run everything and print it."""
     console = Console()
     live = "--live" in sys.argv[1:]
-    console.print(
-        f"A support agent answers {QUESTIONS} customer messages in {len(CONVERSATIONS)} conversations. It has one "
-        "ordinary fault: its tools arrive in another order now and then. "
-        + ("The providers are real." if live else "The providers are the local simulator; the SDKs are real.")
-        + " A dash stands for what the provider does not report.",
-        soft_wrap=True,
-    )
+    console.print(INTRODUCTION)
+    console.print("The providers are real." if live else "The providers are the local simulator; the SDKs are real.")
     with providers(console, live=live) as ready, tempfile.TemporaryDirectory() as folder:
         for number, (provider, open_model, preface) in enumerate(ready):
             handlers = run_all(console, provider, open_model, preface, Path(folder) / f"answers-{number}.db")

@@ -10,7 +10,8 @@
         print(simulator.calls[-1].usage)
 
 What it does not model: routing between machines, eviction under load, tokens the provider adds and hides, rate
-limits, context windows, the server's own tools, and stored conversations (``previous_response_id``).
+limits, context windows, the server's own tools, more than one choice (``n``), truncation at ``max_tokens``, OpenAI's
+``prewarm``, and stored conversations (``previous_response_id``).
 """
 
 from importlib.util import find_spec

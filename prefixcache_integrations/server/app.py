@@ -17,7 +17,7 @@ from starlette.routing import Route
 from prefixcache_integrations import dialects
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.dialects import sse
-from prefixcache_integrations.server.clock import SimulatorClock
+from prefixcache_integrations.server.clock import MAX_ADVANCE, SimulatorClock
 from prefixcache_integrations.server.faces import FACES, Face
 from prefixcache_integrations.server.provider import Answer, Arrival, Provider
 
@@ -46,9 +46,10 @@ def application(provider: Provider, clock: SimulatorClock, pace: Pace) -> Starle
     async def move_clock(request: HttpRequest) -> Response:
         try:
             body = as_object(msgspec.json.decode(await request.body())) or {}
-            now = clock.advance(float(str(body.get("advance"))))
-        except ValueError:
-            return JSONResponse({"error": 'expected {"advance": seconds}, 0 or more'}, status_code=400)
+            seconds = body.get("advance")
+            now = clock.advance(seconds if isinstance(seconds, int | float) else -1)
+        except (ValueError, RecursionError):
+            return JSONResponse({"error": f'expected {{"advance": seconds}}, 0 to {MAX_ADVANCE}'}, status_code=400)
         return JSONResponse({"now": now})
 
     routes = [Route(face.path, _endpoint(face, provider, pace), methods=["POST"]) for face in FACES]

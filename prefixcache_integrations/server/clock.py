@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 import time
 
+MAX_ADVANCE = 10 * 365 * 86_400
+"""The longest step, ten years: beyond any lifetime, and within what a date can hold."""
+
 
 class SimulatorClock:
     """Seconds since the simulator started. With ``real_time`` it also runs by itself. Thread-safe."""
@@ -21,9 +24,9 @@ class SimulatorClock:
         return self._advanced + running
 
     def advance(self, seconds: float) -> float:
-        """Move on by ``seconds`` and return the new time; raises `ValueError` for a step back."""
-        if not seconds >= 0:
-            raise ValueError("the clock only moves forward")
+        """Move on by ``seconds``, at most `MAX_ADVANCE`, and return the new time; else raises `ValueError`."""
+        if not 0 <= seconds <= MAX_ADVANCE:
+            raise ValueError(f"the clock moves forward, by {MAX_ADVANCE} seconds at most")
         with self._lock:
             self._advanced += seconds
         return self.now()

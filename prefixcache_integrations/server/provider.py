@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import deque
 from collections.abc import Mapping
 from itertools import count
 
@@ -23,6 +24,9 @@ from prefixcache_integrations.server.clock import SimulatorClock
 from prefixcache_integrations.server.compose import compose
 from prefixcache_integrations.server.faces import Face, api_key, error_body, missing_key, nearest, unknown_path
 from prefixcache_integrations.server.models import Model, Reply
+
+MAX_CALLS = 100_000
+"""How many calls are remembered; the oldest go first."""
 
 MAX_COMPARABLE = 1000
 """How many answered requests are kept to compare later ones with."""
@@ -74,14 +78,14 @@ class Provider:
         self._deployments = dict(deployments or {})
         self._organisations = dict(organisations or {})
         self._cache = PromptCache(tokenizer, settings)
-        self._calls: list[Call] = []
+        self._calls: deque[Call] = deque(maxlen=MAX_CALLS)
         self._answered: dict[str, Answered] = {}
         self._numbers = count(1)
         self._lock = threading.Lock()
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        """Every call answered so far, in the order in which they arrived."""
+        """The calls answered so far, the latest `MAX_CALLS` of them, in the order in which they arrived."""
         with self._lock:
             return tuple(sorted(self._calls, key=lambda call: call.number))
 
@@ -191,7 +195,7 @@ class Provider:
 def _object(content: bytes) -> JsonObject:
     try:
         body = msgspec.json.decode(content)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedRequest("We could not parse the JSON body of your request") from error
     decoded = as_object(body)
     if decoded is None:

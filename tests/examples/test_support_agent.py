@@ -60,9 +60,10 @@ def test_the_fault_is_another_order_of_the_same_tools_on_every_third_request():
 
 def test_the_printed_demo_says_what_was_saved(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["support_agent"])
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "80")
     demo.main()
     printed = capsys.readouterr().out
+    assert "…" not in printed, "a figure was cut off"
     assert printed.count("all 15 answers came from the response cache") == len(demo.PROVIDERS)
     assert printed.count("100%") == len(demo.PROVIDERS)
 

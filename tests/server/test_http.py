@@ -71,6 +71,7 @@ MALFORMED = [
     b"\xff\xfe",
     b"[" * 100_000,
     b'{"messages": ' + b"[" * 100_000,
+    b'{"model": "\xff"}',
     b'{"model": "m", "max_tokens": 5, "messages": "hi", "input": 5}',
     b'{"model": "m", "max_tokens": 5, "messages": [5], "input": [5]}',
     b'{"model": "m", "max_tokens": 5, "messages": [{"role": "narrator", "content": "hi"}], "input": [{"role": "narrator"}]}',
@@ -264,6 +265,15 @@ def test_reset_forgets_calls_and_entries(simulator, claude, text_of):
     simulator.reset()
     assert simulator.calls == ()
     assert claude.messages.create(**call).usage.cache_read_input_tokens == 0
+
+
+@pytest.mark.parametrize("advance", ["inf", "301", 1e308, -1, None, [], b'{"advance": NaN}'])
+def test_a_step_that_no_clock_can_take_is_refused_and_harms_nothing(post, simulator, claude, text_of, advance):
+    body = advance if isinstance(advance, bytes) else json.dumps({"advance": advance}).encode()
+    before = simulator.clock.now()
+    assert post("/_simulator/clock", body).status_code == 400
+    assert simulator.clock.now() == before
+    assert claude.messages.create(**static(text_of(10))).usage.input_tokens
 
 
 def test_a_stopped_simulator_starts_again(tokenizer):
