@@ -73,5 +73,6 @@ def _plain(kind: object, schema: JsonObject, indent: int) -> str:
         items = as_object(schema.get("items"))
         return f"{_type(items, indent)}[]" if items else "any[]"
     if kind == "object":
-        return "\n".join(["{", *_fields(schema, indent + 2), " " * indent + "}"]) if _properties(schema) else "object"
+        # The closing brace of a nested object stands at the margin, as in the counts that match recorded bills.
+        return "\n".join(["{", *_fields(schema, indent + 2), "}"]) if _properties(schema) else "object"
     return _WORDS.get(kind, "any") if isinstance(kind, str) else "any"

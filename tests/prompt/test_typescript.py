@@ -91,3 +91,22 @@ def test_a_built_in_tool_stands_as_its_json() -> None:
 
 def test_fields_that_are_no_schemas_do_no_harm() -> None:
     assert "x?: any" in tool_namespace([function("a", properties={"x": True, "y": None}, required="x")])
+
+
+def test_the_closing_brace_of_a_nested_object_stands_at_the_margin() -> None:
+    inner = {"type": "object", "properties": {"leaf": {"type": "string"}}}
+    outer = {"type": "object", "properties": {"inner": inner}, "required": ["inner"]}
+    assert (
+        tool_namespace([function("deep", type="object", properties={"outer": outer})])
+        == """namespace functions {
+
+type deep = (_: {
+outer?: {
+  inner: {
+    leaf?: string,
+},
+},
+}) => any;
+
+} // namespace functions"""
+    )
