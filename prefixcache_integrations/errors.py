@@ -4,6 +4,7 @@
 
     PrefixCacheError
     ├── ConfigurationError      a setting that cannot work, or an extra that is not installed
+    ├── AnswerNotCached         a request that only the response cache was to answer, and it has no answer
     ├── MalformedRequest        a body that is not what its wire format allows
     ├── MalformedRecording      a line that is no recorded call
     └── StoreError              a store did not do what it was asked
@@ -23,6 +24,10 @@ class PrefixCacheError(Exception):
 
 class ConfigurationError(PrefixCacheError):
     """A setting cannot work, or names an extra that is not installed."""
+
+
+class AnswerNotCached(PrefixCacheError):
+    """The response cache has no answer to a request that it alone was to answer."""
 
 
 class MalformedRequest(PrefixCacheError):

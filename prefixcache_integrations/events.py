@@ -40,6 +40,14 @@ class CacheMiss(Struct, frozen=True, kw_only=True):
     labels: Labels = Labels()
 
 
+class CallJoined(Struct, frozen=True, kw_only=True):
+    """A request waited for another caller's call of the same, and was answered with what that call got."""
+
+    key: str
+    model: str | None = None
+    labels: Labels = Labels()
+
+
 class AnswerTimed(Struct, frozen=True, kw_only=True):
     """An answer came out of a cache after ``seconds``, as the caller saw it; the hit itself is told apart."""
 
@@ -62,10 +70,13 @@ class EntryRejected(Struct, frozen=True, kw_only=True):
     reason: str
 
 
+StoreOperation: TypeAlias = Literal["get", "put", "delete", "invalidate", "clear", "lease"]
+
+
 class StoreDegraded(Struct, frozen=True, kw_only=True):
     """A store failed; the call went on without it."""
 
-    operation: Literal["get", "put", "delete", "invalidate", "clear"]
+    operation: StoreOperation
     error: str
 
 
@@ -167,6 +178,7 @@ class PassedThrough(Struct, frozen=True, kw_only=True):
 Event: TypeAlias = (
     CacheHit
     | CacheMiss
+    | CallJoined
     | AnswerTimed
     | EntryStored
     | EntryRejected

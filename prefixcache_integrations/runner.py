@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar, cast
 
 from prefixcache_integrations.events import Observer, tell
-from prefixcache_integrations.flows.op import Emit, Empty, Flow, Invalidate, Load, Op, Remove, Save
+from prefixcache_integrations.flows.flights import Enter, Find, Flights, GiveUp, Join, Landed, TakeLease, Waited
+from prefixcache_integrations.flows.op import Call, Emit, Empty, Flow, Invalidate, Load, Op, Pause, Remove, Save
 from prefixcache_integrations.stores.envelope import pack, unpack
+from prefixcache_integrations.stores.leases import alease, lease
 from prefixcache_integrations.stores.store import AsyncStore, Store
 
 T = TypeVar("T")
@@ -30,11 +36,15 @@ class AsyncIO(Protocol):
 
 
 class StoreIO:
-    """Performs the operations of the response cache on one store, telling ``observers``."""
+    """Performs the operations of the response cache on one store, telling ``observers``.
 
-    def __init__(self, store: Store, observers: Sequence[Observer] = ()) -> None:
+    ``flights`` are those of all performers that share calls in the air.
+    """
+
+    def __init__(self, store: Store, observers: Sequence[Observer] = (), flights: Flights | None = None) -> None:
         self._store = store
         self._observers = tuple(observers)
+        self._flights = flights or new_flights()
 
     def perform(self, op: Op[Any]) -> object:
         """Perform ``op``. Raises `StoreError` where the store does, `CorruptEntry` for unreadable bytes."""
@@ -45,25 +55,46 @@ class StoreIO:
             case Save(key=key, entry=entry, ttl=ttl, tags=tags):
                 value = pack(key, entry)
                 return len(value) if self._store.put(key, value, ttl, tags) else None
+            case Emit(event=event):
+                tell(self._observers, event)
             case Remove(key=key):
                 self._store.delete(key)
             case Invalidate(namespace=namespace, tag=tag):
                 self._store.invalidate(namespace, tag)
             case Empty(namespace=namespace):
                 self._store.clear(namespace)
-            case Emit(event=event):
-                tell(self._observers, event)
+            case TakeLease(key=key):
+                return lease(self._store, key)
             case _:
-                raise TypeError(f"no way to perform {type(op).__name__} on a store")
+                return _fly(op, self._flights)
         return None
+
+
+def _fly(op: Op[Any], flights: Flights) -> object:
+    match op:
+        case Enter(key=key):
+            return flights.enter(key, awaiting=False, in_loop=_in_loop())
+        case Join(flight=flight, patience=patience):
+            since = time.monotonic()
+            with suppress(TimeoutError):
+                flight.landing.result(patience)
+            return _waited(flight.landing, since)
+        case Pause(seconds=seconds):
+            time.sleep(seconds)
+        case Call(action=action):
+            return action()
+        case _:
+            return _look_at(op, flights)
+    return None
 
 
 class AsyncStoreIO:
     """Does what `StoreIO` does, awaiting a store that would block an event loop."""
 
-    def __init__(self, store: AsyncStore, observers: Sequence[Observer] = ()) -> None:
+    def __init__(self, store: AsyncStore, observers: Sequence[Observer] = (), flights: Flights | None = None) -> None:
         self._store = store
         self._observers = tuple(observers)
+        self._flights = flights or new_flights()
 
     async def perform(self, op: Op[Any]) -> object:
         """Perform ``op``. Raises as `StoreIO.perform` does."""
@@ -74,38 +105,110 @@ class AsyncStoreIO:
             case Save(key=key, entry=entry, ttl=ttl, tags=tags):
                 value = pack(key, entry)
                 return len(value) if await self._store.aput(key, value, ttl, tags) else None
+            case Emit(event=event):
+                tell(self._observers, event)
             case Remove(key=key):
                 await self._store.adelete(key)
             case Invalidate(namespace=namespace, tag=tag):
                 await self._store.ainvalidate(namespace, tag)
             case Empty(namespace=namespace):
                 await self._store.aclear(namespace)
-            case Emit(event=event):
-                tell(self._observers, event)
+            case TakeLease(key=key):
+                return await alease(self._store, key)
             case _:
-                raise TypeError(f"no way to perform {type(op).__name__} on a store")
+                return await _afly(op, self._flights)
         return None
 
 
 class InlineIO:
-    """The awaiting face of a blocking performer whose every operation takes microseconds.
+    """The awaiting face of a performer on a store whose every operation takes microseconds.
 
-    Memory and SQLite answer sooner than a thread could be woken: they are called on the event loop's thread.
+    Memory and SQLite answer sooner than a thread could be woken: they are called on the event loop's thread. What
+    takes its time is awaited.
     """
 
-    def __init__(self, blocking: SyncIO) -> None:
+    def __init__(self, blocking: SyncIO, flights: Flights | None = None) -> None:
         self._blocking = blocking
+        self._flights = flights or new_flights()
 
     async def perform(self, op: Op[Any]) -> object:
-        """Perform ``op`` at once."""
+        """Perform ``op``. Raises as `StoreIO.perform` does."""
+        if isinstance(op, Enter | Find | Join | GiveUp | Pause | Call):
+            return await _afly(op, self._flights)
         return self._blocking.perform(op)
 
 
-def async_io(store: Store, observers: Sequence[Observer] = ()) -> AsyncIO:
+async def _afly(op: Op[Any], flights: Flights) -> object:
+    match op:
+        case Enter(key=key):
+            return flights.enter(key, awaiting=True, in_loop=True)
+        case Join(flight=flight, patience=patience):
+            since = time.monotonic()
+            await _landing(flight.landing, patience)
+            return _waited(flight.landing, since)
+        case Pause(seconds=seconds):
+            await asyncio.sleep(seconds)
+        case Call(action=action):
+            return await action()
+        case _:
+            return _look_at(op, flights)
+    return None
+
+
+def _look_at(op: Op[Any], flights: Flights) -> object:
+    match op:
+        case Find(key=key):
+            return flights.find(key)
+        case GiveUp(namespace=namespace):
+            flights.give_up(namespace)
+        case _:
+            raise TypeError(f"no way to perform {type(op).__name__} on a store")
+    return None
+
+
+async def _landing(landing: Future[Landed], patience: float) -> None:
+    """Wait until ``landing`` is done. The waiter is this loop's own: who is cancelled or impatient disturbs nobody."""
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+
+    def wake(_: Future[Landed]) -> None:
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits on it
+            loop.call_soon_threadsafe(_set, waiter)
+
+    landing.add_done_callback(wake)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            await waiter
+
+
+def _set(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _waited(landing: Future[Landed], since: float) -> Waited:
+    return Waited(landing.result() if landing.done() else None, time.monotonic() - since)
+
+
+def _in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def new_flights() -> Flights:
+    """Return a flight table that tells time by this machine's clock."""
+    return Flights(time.monotonic)
+
+
+def async_io(store: Store, observers: Sequence[Observer] = (), flights: Flights | None = None) -> AsyncIO:
     """Return the awaiting performer for ``store``: its own awaiting face where it has one, else inline."""
     if isinstance(store, AsyncStore):
-        return AsyncStoreIO(store, observers)
-    return InlineIO(StoreIO(store, observers))
+        return AsyncStoreIO(store, observers, flights)
+    shared = flights or new_flights()
+    return InlineIO(StoreIO(store, observers, shared), shared)
 
 
 async def aclose(store: Store) -> None:

@@ -6,7 +6,7 @@ yielded. `prefixcache_integrations.runner` performs the operations, blocking or 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -78,6 +78,18 @@ class Empty(Op[None], frozen=True):
     """Delete every entry of a namespace, and nothing else."""
 
     namespace: str
+
+
+class Call(Op[T_co], frozen=True):
+    """What ``action`` returns; where the flow is awaited, ``action`` returns what to await."""
+
+    action: Callable[[], T_co | Awaitable[T_co]]
+
+
+class Pause(Op[None], frozen=True):
+    """Let ``seconds`` pass."""
+
+    seconds: float
 
 
 class Emit(Op[None], frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from prefixcache_integrations.flows.flights import Lease
 from prefixcache_integrations.flows.op import EntryKey, Flow
 from prefixcache_integrations.runner import AsyncIO, SyncIO, arun, run
 
@@ -36,6 +37,10 @@ class TwoFacedStore(ABC):
         """Forget every key of exactly this namespace."""
         run(self._clear(namespace), self._blocking)
 
+    def lease(self, key: EntryKey) -> Lease | None:
+        """Return the lease on ``key`` among all who share the store, ``None`` while another holds it."""
+        return run(self._lease(key), self._blocking)
+
     def close(self) -> None:
         """Release what the store holds open."""
         run(self._close(), self._blocking)
@@ -60,6 +65,10 @@ class TwoFacedStore(ABC):
         """Do what `clear` does, awaiting."""
         await arun(self._clear(namespace), self._awaiting)
 
+    async def alease(self, key: EntryKey) -> Lease | None:
+        """Do what `lease` does, awaiting."""
+        return await arun(self._lease(key), self._awaiting)
+
     async def aclose(self) -> None:
         """Do what `close` does, awaiting; what the running event loop holds open is released too."""
         await arun(self._close(), self._awaiting)
@@ -78,6 +87,9 @@ class TwoFacedStore(ABC):
 
     @abstractmethod
     def _clear(self, namespace: str) -> Flow[None]: ...
+
+    @abstractmethod
+    def _lease(self, key: EntryKey) -> Flow[Lease | None]: ...
 
     @abstractmethod
     def _close(self) -> Flow[None]: ...

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 
 from prefixcache_integrations.errors import CorruptEntry, StoreRefused, StoreUnavailable
 from prefixcache_integrations.events import Observer, StoreRestored, StoreSuspended, tell
+from prefixcache_integrations.flows.flights import Lease
 from prefixcache_integrations.flows.op import EntryKey, Flow, T
 from prefixcache_integrations.stores.store import Store
-from prefixcache_integrations.stores.wrapper import Clear, Delete, Get, Invalidate, Put, StoreCall, Wrapper
+from prefixcache_integrations.stores.wrapper import Clear, Delete, Get, Invalidate, Put, StoreCall, TakeLease, Wrapper
 
 DEFAULT_PERIOD = 1.0
 
@@ -49,6 +50,9 @@ class FailSafe(Wrapper):
 
     def _clear(self, namespace: str) -> Flow[None]:
         return self._guarded(Clear(self._inner, namespace))
+
+    def _lease(self, key: EntryKey) -> Flow[Lease | None]:
+        return self._guarded(TakeLease(self._inner, key))
 
     def _guarded(self, call: StoreCall[T]) -> Flow[T]:
         probing = self._breaker.admit()

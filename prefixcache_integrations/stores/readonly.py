@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prefixcache_integrations.errors import StoreRefused
+from prefixcache_integrations.flows.flights import UNSHARED, Lease
 from prefixcache_integrations.flows.op import Flow
 from prefixcache_integrations.stores.wrapper import Wrapper
 
@@ -28,3 +29,7 @@ class ReadOnly(Wrapper):
     def _clear(self, *_: object) -> Flow[None]:
         yield from ()
         raise StoreRefused("a read-only store cannot be cleared")
+
+    def _lease(self, *_: object) -> Flow[Lease | None]:
+        yield from ()
+        return UNSHARED  # what is called for here, nobody else will find

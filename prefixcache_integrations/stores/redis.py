@@ -7,7 +7,7 @@ grows beyond `MAX_RECORDS` is removed, which empties the namespace; and nothing 
 A log that the server evicts or loses empties its namespace as well. Only a replica that is promoted before an
 invalidation has reached it serves what was invalidated.
 
-The commands, for an ACL: ``+mget +set +unlink +append ~pfx:*``.
+The commands, for an ACL: ``+mget +set +unlink +append ~pfx:*``, and for leases ``+eval +get``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 
 from prefixcache_integrations.errors import ConfigurationError
+from prefixcache_integrations.flows.flights import Lease
 from prefixcache_integrations.flows.op import EntryKey, Flow
 from prefixcache_integrations.stores.faces import TwoFacedStore
 from prefixcache_integrations.stores.redis_clients import AwaitingClient, BlockingClient, Command, Disconnect, Read
@@ -29,6 +30,7 @@ from prefixcache_integrations.stores.redis_layout import (
     new_log,
     stamp,
 )
+from prefixcache_integrations.stores.redis_lease import LeaseKeeper, RedisLease
 
 DEFAULT_TIMEOUT = 0.05
 LONGEST_TTL = 30 * 86_400
@@ -51,6 +53,7 @@ class RedisStore(TwoFacedStore):
         except ValueError as error:
             raise ConfigurationError(f"no URL of a Redis server: {error}") from error
         self._max_value_bytes = max_value_bytes
+        self._keeper = LeaseKeeper(lambda: BlockingClient(url, timeout))
 
     def _get(self, key: EntryKey) -> Flow[bytes | None]:
         log, stored = yield from Read((log_key(key.namespace), entry_key(key)))
@@ -77,7 +80,15 @@ class RedisStore(TwoFacedStore):
     def _clear(self, namespace: str) -> Flow[None]:
         yield from Command(("UNLINK", log_key(namespace)))
 
+    def _lease(self, key: EntryKey) -> Flow[Lease | None]:
+        lease = RedisLease(key, self._keeper)
+        if not (yield from lease.take):
+            return None
+        self._keeper.hold(lease)
+        return lease
+
     def _close(self) -> Flow[None]:
+        self._keeper.drop_all()
         yield from Disconnect()
 
     def _log(self, namespace: str) -> Flow[bytes]:

@@ -13,9 +13,10 @@ import os
 from collections.abc import Sequence
 
 from prefixcache_integrations.errors import ConfigurationError, CorruptEntry
+from prefixcache_integrations.flows.flights import Lease
 from prefixcache_integrations.flows.op import EntryKey, Flow
 from prefixcache_integrations.stores.store import Store
-from prefixcache_integrations.stores.wrapper import Delete, Get, Invalidate, Put, Wrapper
+from prefixcache_integrations.stores.wrapper import Delete, Get, Invalidate, Put, TakeLease, Wrapper
 
 try:
     from cryptography.exceptions import InvalidTag
@@ -62,6 +63,9 @@ class Sealed(Wrapper):
     def _delete(self, key: EntryKey) -> Flow[None]:
         for seal in self._seals:
             yield from Delete(self._inner, seal.hidden(key))
+
+    def _lease(self, key: EntryKey) -> Flow[Lease | None]:
+        return (yield from TakeLease(self._inner, self._seals[0].hidden(key)))
 
     def _invalidate(self, namespace: str, tag: str) -> Flow[None]:
         for seal in self._seals:

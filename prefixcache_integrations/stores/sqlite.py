@@ -13,12 +13,15 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import TypeAlias
 from weakref import WeakSet
 
 from prefixcache_integrations.errors import StoreUnavailable
+from prefixcache_integrations.flows.flights import Lease
 from prefixcache_integrations.flows.op import EntryKey
+from prefixcache_integrations.stores.file_lease import file_lease
 
 DEFAULT_MAX_BYTES = 2**30
 BUSY_TIMEOUT = 5.0
@@ -55,11 +58,15 @@ _inherited: list[sqlite3.Connection] = []
 # A connection carried over a fork may be neither used nor closed in the child: it is kept from the collector.
 
 
-class _Connection:
-    """One thread's connection in one process; closed when the thread is gone."""
+_FileId: TypeAlias = tuple[int, int] | None
 
-    def __init__(self, raw: sqlite3.Connection) -> None:
+
+class _Connection:
+    """One thread's connection in one process; closed when the thread is gone. ``file`` tells the file it has open."""
+
+    def __init__(self, raw: sqlite3.Connection, file: _FileId) -> None:
         self.raw = raw
+        self.file = file
         self.process = os.getpid()
 
     def close(self) -> None:
@@ -71,10 +78,20 @@ class _Connection:
     __del__ = close
 
 
+def _file_id(path: Path) -> _FileId:
+    """Return what tells the file at ``path`` from one that took its place, ``None`` where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _connect(path: Path) -> _Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Threads keep to their own connection; only `close` reaches across, when they are done.
-    connection = _Connection(sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False))
+    raw = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+    connection = _Connection(raw, _file_id(path))
     _switch_to_wal(connection.raw)
     connection.raw.execute("PRAGMA synchronous = NORMAL")
     connection.raw.executescript(_SCHEMA)
@@ -120,6 +137,7 @@ class SQLiteStore:
 
     def put(self, key: EntryKey, value: bytes, ttl: float | None = None, tags: Sequence[str] = ()) -> bool:
         """Keep ``value``, pushing out expired and then the oldest values until it fits."""
+        self._leave_lost_file()
         with self._connection() as connection:
             if len(value) > self._max_bytes:
                 connection.execute(_DELETE, (key.namespace, key.digest))
@@ -146,6 +164,13 @@ class SQLiteStore:
         with self._connection() as connection:
             connection.execute(_CLEAR, (namespace,))
 
+    def lease(self, key: EntryKey) -> Lease | None:
+        """Return the lease on ``key`` among the processes of this host, ``None`` while another holds it."""
+        try:
+            return file_lease(self._path.with_name(f"{self._path.name}-leases"), key)
+        except OSError as error:
+            raise StoreUnavailable(f"SQLite file {self._path.name}: {error}") from error
+
     def close(self) -> None:
         """Close the connections of all threads."""
         for connection in list(self._open):
@@ -156,6 +181,8 @@ class SQLiteStore:
         try:
             yield self._connected()
         except (sqlite3.Error, OSError, UnicodeEncodeError) as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT:
+                self._set_aside()
             raise StoreUnavailable(f"SQLite file {self._path.name}: {error}") from error
 
     def _connected(self) -> sqlite3.Connection:
@@ -164,6 +191,29 @@ class SQLiteStore:
             connection = self._local.connection = _connect(self._path)
             self._open.add(connection)
         return connection.raw
+
+    def _leave_lost_file(self) -> None:
+        """Open anew if the file was deleted or replaced: what is written to the old one would be lost."""
+        connection: _Connection | None = getattr(self._local, "connection", None)
+        if connection is not None and connection.file != _file_id(self._path):
+            self._local.connection = None
+
+    def _set_aside(self) -> None:
+        """Move a broken database out of the way, to ``….broken``: a cache can begin again.
+
+        A file that is no database at all stays where it is: it may be somebody's, and the path a mistake.
+        """
+        connection: _Connection | None = getattr(self._local, "connection", None)
+        self._local.connection = None
+        if connection is not None:
+            connection.close()
+            if connection.file != _file_id(self._path):
+                return  # another thread or process was first
+        with suppress(OSError):
+            # The log goes first: SQLite would play it into the new file.
+            for suffix in ("-wal", "-shm"):
+                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+            self._path.replace(f"{self._path}.broken")
 
     def _make_room(self, connection: sqlite3.Connection) -> None:
         while (excess := _bytes_in_use(connection) - self._max_bytes) > 0:

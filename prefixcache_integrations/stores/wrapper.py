@@ -7,8 +7,10 @@ from typing import Any, ClassVar, cast
 
 from msgspec.structs import astuple
 
+from prefixcache_integrations.flows.flights import Lease
 from prefixcache_integrations.flows.op import EntryKey, Flow, Op, T_co
 from prefixcache_integrations.stores.faces import TwoFacedStore
+from prefixcache_integrations.stores.leases import alease, lease
 from prefixcache_integrations.stores.store import AsyncStore, Store
 
 
@@ -64,12 +66,21 @@ class Close(StoreCall[None], frozen=True):
     method: ClassVar[str] = "close"
 
 
+class TakeLease(StoreCall[Lease | None], frozen=True):
+    """`LeasingStore.lease`; of a store that offers none, one that is always to be had."""
+
+    method: ClassVar[str] = "lease"
+    key: EntryKey
+
+
 class _Calls:
     """Performs store calls, blocking."""
 
     def perform(self, op: Op[Any]) -> object:
         call = cast("StoreCall[Any]", op)
         store, *arguments = astuple(call)
+        if isinstance(call, TakeLease):
+            return lease(store, call.key)
         return getattr(store, call.method)(*arguments)
 
 
@@ -79,6 +90,8 @@ class _AsyncCalls:
     async def perform(self, op: Op[Any]) -> object:
         call = cast("StoreCall[Any]", op)
         store, *arguments = astuple(call)
+        if isinstance(call, TakeLease):
+            return await alease(store, call.key)
         if isinstance(store, AsyncStore):
             return await getattr(store, f"a{call.method}")(*arguments)
         return getattr(store, call.method)(*arguments)
@@ -105,6 +118,9 @@ class Wrapper(TwoFacedStore):
 
     def _clear(self, namespace: str) -> Flow[None]:
         yield from Clear(self._inner, namespace)
+
+    def _lease(self, key: EntryKey) -> Flow[Lease | None]:
+        return (yield from TakeLease(self._inner, key))
 
     def _close(self) -> Flow[None]:
         yield from Close(self._inner)
