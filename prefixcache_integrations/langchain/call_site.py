@@ -1,0 +1,155 @@
+"""The call behind a question to the cache: LangChain hands a cache two strings, and they do not always tell all.
+
+They are made of a dump that a model keeps from its first call on (also in its copies, also when its settings
+change), print a class by its name, and leave out what a custom model does not identify itself by, and the
+arguments of a completion. The model and the arguments that ask are those of the calling frame: read from there,
+every string says what it is taken to say. Where no such frame is found, the strings stay as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+import weakref
+from collections.abc import Mapping
+from types import CodeType, FrameType
+from typing import Any
+
+import msgspec
+from langchain_core.language_models import BaseChatModel, BaseLLM
+from pydantic import BaseModel, PydanticSchemaGenerationError, TypeAdapter
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
+
+_FRAMES = 16
+"""How far up the stack a model's method is looked for: other caches may stand between it and this one."""
+
+_CHAT = frozenset({BaseChatModel._generate_with_cache.__code__, BaseChatModel._agenerate_with_cache.__code__})  # noqa: SLF001 - the methods that ask a cache
+_COMPLETION = frozenset({BaseLLM.generate.__code__, BaseLLM.agenerate.__code__})
+_ASKING: frozenset[CodeType] = _CHAT | _COMPLETION
+
+_DEFAULT_ADDRESS = "https://api.openai.com/v1/"
+_DUMP = "_serialized"
+_UNREAD = frozenset({_DUMP, "cache", "callbacks", "metadata", "name", "profile", "rate_limiter", "tags", "verbose"})
+_SCHEMA_ERRORS = (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema, PydanticUserError, TypeError)
+_Plain = str | int | float | bool | None
+
+
+class _State(msgspec.Struct, frozen=True):
+    """What is known of a model as long as its fields are ``fields``."""
+
+    model: weakref.ref[Any]
+    fields: list[object]
+    stale: bool
+    unsaid: str
+
+
+_states: dict[int, _State] = {}
+_schemas: weakref.WeakKeyDictionary[type, dict[str, Any] | None] = weakref.WeakKeyDictionary()
+
+
+def told_in_full(llm_string: str) -> str:
+    """Return ``llm_string`` as it would be if it said all that the call in progress asks the model with."""
+    frame = _asking_frame(sys._getframe(1))  # noqa: SLF001 - see above
+    if frame is None:
+        return llm_string
+    told = frame.f_locals
+    if frame.f_code in _COMPLETION:
+        arguments = told["kwargs"]
+        return _with(llm_string, f"('call', {_printable(arguments)!r})") if arguments else llm_string
+    return chat_llm_string(told["self"], told["stop"], told["kwargs"], llm_string)
+
+
+def chat_llm_string(
+    model: BaseChatModel, stop: list[str] | None, arguments: Mapping[str, Any], llm_string: str | None = None
+) -> str:
+    """Return the string that stands for ``model`` called with ``arguments``; ``llm_string`` is LangChain's, if made."""
+    state = _state(model)
+    printable = _printable(arguments)
+    if state.stale or printable is not arguments or llm_string is None:
+        llm_string = _fresh(model)._get_llm_string(stop=stop, **printable)  # noqa: SLF001 - how LangChain makes it
+    return _with(llm_string, state.unsaid) if state.unsaid else llm_string
+
+
+def _asking_frame(frame: FrameType | None) -> FrameType | None:
+    for _ in range(_FRAMES):
+        if frame is None or frame.f_code in _ASKING:
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def _with(llm_string: str, item: str) -> str:
+    """Add an item to the list of arguments that ends every such string."""
+    return f"{llm_string[:-1]}, {item}]"
+
+
+def _state(model: BaseChatModel) -> _State:
+    known = _states.get(id(model))
+    fields = _fields(model)
+    if known is not None and known.model() is model and known.fields == fields:
+        return known
+    unsaid = _unsaid(model)
+    stale = model._get_llm_string() != _fresh(model)._get_llm_string()  # noqa: SLF001 - as LangChain makes it, and anew
+    number = id(model)
+    reference = weakref.ref(model, lambda _: _states.pop(number, None))
+    state = _states[number] = _State(reference, _fields(model), stale, f"('unsaid', {unsaid!r})" if unsaid else "")
+    return state
+
+
+def _fields(model: BaseChatModel) -> list[object]:
+    """Return what tells whether a model has been changed: plain fields, containers by what they hold, others by place.
+
+    Nothing here keeps the model or what belongs to it alive.
+    """
+    return [_told_by(value) for name, value in model.__dict__.items() if name != _DUMP]
+
+
+def _told_by(value: object) -> object:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return repr(value) if isinstance(value, dict | list | set | tuple) else id(value)
+
+
+def _fresh(model: BaseChatModel) -> BaseChatModel:
+    """Return a copy of ``model`` without the dump it keeps."""
+    if _DUMP not in model.__dict__:
+        return model
+    fresh = copy.copy(model)
+    fresh.__dict__.pop(_DUMP, None)
+    return fresh
+
+
+def _unsaid(model: BaseChatModel) -> dict[str, object]:
+    """Return what LangChain's string leaves out: where the client sends to, and how a custom model is set."""
+    address = str(getattr(getattr(model, "root_client", None), "base_url", _DEFAULT_ADDRESS))
+    addressed = getattr(model, "openai_api_base", None) or getattr(model, "azure_endpoint", None)
+    told: dict[str, object] = {} if addressed or address == _DEFAULT_ADDRESS else {"base_url": address}
+    if model.is_lc_serializable():
+        return told
+    plain = {
+        name: value
+        for name, value in model.__dict__.items()
+        if name in type(model).model_fields and name not in _UNREAD and isinstance(value, _Plain)
+    }
+    return {**told, "class": f"{type(model).__module__}.{type(model).__qualname__}", "fields": plain}
+
+
+def _printable(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return ``arguments`` with each class as its name and JSON schema: what goes to the provider of it."""
+    classes = {name: value for name, value in arguments.items() if isinstance(value, type)}
+    schemas = {name: _schema(kind) for name, kind in classes.items()}
+    return {**arguments, **{name: schema for name, schema in schemas.items() if schema}} if classes else arguments
+
+
+def _schema(kind: type) -> dict[str, Any] | None:
+    if kind not in _schemas:
+        _schemas[kind] = _made_schema(kind)
+    return _schemas[kind]
+
+
+def _made_schema(kind: type) -> dict[str, Any] | None:
+    try:
+        schema = kind.model_json_schema() if issubclass(kind, BaseModel) else TypeAdapter(kind).json_schema()
+    except _SCHEMA_ERRORS:
+        return None
+    return {"class": kind.__name__, "doc": kind.__doc__, "schema": schema}
