@@ -7,7 +7,7 @@ lost to one. Looking up and keeping are two flows because frameworks call them a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from msgspec import Struct
 
@@ -20,11 +20,15 @@ from prefixcache_integrations.events import (
     EntryStored,
     PassedThrough,
     StoreDegraded,
+    StoreOperation,
 )
+from prefixcache_integrations.flows.flights import GiveUp
 from prefixcache_integrations.flows.op import Emit, Empty, Entry, EntryKey, Flow, Invalidate, Load, Remove, Save
 from prefixcache_integrations.flows.policy import objection
 
 T = TypeVar("T")
+
+DEFAULT_PATIENCE = 60.0
 
 
 class Terms(Struct, frozen=True, kw_only=True):
@@ -32,7 +36,8 @@ class Terms(Struct, frozen=True, kw_only=True):
 
     ``tags`` are the names by which what is kept can be invalidated; its model always is one (`model_tag`).
     ``mode`` is ``refresh`` where what is stored is not to be read, and ``only`` where nothing but what is stored will
-    do. ``bypass`` is why it is neither looked up nor stored, ``None`` where it is cached.
+    do. ``bypass`` is why it is neither looked up nor stored, ``None`` where it is cached. ``patience`` is how many
+    seconds it may wait for another's call of the same.
     """
 
     key: EntryKey
@@ -41,6 +46,15 @@ class Terms(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     mode: Literal["use", "refresh", "only"] = "use"
     bypass: str | None = None
+    patience: float = DEFAULT_PATIENCE
+
+
+class Reading(Struct, Generic[T], frozen=True):
+    """What reading the store came to: an entry and what it says, or neither. ``failed`` says that it could not be."""
+
+    entry: Entry | None = None
+    answer: T | None = None
+    failed: bool = False
 
 
 def look_up(terms: Terms, revive: Callable[[Entry], T]) -> Flow[T | None]:
@@ -52,14 +66,7 @@ def look_up(terms: Terms, revive: Callable[[Entry], T]) -> Flow[T | None]:
         yield from Emit(PassedThrough(reason=terms.bypass, model=terms.model))
         missing(terms)
         return None
-    answer: T | None = None
-    try:
-        entry = None if terms.mode == "refresh" else (yield from Load(terms.key))
-        answer = None if entry is None else revive(entry)
-    except CorruptEntry as error:
-        yield from _discard(terms.key, str(error))
-    except Exception as error:  # noqa: BLE001 - whatever a store raises, the call goes on without it
-        yield from Emit(StoreDegraded(operation="get", error=_name(error)))
+    answer = (yield from read(terms, revive)).answer
     outcome = CacheMiss if answer is None else CacheHit
     yield from Emit(outcome(key=terms.key.digest, model=terms.model))
     if answer is None:
@@ -73,20 +80,46 @@ def missing(terms: Terms) -> None:
         raise AnswerNotCached("the response cache has no answer to this request, and was to be the only one asked")
 
 
+def read(terms: Terms, revive: Callable[[Entry], T]) -> Flow[Reading[T]]:
+    """Read the store and say nothing of what was there; only a failure and a rejected entry are told."""
+    if terms.mode == "refresh":
+        return Reading()
+    try:
+        entry = yield from Load(terms.key)
+        return Reading(entry, None if entry is None else revive(entry))
+    except CorruptEntry as error:
+        yield from _discard(terms.key, str(error))
+        return Reading()
+    except Exception as error:  # noqa: BLE001 - whatever a store raises, the call goes on without it
+        yield from degraded("get", error)
+        return Reading(failed=True)
+
+
 def keep(terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None]) -> Flow[None]:
     """Store what ``pack`` returns, unless policy objects to one of ``answers``.
 
     ``pack`` is called only if it is needed; ``None`` says that the answer cannot be written down in full.
     """
+    entry = yield from accepted(terms, answers, pack)
+    if entry is not None:
+        yield from save(terms, entry)
+
+
+def accepted(terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None]) -> Flow[Entry | None]:
+    """Return what to store, ``None`` if policy objects or it cannot be written down; that is told."""
     reason = terms.bypass or objection(answers)
     entry = None if reason else pack()
     if entry is None:
         yield from Emit(EntryRejected(key=terms.key.digest, reason=reason or "cannot be written down in full"))
-        return
+    return entry
+
+
+def save(terms: Terms, entry: Entry) -> Flow[None]:
+    """Store ``entry`` and tell what came of it."""
     try:
         size = yield from Save(terms.key, entry, terms.ttl, _tags(terms))
     except Exception as error:  # noqa: BLE001 - whatever a store raises, the answer is already there
-        yield from Emit(StoreDegraded(operation="put", error=_name(error)))
+        yield from degraded("put", error)
         return
     yield from Emit(
         EntryRejected(key=terms.key.digest, reason="not taken by the store")
@@ -109,16 +142,20 @@ def invalidate(namespace: str, tag: str) -> Flow[None]:
     try:
         yield from Invalidate(namespace, tag)
     except Exception as error:
-        yield from Emit(StoreDegraded(operation="invalidate", error=_name(error)))
+        yield from degraded("invalidate", error)
         raise
 
 
 def empty(namespace: str) -> Flow[None]:
-    """Delete every entry of ``namespace``. Here a failing store is an error: nothing was deleted."""
+    """Delete every entry of ``namespace``. Here a failing store is an error: nothing was deleted.
+
+    Who waits for a call of this namespace waits no longer: what was asked before is not what is wanted now.
+    """
+    yield from GiveUp(namespace)
     try:
         yield from Empty(namespace)
     except Exception as error:
-        yield from Emit(StoreDegraded(operation="clear", error=_name(error)))
+        yield from degraded("clear", error)
         raise
 
 
@@ -127,10 +164,11 @@ def _discard(key: EntryKey, reason: str) -> Flow[None]:
     try:
         yield from Remove(key)
     except Exception as error:  # noqa: BLE001 - as above: the entry stays, and stays unread
-        yield from Emit(StoreDegraded(operation="delete", error=_name(error)))
+        yield from degraded("delete", error)
 
 
-def _name(error: Exception) -> str:
-    """Name an error without its message: drivers quote values in theirs."""
+def degraded(operation: StoreOperation, error: Exception) -> Flow[None]:
+    """Tell that the store failed; ``error`` by name, for drivers quote values in their messages."""
     cause = error.__cause__ or error
-    return type(error).__name__ if cause is error else f"{type(error).__name__} ({type(cause).__name__})"
+    name = type(error).__name__ if cause is error else f"{type(error).__name__} ({type(cause).__name__})"
+    yield from Emit(StoreDegraded(operation=operation, error=name))
