@@ -9,11 +9,13 @@ from prefixcache_integrations.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from prefixcache_integrations.llama_index.events import PrefixCacheEvent
+    from prefixcache_integrations.llama_index.handler import CachedTokensEventHandler
     from prefixcache_integrations.llama_index.llm import disable, enable
 
-__all__ = ["PrefixCacheEvent", "disable", "enable"]
+__all__ = ["CachedTokensEventHandler", "PrefixCacheEvent", "disable", "enable"]
 
 _MODULES = {
+    "CachedTokensEventHandler": "handler",
     "PrefixCacheEvent": "events",
     "disable": "llm",
     "enable": "llm",

@@ -1,7 +1,6 @@
 """The real LlamaIndex integrations over the real SDKs, pointed at one simulator per test module."""
 
 import hashlib
-
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -92,7 +91,7 @@ def llms(simulator):
 @pytest.fixture
 def handlers():
     """Put event handlers on LlamaIndex's root dispatcher, for one test."""
-    root = get_dispatcher().root
+    root = get_dispatcher()
     before = list(root.event_handlers)
     yield root.add_event_handler
     root.event_handlers = before

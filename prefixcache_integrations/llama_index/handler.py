@@ -1,0 +1,211 @@
+"""`CachedTokensEventHandler`: what every call read from and wrote to the provider's cache, and what it cost."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.events import BaseEvent
+from llama_index.core.instrumentation.events.exception import ExceptionEvent
+from llama_index.core.instrumentation.events.llm import (
+    LLMChatEndEvent,
+    LLMChatInProgressEvent,
+    LLMChatStartEvent,
+    LLMCompletionEndEvent,
+    LLMCompletionInProgressEvent,
+    LLMCompletionStartEvent,
+)
+from llama_index.core.instrumentation.events.span import SpanDropEvent  # type: ignore[attr-defined] # documented
+from pydantic import PrivateAttr
+
+from prefixcache_integrations.canonical import Usage
+from prefixcache_integrations.canonical.json import as_text
+from prefixcache_integrations.events import CallFailed, Event, Labels, Observer, UsageRecorded
+from prefixcache_integrations.insight.accounting import Totals
+from prefixcache_integrations.insight.recording import RecordedCall
+from prefixcache_integrations.llama_index.events import PrefixCacheEvent, dispatch
+from prefixcache_integrations.llama_index.usage import AnyResponse, fields_of, usage_of
+from prefixcache_integrations.metered_call import MeteredCall
+from prefixcache_integrations.metering import Meter, today
+from prefixcache_integrations.prices import PriceBook
+from prefixcache_integrations.profiles import Provider
+
+_PROVIDERS: Mapping[str, Provider] = {
+    "Anthropic_LLM": "anthropic",
+    "openai_llm": "openai",
+    "openai_responses_llm": "openai",
+    "azure_openai_llm": "azure",
+    "azure_openai_responses_llm": "azure",
+}
+# Streams that were dropped without a word never end.
+_MOST_OPEN_CALLS = 10_000
+
+# How many answers are remembered to tell that another call passes one on.
+_REMEMBERED = 64
+# An LLM around another, whose calls are those of the other.
+_WRAPPERS = ("structured_llm",)
+
+_latest: ContextVar[str | None] = ContextVar("prefixcache_latest_call", default=None)
+
+
+@dataclass
+class _Open:
+    """A call under way, ``raw`` being what its latest piece came from; ``outer`` once it passes on another's answer."""
+
+    call: MeteredCall
+    before: str | None = None
+    raw: object = None
+    outer: bool = False
+
+
+class CachedTokensEventHandler(BaseEventHandler):
+    """An event handler that records the cached tokens and the cost of every model call, streamed or not.
+
+    Put it on the root dispatcher: ``get_dispatcher().add_event_handler(handler)``. A call inside a call
+    (`Anthropic.complete` calls `chat`) is counted once; an answer out of the response cache of `enable` is a hit,
+    with no tokens; a stream that its consumer leaves is counted with unknown usage. Structured outputs that an
+    integration gets past its own chat methods (Claude, OpenAI Responses) emit no events and are not seen.
+    Safe to share between threads.
+
+    Args:
+        prices: What calls cost; by default the prices at hand.
+        observers: Told `UsageRecorded` and `CallFailed`, beside LlamaIndex's dispatcher.
+        keep: Bounds `calls`, the oldest go first; `totals` cover all.
+        today: Which day's prices are in force (UTC).
+        app: The name that calls are labelled with.
+    """
+
+    _meter: Meter = PrivateAttr()
+    _labels: Labels = PrivateAttr()
+    _lock: Any = PrivateAttr(default_factory=threading.Lock)
+    _open: OrderedDict[str, _Open] = PrivateAttr(default_factory=OrderedDict)
+    _answered: deque[object] = PrivateAttr(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    _calls: deque[RecordedCall] = PrivateAttr()
+    _totals: Totals = PrivateAttr(default_factory=Totals)
+
+    def __init__(
+        self,
+        *,
+        prices: PriceBook | None = None,
+        observers: Sequence[Observer] = (),
+        keep: int = 10_000,
+        today: Callable[[], date] = today,
+        app: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._meter = Meter(observers=(*observers, self._dispatched), prices=prices, day=today)
+        self._labels = Labels(app=app)
+        self._calls = deque(maxlen=keep)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name LlamaIndex knows this class by."""
+        return "CachedTokensEventHandler"
+
+    @property
+    def calls(self) -> list[RecordedCall]:
+        """The latest calls, oldest first."""
+        with self._lock:
+            return list(self._calls)
+
+    @property
+    def totals(self) -> Totals:
+        """The sum over all calls since this handler was made."""
+        with self._lock:
+            return self._totals
+
+    def handle(self, event: BaseEvent, **kwargs: Any) -> None:  # noqa: ANN401, ARG002 - LlamaIndex's signature
+        """Take note of an event; those of other things are passed over."""
+        span = event.span_id or ""
+        match event:
+            case LLMChatStartEvent() | LLMCompletionStartEvent():
+                self._begin(span, event.model_dict)
+            case LLMChatInProgressEvent() | LLMCompletionInProgressEvent():
+                self._progress(span, event.response.raw)
+            case LLMChatEndEvent() | LLMCompletionEndEvent():
+                self._end(span, event.response)
+            case ExceptionEvent():
+                self._broken_off(span, event.exception)
+            case SpanDropEvent():
+                self._broken_off(span, RuntimeError())
+            case PrefixCacheEvent(fact="CacheHit"):
+                model = as_text(event.details.get("model"))
+                self._add(self._meter.begin(model, labels=self._labels).served("response_cache"), Totals.of_hit())
+
+    def _begin(self, span: str, model: Mapping[str, Any]) -> None:
+        provider = _PROVIDERS.get(str(model.get("class_name")))
+        call = self._meter.begin(as_text(model.get("model_name")), provider, labels=self._labels)
+        left = None
+        with self._lock:
+            self._open[span] = _Open(call, before=_latest.get(), outer=model.get("class_name") in _WRAPPERS)
+            if len(self._open) > _MOST_OPEN_CALLS:
+                left = self._open.popitem(last=False)[1]
+        _latest.set(span)
+        if left is not None and not left.outer:
+            self._add_billed(left.call.abandoned())
+
+    def _progress(self, span: str, raw: object) -> None:
+        with self._lock:
+            found = self._open.get(span)
+            if found is None:
+                return
+            if raw is not None and not found.call.answering:
+                found.outer |= any(raw is other.raw for other in self._open.values() if other is not found)
+            found.raw = raw
+        found.call.first_piece()
+
+    def _end(self, span: str, response: AnyResponse | None) -> None:
+        raw = None if response is None else response.raw
+        with self._lock:
+            passed_on = raw is not None and any(raw is other for other in self._answered)
+            self._answered.append(raw)
+        call = self._close(span)
+        if call is not None and not passed_on:
+            model = None if response is None else _model_of(response)
+            self._add_billed(call.answered(Usage() if response is None else usage_of(response), model=model))
+
+    def _broken_off(self, span: str, error: BaseException) -> None:
+        with self._lock:
+            found = self._open.get(span)
+            around = self._open.get(found.before or "") if found is not None else None
+        call = self._close(span)
+        if call is None:
+            return
+        if call.answering or not isinstance(error, Exception):
+            self._add_billed(call.abandoned())
+            return
+        self._add(call.failed(error), Totals())
+        if around is not None and not around.call.answering:
+            around.outer = True  # it fails with this one
+
+    def _close(self, span: str) -> MeteredCall | None:
+        with self._lock:
+            found = self._open.pop(span, None)
+        return None if found is None or found.outer else found.call
+
+    def _add_billed(self, call: RecordedCall | None) -> None:
+        if call is not None:
+            self._add(call, Totals.of_call(call.usage, call.cost, call.uncached_cost))
+
+    def _add(self, call: RecordedCall | None, totals: Totals) -> None:
+        if call is None:
+            return
+        with self._lock:
+            self._calls.append(call)
+            self._totals += totals
+
+    def _dispatched(self, event: Event) -> None:
+        if isinstance(event, UsageRecorded | CallFailed):
+            dispatch(event)
+
+
+def _model_of(response: AnyResponse) -> str | None:
+    """Return the model that answered, as the provider names it."""
+    raw = fields_of(response.raw)
+    return as_text(raw.get("model")) or as_text(fields_of(raw.get("response")).get("model"))

@@ -1,0 +1,188 @@
+"""Usage by LlamaIndex's events against what the simulator billed, in every way to call an LLM."""
+
+import asyncio
+from contextlib import aclosing, closing
+
+import pytest
+from llama_index.core import Settings
+from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
+from llama_index.core.llms import ChatMessage
+from llama_index.core.llms.mock import MockLLM
+
+from prefixcache_integrations.events import UsageRecorded
+from prefixcache_integrations.llama_index import CachedTokensEventHandler, PrefixCacheEvent, enable
+
+LONG = "The handbook says that lamps are taken back within thirty days. " * 150
+MESSAGES = [ChatMessage(role="system", content=LONG), ChatMessage(content="How long for lamps?")]
+
+
+async def achat(llm):
+    await llm.achat(MESSAGES)
+
+
+async def acomplete(llm):
+    await llm.acomplete(LONG)
+
+
+async def astream_chat(llm):
+    [piece async for piece in await llm.astream_chat(MESSAGES)]
+
+
+async def astream_complete(llm):
+    [piece async for piece in await llm.astream_complete(LONG)]
+
+
+STYLES = {
+    "chat": lambda llm: llm.chat(MESSAGES),
+    "achat": achat,
+    "stream_chat": lambda llm: list(llm.stream_chat(MESSAGES)),
+    "astream_chat": astream_chat,
+    "complete": lambda llm: llm.complete(LONG),
+    "acomplete": acomplete,
+    "stream_complete": lambda llm: list(llm.stream_complete(LONG)),
+    "astream_complete": astream_complete,
+}
+PROVIDERS = ("openai", "claude", "responses")
+
+
+@pytest.fixture
+def handler(handlers):
+    made = CachedTokensEventHandler()
+    handlers(made)
+    return made
+
+
+def run(style, llm):
+    result = STYLES[style](llm)
+    return asyncio.run(result) if asyncio.iscoroutine(result) else result
+
+
+def billed(call):
+    usage = call.usage
+    return (usage.input_tokens, usage.cache_read_tokens, usage.cache_write_tokens or 0, usage.output_tokens)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("style", STYLES)
+def test_usage_is_what_was_billed(simulator, llms, handler, provider, style):
+    llm = enable(getattr(llms, provider)())
+    run(style, llm)
+    run(style, llm)
+    assert [billed(call) for call in handler.calls] == [billed(call) for call in simulator.calls]
+    assert len(handler.calls) == 2
+    assert handler.calls[1].usage.cache_read_tokens > 1000
+    assert all(call.cost is not None for call in handler.calls)
+    assert handler.totals.calls == 2
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("style", STYLES)
+def test_a_hit_is_a_hit_and_no_usage(simulator, llms, handler, provider, style):
+    llm = enable(getattr(llms, provider)(), cache="memory://")
+    run(style, llm)
+    run(style, llm)
+    assert [call.outcome for call in handler.calls] == ["provider", "response_cache"]
+    assert (handler.totals.calls, handler.totals.hits) == (1, 1)
+    assert handler.totals.input_tokens == simulator.calls[0].usage.input_tokens
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("method", ["stream_chat", "stream_complete"])
+def test_a_stream_that_is_left_is_counted_once_and_unknown(llms, handler, provider, method):
+    llm = enable(getattr(llms, provider)())
+    with closing(getattr(llm, method)(MESSAGES if method == "stream_chat" else LONG)) as stream:
+        next(stream)
+    assert [call.outcome for call in handler.calls] == ["abandoned"]
+    assert handler.totals.unknown["input_tokens"] == 1
+
+
+async def test_an_awaited_stream_that_is_left_is_counted_too(llms, handler):
+    async with aclosing(await enable(llms.openai()).astream_chat(MESSAGES)) as stream:
+        await anext(stream)
+    assert [call.outcome for call in handler.calls] == ["abandoned"]
+
+
+def test_a_plain_stream_that_openai_was_not_asked_about_is_unknown(llms, handler):
+    list(llms.openai().stream_chat(MESSAGES))
+    assert handler.calls[0].usage.input_tokens is None
+    assert handler.totals.unknown["input_tokens"] == 1
+
+
+def test_a_refused_call_has_failed(llms, handler):
+    with pytest.raises(Exception, match="400"):
+        enable(llms.claude(additional_kwargs={"temperature": "hot"})).chat(
+            [ChatMessage(content="x")], tools=[{"name": "", "input_schema": 3}]
+        )
+    assert [call.outcome for call in handler.calls] == ["failed"]
+    assert handler.totals.calls == 0
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_calls_between_and_before_the_pieces_of_a_stream_are_counted_beside_it(simulator, llms, handler, provider):
+    llm = enable(getattr(llms, provider)())
+    streams = [llm.stream_complete(LONG), llm.stream_chat(MESSAGES)]
+    llm.complete("Once.")
+    for stream in streams:
+        next(stream)
+        llm.chat([ChatMessage(content="And now?")])
+        list(stream)
+    assert sorted(map(billed, handler.calls)) == sorted(map(billed, simulator.calls))
+
+
+@pytest.mark.parametrize("method", ["chat", "complete"])
+def test_a_call_that_fails_inside_another_has_failed_once(llms, handler, method):
+    llm = enable(llms.claude(additional_kwargs={"tools": [{"name": "", "input_schema": 3}]}))
+    with pytest.raises(Exception, match="400"):
+        getattr(llm, method)(MESSAGES if method == "chat" else LONG)
+    assert [call.outcome for call in handler.calls] == ["failed"]
+
+
+def test_an_llm_around_another_is_not_counted_beside_it(simulator, llms, handler):
+    from pydantic import BaseModel
+
+    class Term(BaseModel):
+        days: int
+
+    enable(llms.openai()).as_structured_llm(Term).chat(MESSAGES)
+    assert list(map(billed, handler.calls)) == list(map(billed, simulator.calls))
+
+
+def test_observers_and_llama_index_hear_of_it(llms, handlers):
+    told, seen = [], []
+    handlers(CachedTokensEventHandler(observers=[told.append], app="shop"))
+    handlers(Listener(seen))
+    enable(llms.openai()).chat(MESSAGES)
+    [fact] = told
+    assert isinstance(fact, UsageRecorded)
+    assert fact.labels.app == "shop"
+    [event] = [event for event in seen if isinstance(event, PrefixCacheEvent) and event.fact == "UsageRecorded"]
+    assert event.details["usage"]["input_tokens"] == fact.usage.input_tokens
+
+
+def test_llms_without_a_provider_are_counted_with_unknown_usage(handler):
+    MockLLM().chat(MESSAGES)
+    assert handler.calls[0].usage.input_tokens is None
+
+
+def test_the_token_counter_of_llama_index_keeps_working(simulator, llms):
+    counter = TokenCountingHandler(tokenizer=str.split)
+    Settings.callback_manager = CallbackManager([counter])
+    llm = llms.openai()
+    llm.callback_manager = Settings.callback_manager
+    enable(llm, cache="memory://")
+    llm.chat(MESSAGES)
+    llm.chat(MESSAGES)
+    assert counter.prompt_llm_token_count == simulator.calls[0].usage.input_tokens
+
+
+class Listener:
+    """An event handler as LlamaIndex accepts it: anything that handles."""
+
+    def __new__(cls, seen):
+        from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+
+        class Hears(BaseEventHandler):
+            def handle(self, event, **kwargs):
+                seen.append(event)
+
+        return Hears()
