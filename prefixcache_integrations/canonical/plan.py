@@ -21,6 +21,7 @@ FindingCode: TypeAlias = Literal[
     "marker_moved",  # a marker on a nested block, put on its parent
     "ttl_lowered",  # a longer lifetime after a shorter one
     "ttl_removed",  # a lifetime the model does not have
+    "option_removed",  # a cache setting of the request that the model refuses
     "no_cache",  # the model has no prompt cache
     "unknown_model",  # no row for this model: conservative defaults
     "estimated_tokens",  # no tokeniser at hand: counts are estimates
@@ -59,8 +60,8 @@ class PromptPlan(Struct, frozen=True, kw_only=True):
     """The layout of one request: what to change, and what the planner found. Applying it is a separate step.
 
     ``tool_order`` lists the indices of the request's tools in the order to send; breakpoints on tools
-    address the tools in that new order. ``options`` are request fields to add.
-    ``prompt_tokens`` is the planner's count of the whole prompt, an estimate unless ``exact``.
+    address the tools in that new order. ``options`` are request fields to set, ``None`` for one
+    to take out. ``prompt_tokens`` is the planner's count of the whole prompt, an estimate unless ``exact``.
     """
 
     level: Level

@@ -94,8 +94,12 @@ class ModelLayout:
             observers=self._observers,
         )
         notice(dialect, prepared)
+        extra = _extra_body(payload)
+        elsewhere = {*stand_ins, *extra}
         as_they_were = {name: payload[name] for name in payload if name in stand_ins or name in _NO_BODY_FIELDS}
-        return {name: value for name, value in prepared.body.items() if name not in stand_ins} | as_they_were
+        if extra:
+            as_they_were["extra_body"] = {name: prepared.body[name] for name in extra if name in prepared.body}
+        return {name: value for name, value in prepared.body.items() if name not in elsewhere} | as_they_were
 
     def _view(self, model: BaseChatModel) -> BaseChatModel:
         base = type(model)
@@ -203,7 +207,13 @@ def _dialect(model: BaseChatModel, payload: Mapping[str, Any]) -> Dialect:
 
 
 def _fields(payload: Mapping[str, Any], stand_ins: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in payload.items() if name not in _NO_BODY_FIELDS} | dict(stand_ins)
+    own = {name: value for name, value in payload.items() if name not in _NO_BODY_FIELDS}
+    return {**own, **stand_ins, **_extra_body(payload)}
+
+
+def _extra_body(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the fields that the SDK will merge into the body, over those it has."""
+    return payload.get("extra_body") or {}
 
 
 def _stand_ins(model: BaseChatModel, payload: Mapping[str, Any]) -> dict[str, object]:

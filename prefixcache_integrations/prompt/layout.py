@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from prefixcache_integrations.canonical import Finding, Level, PromptPlan, Request, Tokenizer, Tool
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.breakpoints import breakpoints, chosen, marker_rules, places
+from prefixcache_integrations.prompt.cache_options import repaired_options, with_options
 from prefixcache_integrations.prompt.markers import placed, repaired
 from prefixcache_integrations.prompt.segments import segments, token_counts
 from prefixcache_integrations.prompt.tools import canonical_tool, tool_order
@@ -36,6 +37,7 @@ def plan(request: Request, profile: CacheProfile, tokenizer: Tokenizer, *, level
     found, rules = places(tidy, prompt, ends), marker_rules(request, profile)
     reasons, surplus = chosen(tidy, found, rules, enough=enough)
     rows, lifetimes = breakpoints(found, reasons, rules, profile)
+    options, refused = repaired_options(request, profile)
     return PromptPlan(
         level=level,
         profile=profile.name,
@@ -43,6 +45,7 @@ def plan(request: Request, profile: CacheProfile, tokenizer: Tokenizer, *, level
         exact=tokenizer.exact,
         tool_order=order,
         breakpoints=rows,
+        options=options,
         findings=(
             *_about_model(profile, tokenizer),
             *_about_length(total, profile, enough, certain),
@@ -50,6 +53,7 @@ def plan(request: Request, profile: CacheProfile, tokenizer: Tokenizer, *, level
             *repairs,
             *surplus,
             *lifetimes,
+            *refused,
         ),
     )
 
@@ -60,7 +64,7 @@ def apply(request: Request, plan: PromptPlan) -> Request:
     ``plan`` must have been made for this request.
     """
     tidy, _ = repaired(_arranged(request, plan.tool_order, plan.level))
-    return replace(placed(tidy, plan.breakpoints), options={**tidy.options, **plan.options})
+    return replace(placed(tidy, plan.breakpoints), options=with_options(tidy.options, plan.options))
 
 
 def _arranged(request: Request, order: Sequence[int], level: Level) -> Request:

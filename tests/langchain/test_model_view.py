@@ -457,3 +457,22 @@ def test_a_subclass_of_a_known_model_is_laid_out(layout):
 def test_pickling_a_view_is_refused_as_of_any_local_class(layout):
     with pytest.raises(pickle.PicklingError):
         pickle.dumps(layout.laid_out(ChatAnthropic(**CLAUDE)))
+
+
+def test_fields_of_the_extra_body_are_planned_with_and_stay_where_they_were(models, simulator):
+    system = "word " * 1500
+    automatic = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    claude = models.claude(model_kwargs={"extra_body": {**automatic, "metadata": {"user_id": "u"}}})
+    ModelLayout().laid_out(claude).invoke([("system", system), ("user", "hi")])
+    (call,) = simulator.calls
+    assert call.error is None
+    assert call.body["cache_control"] == automatic["cache_control"]
+    assert call.body["metadata"] == {"user_id": "u"}
+    assert call.body["system"][0]["cache_control"]["ttl"] == "1h"
+
+
+def test_explicit_mode_in_the_extra_body_gets_its_tail_marked(models, simulator):
+    model = models.openai(model="gpt-5.6-luna", extra_body={"prompt_cache_options": {"mode": "explicit"}})
+    ModelLayout().laid_out(model).invoke([("system", "word " * 1500), ("user", "hi")])
+    (call,) = simulator.calls
+    assert call.body["messages"][-1]["content"][-1]["prompt_cache_breakpoint"] == {"mode": "explicit"}
