@@ -18,6 +18,7 @@ from prefixcache_integrations.events import (
     CacheMiss,
     EntryRejected,
     EntryStored,
+    Labels,
     PassedThrough,
     StoreDegraded,
     StoreOperation,
@@ -48,6 +49,11 @@ class Terms(Struct, frozen=True, kw_only=True):
     bypass: str | None = None
     patience: float = DEFAULT_PATIENCE
 
+    @property
+    def labels(self) -> Labels:
+        """What events say of whom the request is for."""
+        return Labels(namespace=self.key.namespace or None, tags=self.tags)
+
 
 class Reading(Struct, Generic[T], frozen=True):
     """What reading the store came to: an entry and what it says, or neither. ``failed`` says that it could not be."""
@@ -68,7 +74,7 @@ def look_up(terms: Terms, revive: Callable[[Entry], T]) -> Flow[T | None]:
         return None
     answer = (yield from read(terms, revive)).answer
     outcome = CacheMiss if answer is None else CacheHit
-    yield from Emit(outcome(key=terms.key.digest, model=terms.model))
+    yield from Emit(outcome(key=terms.key.digest, model=terms.model, labels=terms.labels))
     if answer is None:
         missing(terms)
     return answer

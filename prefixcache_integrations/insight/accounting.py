@@ -14,6 +14,7 @@ from prefixcache_integrations.events import (
     CacheHit,
     CacheMiss,
     CallFailed,
+    CallJoined,
     EntryRejected,
     EntryStored,
     Event,
@@ -32,8 +33,8 @@ Amounts: TypeAlias = Mapping[str, int | Decimal]
 class Totals(Struct, frozen=True, kw_only=True):
     """The sum over some calls. ``a + b`` is the sum of both; ``Totals()`` is the sum over none.
 
-    ``calls`` were answered by a provider, ``hits`` by the response cache, which had nothing for ``misses``; ``failed``
-    ended in an error. Tokens are sums over the calls that report them, ``unknown`` counts for each field the calls
+    ``calls`` were answered by a provider, ``hits`` by the response cache, which had nothing for ``misses``; ``joined``
+    were answered by another caller's call of the same; ``failed`` ended in an error. Tokens are sums over the calls that report them, ``unknown`` counts for each field the calls
     that did not: a sum is complete only where its field is not in there. ``cost`` and ``uncached_cost`` are US
     dollars; ``savings`` compares the two over the calls where both are known, and is negative where writes were never
     read again. ``breaks`` are calls that read less than they could, by ``lost_tokens`` and ``lost_cost``.
@@ -43,6 +44,7 @@ class Totals(Struct, frozen=True, kw_only=True):
 
     calls: int = 0
     hits: int = 0
+    joined: int = 0
     misses: int = 0
     failed: int = 0
     input_tokens: int = 0
@@ -92,8 +94,9 @@ class Totals(Struct, frozen=True, kw_only=True):
 
     @property
     def hit_share(self) -> float | None:
-        """The share of the lookups that the response cache answered; ``None`` without any."""
-        return self.hits / (self.hits + self.misses) if self.hits + self.misses else None
+        """The share of the lookups that cost no call of their own; ``None`` without any."""
+        answered = self.hits + self.joined
+        return answered / (answered + self.misses) if answered + self.misses else None
 
     @property
     def perfect_cost(self) -> Decimal:
@@ -151,6 +154,7 @@ _AMOUNTS: Mapping[type, Callable[[Any], Amounts]] = {
     UsageRecorded: lambda event: _call_amounts(event.usage, event.cost, event.uncached_cost),
     CallFailed: lambda _: {"failed": 1},
     CacheHit: lambda _: {"hits": 1},
+    CallJoined: lambda _: {"joined": 1},
     CacheMiss: lambda _: {"misses": 1},
     PrefixBroken: _break_amounts,
     EntryStored: lambda event: {"stored": 1, "stored_bytes": event.size},

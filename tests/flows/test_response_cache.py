@@ -9,6 +9,7 @@ from prefixcache_integrations.events import (
     CacheMiss,
     EntryRejected,
     EntryStored,
+    Labels,
     PassedThrough,
     StoreDegraded,
 )
@@ -44,13 +45,13 @@ def body(entry):
 def test_a_hit_is_the_revived_entry():
     ops, answer = drive(look_up(TERMS, body), [ENTRY])
     assert answer == b"answer"
-    assert ops == [Load(KEY), Emit(CacheHit(key="digest", model="model"))]
+    assert ops == [Load(KEY), Emit(CacheHit(key="digest", model="model", labels=Labels(namespace="tenant")))]
 
 
 def test_no_entry_is_a_miss():
     ops, answer = drive(look_up(TERMS, body), [None])
     assert answer is None
-    assert ops == [Load(KEY), Emit(CacheMiss(key="digest", model="model"))]
+    assert ops == [Load(KEY), Emit(CacheMiss(key="digest", model="model", labels=Labels(namespace="tenant")))]
 
 
 def test_an_unreadable_entry_is_deleted_and_a_miss():
@@ -60,7 +61,7 @@ def test_an_unreadable_entry_is_deleted_and_a_miss():
         Load(KEY),
         Emit(EntryRejected(key="digest", reason="checksum does not match")),
         Remove(KEY),
-        Emit(CacheMiss(key="digest", model="model")),
+        Emit(CacheMiss(key="digest", model="model", labels=Labels(namespace="tenant"))),
     ]
 
 
@@ -78,7 +79,7 @@ def test_a_store_that_fails_to_read_is_a_miss_and_an_event(error):
     ops, answer = drive(look_up(TERMS, body), [error])
     assert answer is None
     assert ops[1] == Emit(StoreDegraded(operation="get", error=type(error).__name__))
-    assert ops[2] == Emit(CacheMiss(key="digest", model="model"))
+    assert ops[2] == Emit(CacheMiss(key="digest", model="model", labels=Labels(namespace="tenant")))
 
 
 def test_a_store_that_fails_to_delete_an_unreadable_entry_is_an_event_too():

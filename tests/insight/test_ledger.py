@@ -12,6 +12,7 @@ from prefixcache_integrations.events import (
     CacheHit,
     CacheMiss,
     CallFailed,
+    CallJoined,
     EntryRejected,
     EntryStored,
     Labels,
@@ -52,6 +53,7 @@ def test_each_kind_of_event_is_counted(ledger):
         call(cost=Decimal("0.01"), uncached_cost=Decimal("0.04")),
         CallFailed(error="RateLimitError"),
         CacheHit(key="k"),
+        CallJoined(key="k"),
         CacheMiss(key="k"),
         CacheMiss(key="l"),
         EntryStored(key="k", size=120),
@@ -63,11 +65,11 @@ def test_each_kind_of_event_is_counted(ledger):
         ledger(event)
 
     totals = ledger.totals
-    assert (totals.calls, totals.failed, totals.hits, totals.misses) == (1, 1, 1, 2)
+    assert (totals.calls, totals.failed, totals.hits, totals.joined, totals.misses) == (1, 1, 1, 1, 2)
     assert (totals.stored, totals.stored_bytes, totals.rejected, totals.store_errors) == (1, 120, 1, 1)
     assert (totals.breaks, totals.lost_tokens, totals.lost_cost) == (1, 900, Decimal("0.002"))
     assert (totals.cost, totals.perfect_cost, totals.savings) == (Decimal("0.01"), Decimal("0.008"), Decimal("0.03"))
-    assert totals.hit_share == pytest.approx(1 / 3)
+    assert totals.hit_share == 0.5
 
 
 def test_calls_are_booked_to_everyone_they_are_for(ledger):
