@@ -48,7 +48,7 @@ def application(provider: Provider, clock: SimulatorClock, pace: Pace) -> Starle
             body = as_object(msgspec.json.decode(await request.body())) or {}
             seconds = body.get("advance")
             now = clock.advance(seconds if isinstance(seconds, int | float) else -1)
-        except (ValueError, RecursionError):
+        except (msgspec.DecodeError, ValueError, RecursionError):
             return JSONResponse({"error": f'expected {{"advance": seconds}}, 0 to {MAX_ADVANCE}'}, status_code=400)
         return JSONResponse({"now": now})
 
