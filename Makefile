@@ -6,6 +6,7 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done),python3)
 VENV   := .venv
 BARE   := .venvs/bare
+LLAMA  := .venvs/llama-index
 BIN    := $(VENV)/bin
 
 .PHONY: help demo test redis-server lint format clean
@@ -20,9 +21,15 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/python -m examples.support_agent $(ARGS)
 
-test: lint $(BARE)/.ready redis-server
+# What also runs beside LlamaIndex, whose integrations take older SDKs (openai 2, anthropic 0): all that SDKs pass through.
+# The types that the dialects are checked against are those of the current SDKs.
+BESIDE_LLAMA_INDEX := tests/llama_index tests/test_sdk_hooks.py tests/dialects tests/prompt tests/flows tests/stores \
+	--ignore tests/dialects/test_contract.py --ignore tests/dialects/test_langchain_payloads.py
+
+test: lint $(BARE)/.ready $(LLAMA)/.ready redis-server
 	$(BARE)/bin/python tests/bare_imports.py
 	$(BIN)/python -m pytest $(ARGS)
+	$(LLAMA)/bin/python -m pytest $(BESIDE_LLAMA_INDEX)
 
 redis-server: $(VENV)/.test
 	@$(BIN)/python tests/redis_server.py
@@ -64,4 +71,11 @@ $(VENV)/.test: $(VENV)/.demo
 $(BARE)/.ready: pyproject.toml
 	$(call make_venv,$(BARE))
 	@$(BARE)/bin/python -m pip install --quiet --editable .
+	@touch $@
+
+$(LLAMA)/.ready: pyproject.toml
+	$(call make_venv,$(LLAMA))
+	@echo "Installing LlamaIndex into $(LLAMA) (once, about a minute) …"
+	@$(LLAMA)/bin/python -m pip install --quiet --group test-run \
+		--editable ".[llama-index-anthropic,tokens,prices,server,redis,crypto,zstd]"
 	@touch $@

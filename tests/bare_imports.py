@@ -15,6 +15,7 @@ ROOT = Path(prefixcache_integrations.__file__).parent
 TOP_FLOORS = {"cli", "langchain", "llama_index", "otel", "server", "testing"}
 NEED_AN_EXTRA = {
     "prefixcache_integrations.langchain": ("langchain", "ResponseCache"),
+    "prefixcache_integrations.llama_index": ("llama-index", "enable"),
     "prefixcache_integrations.server": ("server", "Simulator"),
 }
 FOREIGN = {
