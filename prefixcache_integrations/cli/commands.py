@@ -10,12 +10,21 @@ from typing import Annotated
 
 import typer
 
+from prefixcache_integrations.cli.doctor import doctor
+from prefixcache_integrations.cli.explain import explain
+from prefixcache_integrations.cli.output import AsJson, Exit, answer_json
+from prefixcache_integrations.cli.replay import replay
+from prefixcache_integrations.cli.report import report
+from prefixcache_integrations.cli.stores import clear, stats
 from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.server import Simulator, SimulatorClock
+from prefixcache_integrations.server.faces import ProviderName
 
 DEFAULT_PORT = 8377
 
-app = typer.Typer(name="prefixcache", no_args_is_help=True, add_completion=False)
+app = typer.Typer(name="prefixcache", no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+for command in (explain, replay, report, stats, clear, doctor):
+    app.command()(command)
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001 - the signature of a typer callback
@@ -38,6 +47,8 @@ def root(
 def simulate(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to serve on; 0 takes a free one.")] = DEFAULT_PORT,
     host: Annotated[str, typer.Option(help="Loopback address to serve on.")] = "127.0.0.1",
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Serve the providers' prompt caches here, with no key and no bill, until Ctrl-C.
 
@@ -53,12 +64,24 @@ def simulate(
         signal.signal(number, on_signal)
     try:
         with Simulator(host=host, port=port, clock=SimulatorClock(real_time=True)) as simulator:
-            typer.echo(_start_line(simulator))
+            if as_json:
+                answer_json(_start_facts(simulator))
+            else:
+                typer.echo(_start_line(simulator))
             stop.wait()
     except (ConfigurationError, OSError) as error:
         typer.echo(f"Cannot serve on {host}:{port}: {error}", err=True)
-        raise typer.Exit(1) from error
-    typer.echo(f"Stopped after {len(simulator.calls)} calls.")
+        raise typer.Exit(Exit.FAILED) from error
+    if as_json:
+        answer_json({"calls": len(simulator.calls)})
+    else:
+        typer.echo(f"Stopped after {len(simulator.calls)} calls.")
+
+
+def _start_facts(simulator: Simulator) -> dict[str, object]:
+    providers: tuple[ProviderName, ...] = ("anthropic", "openai", "azure")
+    urls = {name: simulator.base_url(name) for name in providers}
+    return {"base_urls": urls, "exact": simulator.tokenizer.exact, "tokenizer": simulator.tokenizer.name}
 
 
 def _start_line(simulator: Simulator) -> str:

@@ -1,0 +1,72 @@
+"""How commands answer: for people in colour, for programs as JSON, errors in one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from prefixcache_integrations.errors import PrefixCacheError
+
+
+class Exit(IntEnum):
+    """What a command's exit code says; 2 is typer's own, for a command line that makes no sense."""
+
+    DONE = 0
+    FAILED = 1
+    FOUND = 3
+    """It worked, and what it looked for is there: a broken prefix, a problem of the environment."""
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
+
+console = Console(highlight=False)
+_errors = Console(stderr=True, highlight=False)
+
+
+def answer_json(value: object) -> None:
+    """Write one JSON object on a line; money is a string of all its digits."""
+    typer.echo(msgspec.json.encode(value, enc_hook=_plain).decode())
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise NotImplementedError
+
+
+def fail(message: str, code: Exit = Exit.FAILED) -> NoReturn:
+    """Say in one line what is wrong, and stop."""
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn what can be expected to go wrong into one line on stderr and exit code 1."""
+    try:
+        yield
+    except PrefixCacheError as error:
+        fail(str(error))
+    except BrokenPipeError:
+        # Whoever reads has gone; the interpreter must not try to flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(Exit.FAILED) from None
+    except OSError as error:
+        fail(f"{error.filename or 'file'}: {error.strerror or type(error).__name__}")
+
+
+@contextmanager
+def progress_bar(what: str, total: int | None = None) -> Iterator[Callable[[int], Any]]:
+    """Show how far long work is, where someone watches; call what it gives with how much is done."""
+    with Progress(console=_errors, transient=True, disable=not _errors.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)

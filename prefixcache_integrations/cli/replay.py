@@ -1,0 +1,127 @@
+"""``prefixcache replay``: what a trace would have cost under other ways of marking it, and other models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from msgspec import Struct
+from msgspec.structs import replace
+from rich.table import Table
+
+from prefixcache_integrations import tokens
+from prefixcache_integrations.canonical import Usage
+from prefixcache_integrations.cli.bodies import Format, read_trace
+from prefixcache_integrations.cli.output import AsJson, answer_json, console, explained, progress_bar
+from prefixcache_integrations.errors import ConfigurationError
+from prefixcache_integrations.insight import replay as engine
+from prefixcache_integrations.insight.accounting import Totals
+from prefixcache_integrations.insight.replay import STRATEGIES, Sent, Strategy
+from prefixcache_integrations.insight.report_text import count, dollars, share
+from prefixcache_integrations.prices import PriceBook
+from prefixcache_integrations.profiles import resolve
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """One strategy on one model. ``refused`` requests, which the provider would answer 400, are in no sum."""
+
+    model: str
+    strategy: Strategy
+    totals: Totals
+    refused: int
+
+
+def replay(
+    trace: Annotated[
+        Path, typer.Argument(metavar="TRACE.jsonl", help='A recording with content, or {"at", "body"} lines.')
+    ],
+    model: Annotated[
+        list[str] | None, typer.Option(help="A model to price; may be repeated. Default: the trace's.")
+    ] = None,
+    *,
+    wire_format: Annotated[Format, typer.Option("--format", help="The format of the bodies.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Say what a trace would have cost under each strategy and model, by simulating the provider's cache.
+
+    Strategies: no markers (what the provider caches by itself), as recorded, system and last, and this package's
+    planner. Prices are today's; output whose length the trace does not tell is left out. A trace is replayed on
+    models that speak its own format.
+    """
+    with explained():
+        sent = list(read_trace(trace, wire_format))
+        if not sent:
+            raise ConfigurationError(f"{trace}: no requests")
+        models = model or list(dict.fromkeys(row.request.model for row in sent))
+        outcomes = list(_outcomes(sent, models))
+    silent = sum(row.output_tokens is None for row in sent)
+    tokenizer = tokens.load()
+    if as_json:
+        answer_json({"requests": len(sent), "output_unknown": silent, "exact": tokenizer.exact, "outcomes": outcomes})
+        return
+    console.print(_table(outcomes))
+    if silent:
+        console.print(f"Output is left out for {silent:,} of {len(sent):,} requests: the trace does not tell it.")
+    if not tokenizer.exact:
+        console.print("Tokens are estimates: install the extra 'tokens' for counts.")
+
+
+def _outcomes(sent: Sequence[Sent], models: Sequence[str]) -> Iterator[Outcome]:
+    prices, today = PriceBook(), datetime.now(UTC).date()
+    with progress_bar("replaying", total=len(models) * len(STRATEGIES) * len(sent)) as progress:
+        done = 0
+        for model in models:
+            for strategy in STRATEGIES:
+                usages = []
+                for usage in _usages(sent, model, strategy):
+                    usages.append(usage)
+                    done += 1
+                    progress(done)
+                billed = [usage for usage in usages if usage is not None]
+                totals = sum((_priced(usage, model, prices, today) for usage in billed), Totals())
+                yield Outcome(model=model, strategy=strategy, totals=totals, refused=len(usages) - len(billed))
+
+
+def _usages(sent: Sequence[Sent], model: str, strategy: Strategy) -> Iterator[Usage | None]:
+    profile = resolve(model)
+    speaks_claude = profile.provider == "anthropic"
+    for row in sent:
+        if (row.request.dialect == "anthropic_messages") != speaks_claude:
+            raise ConfigurationError(f"{model} does not speak {row.request.dialect}, the format of this trace")
+    yield from engine.replay(sent, model, profile, tokens.load(), strategy)
+
+
+def _priced(usage: Usage, model: str, prices: PriceBook, today: date) -> Totals:
+    told = usage if usage.output_tokens is not None else replace(usage, output_tokens=0)
+    return Totals.of_call(told, prices.cost(told, model, on=today), prices.uncached_cost(told, model, on=today))
+
+
+def _table(outcomes: Sequence[Outcome]) -> Table:
+    table = Table("model", "strategy", box=None, header_style="bold")
+    for name in ("input", "read", "written", "cost", "of uncached", "refused"):
+        table.add_column(name, justify="right")
+    cheapest = {
+        model: min(row.totals.cost for row in outcomes if row.model == model and not row.refused)
+        for model in {row.model for row in outcomes if not row.refused}
+    }
+    for row in outcomes:
+        totals = row.totals
+        unpriced = totals.unknown.get("cost", 0)
+        ratio = None if unpriced or not totals.uncached_cost else float(totals.cost / totals.uncached_cost)
+        best = not row.refused and not unpriced and totals.cost == cheapest.get(row.model, Decimal(-1))
+        table.add_row(
+            row.model,
+            row.strategy,
+            count(totals.input_tokens),
+            share(totals.read_share),
+            count(totals.cache_write_tokens),
+            dollars(None if unpriced else totals.cost),
+            share(ratio),
+            str(row.refused or ""),
+            style="green" if best else None,
+        )
+    return table

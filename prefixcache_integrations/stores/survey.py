@@ -1,0 +1,145 @@
+"""What is in a store, counted from outside: nothing is written, and no answer is read."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from msgspec import Struct
+
+from prefixcache_integrations.errors import ConfigurationError, StoreUnavailable
+
+if TYPE_CHECKING:
+    import redis
+
+_OURS = ("max_bytes", "read_only", "timeout", "memory_ttl", "memory_bytes")
+_PREFIX = "pfx:"
+_ENTRY_COLONS = 2
+_BATCH = 1000
+_TIMEOUT = 5.0
+
+
+class NamespaceSurvey(Struct, frozen=True, kw_only=True):
+    """One namespace. ``size`` in bytes as stored, without keys; ``tags`` counts entries by tag where it can be read."""
+
+    name: str
+    entries: int
+    size: int
+    tags: Mapping[str, int] | None = None
+
+
+class Survey(Struct, frozen=True, kw_only=True):
+    """A whole store. ``expired`` entries are still there and never served; ``None`` where that cannot be told.
+
+    A server keeps only hashes of names: its namespaces go by these, and dead entries, which nothing reads, count too.
+    """
+
+    kind: str
+    namespaces: tuple[NamespaceSurvey, ...]
+    expired: int | None = None
+
+    @property
+    def entries(self) -> int:
+        """How many entries there are."""
+        return sum(row.entries for row in self.namespaces)
+
+    @property
+    def size(self) -> int:
+        """How many bytes they hold."""
+        return sum(row.size for row in self.namespaces)
+
+
+def survey(url: str, *, progress: Callable[[int], None] = lambda _: None) -> Survey:
+    """Count what is in the store at ``url``; ``progress`` is told how many entries have been counted so far.
+
+    Raises `StoreUnavailable` where it cannot be read, `ConfigurationError` for a URL that names no store outside this
+    process.
+    """
+    scheme = urlsplit(url).scheme
+    count = _SURVEYS.get(scheme)
+    if count is None:
+        known = ", ".join(f"{name}://" for name in _SURVEYS)
+        raise ConfigurationError(f"no store outside this process for {scheme or url!r}: known are {known}")
+    return count(url, progress)
+
+
+def _sqlite(url: str, progress: Callable[[int], None]) -> Survey:
+    path = Path(unquote(urlsplit(url).path.removeprefix("/"))).expanduser().absolute()
+    if not path.is_file():
+        raise StoreUnavailable(f"there is no file {path}")
+    entries, sizes, expired = Counter[str](), Counter[str](), 0
+    tags: dict[str, Counter[str]] = {}
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_TIMEOUT)) as connection:
+            rows = connection.execute("SELECT namespace, length(value), tags, expires_at FROM entries_v1")
+            for number, (name, size, words, expires) in enumerate(rows, start=1):
+                entries[name] += 1
+                sizes[name] += size
+                tags.setdefault(name, Counter()).update(json.loads(words))
+                expired += expires is not None and expires <= time.time()
+                if number % _BATCH == 0:
+                    progress(number)
+    except (sqlite3.Error, ValueError) as error:
+        raise StoreUnavailable(f"SQLite file {path.name}: {error}") from error
+    return Survey(
+        kind="sqlite",
+        namespaces=tuple(
+            NamespaceSurvey(name=name, entries=entries[name], size=sizes[name], tags=dict(sorted(tags[name].items())))
+            for name in sorted(entries)
+        ),
+        expired=expired,
+    )
+
+
+def _redis(url: str, progress: Callable[[int], None]) -> Survey:
+    try:
+        import redis
+    except ModuleNotFoundError as missing:
+        raise ConfigurationError("Redis needs redis: pip install 'prefixcache-integrations[redis]'") from missing
+    parts = urlsplit(url)
+    theirs = [(name, value) for name, value in parse_qsl(parts.query) if name not in _OURS]
+    entries, sizes = Counter[str](), Counter[str]()
+    try:
+        bare = parts._replace(query=urlencode(theirs)).geturl()
+        with redis.Redis.from_url(bare, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT) as client:
+            for name, size in _sizes(client, progress):
+                entries[name] += 1
+                sizes[name] += size
+    except (redis.RedisError, OSError) as error:
+        raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"no URL of a Redis server: {error}") from error
+    namespaces = (NamespaceSurvey(name=name, entries=entries[name], size=sizes[name]) for name in sorted(entries))
+    return Survey(kind="redis", namespaces=tuple(namespaces))
+
+
+def _sizes(client: redis.Redis, progress: Callable[[int], None]) -> Iterator[tuple[str, int]]:
+    """Yield the hash of the namespace and the size of every entry; a log has one colon, an entry two, a lease more."""
+    counted = 0
+    names = (bytes(name) for name in client.scan_iter(f"{_PREFIX}*", count=_BATCH))
+    while batch := list(islice(names, _BATCH)):
+        entries = [name for name in batch if name.count(b":") == _ENTRY_COLONS]
+        with client.pipeline(transaction=False) as pipe:
+            for name in entries:
+                pipe.strlen(name)
+            lengths = pipe.execute()
+        for name, size in zip(entries, lengths, strict=True):
+            yield name.split(b":")[1].strip(b"{}").decode(), int(size)
+        counted += len(entries)
+        progress(counted)
+
+
+_SURVEYS: Mapping[str, Callable[[str, Callable[[int], None]], Survey]] = {
+    "sqlite": _sqlite,
+    "redis": _redis,
+    "rediss": _redis,
+    "unix": _redis,
+}
