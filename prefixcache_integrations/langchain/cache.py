@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Self
@@ -12,17 +11,17 @@ from langchain_core.caches import BaseCache
 from langchain_core.outputs import Generation
 from msgspec.structs import replace
 
+from prefixcache_integrations.cache import PrefixCache
 from prefixcache_integrations.caching import CacheSettings
-from prefixcache_integrations.events import Event, Observer, StoreDegraded
-from prefixcache_integrations.flows.op import Entry, Flow
-from prefixcache_integrations.flows.response_cache import empty, keep, look_up
-from prefixcache_integrations.langchain import generations
+from prefixcache_integrations.canonical import Response
+from prefixcache_integrations.events import Observer
+from prefixcache_integrations.flows.op import Entry
+from prefixcache_integrations.flows.response_cache import DEFAULT_PATIENCE, Terms
+from prefixcache_integrations.langchain import generations, guard
 from prefixcache_integrations.langchain.asked import Asked
 from prefixcache_integrations.prompt.keys import STRICT, KeyPolicy
-from prefixcache_integrations.runner import StoreIO, aclose, arun, async_io, run
+from prefixcache_integrations.stats import Stats
 from prefixcache_integrations.stores import Store, open_store
-
-_logger = logging.getLogger("prefixcache_integrations")
 
 
 class ResponseCache(BaseCache):
@@ -42,7 +41,7 @@ class ResponseCache(BaseCache):
 
     def __init__(
         self,
-        store: Store,
+        store: Store | PrefixCache,
         *,
         namespace: str = "",
         ttl: float | None = None,
@@ -51,13 +50,14 @@ class ResponseCache(BaseCache):
         tags: Sequence[str] = (),
         secret: bytes = b"",
         require_namespace: bool = False,
+        patience: float = DEFAULT_PATIENCE,
         observers: Sequence[Observer] = (),
         new_id: Callable[[], str] = lambda: f"lc_run--{uuid4()}",
     ) -> None:
         """Cache in ``store``.
 
         Args:
-            store: Where answers are kept.
+            store: Where answers are kept; or a cache that other adapters use, too: then all but ``new_id`` are its own.
             namespace: The tenant boundary; nothing crosses it.
             ttl: Seconds an answer is kept, for good if ``None``.
             exact: Let white space around system and user text count.
@@ -65,18 +65,29 @@ class ResponseCache(BaseCache):
             tags: Names by which what is stored can be invalidated.
             secret: Keeps keys from being computed, and so prompts from being guessed, by others who see the store.
             require_namespace: Cache only calls that somebody named a namespace for, here or for the call.
-            observers: Told every hit, miss, stored or rejected entry, and failure of the store.
+            patience: Seconds a call may wait for another's of the same before it is made as well.
+            observers: Told every hit, miss, joined call, stored or rejected entry, and failure of the store.
             new_id: Makes the message id of a hit.
         """
-        self._store = store
-        self._namespace = namespace
         settings = CacheSettings(
             ttl=ttl, policy=replace(policy, exact=exact or policy.exact), tags=tuple(tags), namespace=namespace or None
         )
-        self._asked = Asked(settings, secret=secret, require_namespace=require_namespace)
+        self._cache = (
+            store
+            if isinstance(store, PrefixCache)
+            else PrefixCache(
+                store,
+                settings,
+                secret=secret,
+                require_namespace=require_namespace,
+                patience=patience,
+                observers=observers,
+            )
+        )
+        self._asked = Asked(
+            self._cache.settings, secret=self._cache.secret, require_namespace=self._cache.require_namespace
+        )
         self._new_id = new_id
-        self._io = StoreIO(store, (*observers, _log_degraded))
-        self._async_io = async_io(store, (*observers, _log_degraded))
 
     @classmethod
     def from_url(cls, url: str, *, secrets: Sequence[bytes] = (), **settings: Any) -> Self:  # noqa: ANN401 - the settings of the constructor
@@ -87,54 +98,69 @@ class ResponseCache(BaseCache):
         return cls(open_store(url, secrets=secrets, observers=settings.get("observers", ())), **settings)
 
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
-        """Return the stored answer as fresh generations, ``None`` if there is none."""
-        return run(self._look_up(prompt, llm_string), self._io)
+        """Return the stored answer as fresh generations, ``None`` if there is none.
+
+        Where another asks the same at this moment, that is waited for. Raises `AnswerNotCached` in mode ``only``.
+        """
+        terms = self._asked.terms(prompt, llm_string)
+        opened = self._cache.open(terms, self._reviving(terms))
+        if opened.flight is not None:
+            guard.watch(opened.flight, self, prompt, llm_string, awaited=False)
+        return opened.answer
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Do what `lookup` does, awaiting."""
-        return await arun(self._look_up(prompt, llm_string), self._async_io)
+        terms = self._asked.terms(prompt, llm_string)
+        opened = await self._cache.aopen(terms, self._reviving(terms))
+        if opened.flight is not None:
+            guard.watch(opened.flight, self, prompt, llm_string, awaited=True)
+        return opened.answer
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
-        """Keep an answer, if policy allows; what is kept is a copy."""
-        run(self._keep(prompt, llm_string, return_val), self._io)
+        """Keep an answer, if policy allows, and give it to who waits for it; what is kept is a copy."""
+        terms = self._answered(prompt, llm_string)
+        self._cache.settle(terms, _responses(return_val), partial(generations.write, return_val))
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Do what `update` does, awaiting."""
-        await arun(self._keep(prompt, llm_string, return_val), self._async_io)
+        terms = self._answered(prompt, llm_string)
+        await self._cache.asettle(terms, _responses(return_val), partial(generations.write, return_val))
 
     def clear(self, **kwargs: Any) -> None:  # noqa: ANN401 - LangChain's signature
         """Delete every entry of this cache's namespace. Raises `StoreError` if the store cannot."""
-        run(self._empty(kwargs), self._io)
+        _refuse(kwargs)
+        self._cache.clear()
 
     async def aclear(self, **kwargs: Any) -> None:  # noqa: ANN401 - LangChain's signature
         """Do what `clear` does, awaiting."""
-        await arun(self._empty(kwargs), self._async_io)
+        _refuse(kwargs)
+        await self._cache.aclear()
+
+    def stats(self) -> Stats:
+        """Return what came of the calls since this cache was opened."""
+        return self._cache.stats()
 
     def close(self) -> None:
         """Close the store."""
-        self._store.close()
+        self._cache.close()
 
     async def aclose(self) -> None:
         """Close the store, with what the running event loop holds open."""
-        await aclose(self._store)
+        await self._cache.aclose()
 
-    def _look_up(self, prompt: str, llm_string: str) -> Flow[list[Generation] | None]:
-        terms = self._asked.terms(prompt, llm_string)
-        revive: Callable[[Entry], list[Generation]] = partial(
-            generations.read, key=terms.key.digest, new_id=self._new_id
-        )
-        return look_up(terms, revive)
+    def _reviving(self, terms: Terms) -> Callable[[Entry], list[Generation]]:
+        return partial(generations.read, key=terms.key.digest, new_id=self._new_id)
 
-    def _keep(self, prompt: str, llm_string: str, answer: Sequence[Generation]) -> Flow[None]:
-        responses = [generations.as_response(generation) for generation in answer]
-        return keep(self._asked.terms(prompt, llm_string), responses, partial(generations.write, answer))
-
-    def _empty(self, filters: dict[str, Any]) -> Flow[None]:
-        if filters:
-            raise TypeError(f"clear() deletes the whole namespace and knows no {', '.join(filters)}")
-        return empty(self._namespace)
+    def _answered(self, prompt: str, llm_string: str) -> Terms:
+        """Return the terms of an answer, which is one to what was asked, whatever has changed since."""
+        terms, flight = self._asked.terms(prompt, llm_string), guard.flight_of(self, prompt, llm_string)
+        return terms if flight is None else replace(terms, key=flight.key)
 
 
-def _log_degraded(event: Event) -> None:
-    if isinstance(event, StoreDegraded):
-        _logger.warning("The response cache went on without its store: %s failed with %s", event.operation, event.error)
+def _responses(answer: Sequence[Generation]) -> list[Response]:
+    return [generations.as_response(generation) for generation in answer]
+
+
+def _refuse(filters: dict[str, Any]) -> None:
+    if filters:
+        raise TypeError(f"clear() deletes the whole namespace and knows no {', '.join(filters)}")

@@ -38,6 +38,8 @@ class MemoryStore:
         self._lock = threading.Lock()
         self._slots: OrderedDict[EntryKey, _Slot] = OrderedDict()
         self._bytes = 0
+        self.evicted = 0
+        """How many values were pushed out so far."""
 
     def get(self, key: EntryKey) -> bytes | None:
         """Return the live value of ``key`` and count it as used."""
@@ -66,6 +68,7 @@ class MemoryStore:
                 return False
             while self._bytes + cost > self._max_bytes:
                 self._drop(next(iter(self._slots)))
+                self.evicted += 1
             self._slots[key] = _Slot(value, None if ttl is None else self._clock() + ttl, cost, tuple(tags))
             self._bytes += cost
             return True

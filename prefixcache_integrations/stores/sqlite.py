@@ -128,6 +128,8 @@ class SQLiteStore:
         self._clock = clock
         self._local = threading.local()
         self._open: WeakSet[_Connection] = WeakSet()
+        self.evicted = 0
+        """How many values this object has pushed out so far; other processes have their own count."""
 
     def get(self, key: EntryKey) -> bytes | None:
         """Return the live value of ``key``."""
@@ -225,7 +227,7 @@ class SQLiteStore:
                         break
             if last is None:
                 return  # only the newest is left
-            connection.execute(_EVICT, (last,))
+            self.evicted += connection.execute(_EVICT, (last,)).rowcount
 
 
 def _bytes_in_use(connection: sqlite3.Connection) -> int:

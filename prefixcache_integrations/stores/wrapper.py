@@ -104,6 +104,12 @@ class Wrapper(TwoFacedStore):
         super().__init__(_Calls(), _AsyncCalls())
         self._inner = inner
 
+    @property
+    def evicted(self) -> int | None:
+        """How many values the store inside has pushed out, ``None`` if it does not know."""
+        evicted: int | None = getattr(self._inner, "evicted", None)
+        return evicted
+
     def _get(self, key: EntryKey) -> Flow[bytes | None]:
         return (yield from Get(self._inner, key))
 

@@ -1,7 +1,7 @@
 import asyncio
 import contextvars
-import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -155,6 +155,8 @@ def test_of_many_threads_one_leads(flights):
 
 
 def test_nothing_is_kept_of_a_flight_that_is_over(flights):
-    enter(flights).flight.land(ENTRY)
-    gc.collect()
-    assert not [thing for thing in gc.get_objects() if type(thing).__name__ == "Flight"]
+    flight = enter(flights).flight
+    flight.land(ENTRY)
+    gone = weakref.ref(flight)
+    del flight
+    assert gone() is None

@@ -1,0 +1,282 @@
+"""The front door: one response cache, opened by URL, that serves calls, counts what came of them, and explains."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from time import perf_counter
+from typing import Any, Self, TypeVar
+from uuid import uuid4
+
+import msgspec
+from msgspec.structs import replace
+
+from prefixcache_integrations import dialects, tokens
+from prefixcache_integrations.caching import CacheSettings, current_controls
+from prefixcache_integrations.canonical import JsonObject, Level, PromptPlan, Request, Response, Usage
+from prefixcache_integrations.errors import CorruptEntry, MalformedRequest
+from prefixcache_integrations.events import Event, Observer, StoreDegraded
+from prefixcache_integrations.flows.op import Entry, EntryKey, Flow
+from prefixcache_integrations.flows.open_settle import Opened, open_call, settle
+from prefixcache_integrations.flows.policy import bypass
+from prefixcache_integrations.flows.response_cache import DEFAULT_PATIENCE, Terms, empty, invalidate, model_tag
+from prefixcache_integrations.flows.serve import Codec, Served, serve
+from prefixcache_integrations.insight.diagnosis import Explanation, explain
+from prefixcache_integrations.profiles import Provider, resolve
+from prefixcache_integrations.prompt.keys import response_key
+from prefixcache_integrations.prompt.layout import plan
+from prefixcache_integrations.runner import StoreIO, aclose, arun, async_io, new_flights, run
+from prefixcache_integrations.stats import Counters, Stats
+from prefixcache_integrations.stores import Store, open_store
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_logger = logging.getLogger("prefixcache_integrations")
+
+
+class PrefixCache:
+    """A response cache: ``PrefixCache.from_url("sqlite:///answers.db")``. Adapters hold one; `serve` is for direct use.
+
+    Of callers who ask the same at the same time one calls, in this process and among all that share the store, as
+    far as it has leases (files and Redis do); the others get its answer. `caching` overrides settings for a while.
+    A store that fails costs a miss and an event, which is also logged. Safe to share between threads and event loops.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: CacheSettings = CacheSettings(),  # noqa: B008 - frozen
+        *,
+        secret: bytes = b"",
+        require_namespace: bool = False,
+        patience: float = DEFAULT_PATIENCE,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        """Cache in ``store``.
+
+        Args:
+            store: Where answers are kept.
+            settings: How calls are cached that do not ask for anything else.
+            secret: Keeps keys from being computed by others who see the store.
+            require_namespace: Cache only calls that somebody named a namespace for.
+            patience: Seconds a call may wait for another's of the same before it is made as well.
+            observers: Told every hit, miss, joined call, stored or rejected entry, and failure of the store.
+        """
+        self._store = store
+        self.settings = settings
+        self.secret = secret
+        self.require_namespace = require_namespace
+        self._patience = patience
+        self._counters = Counters()
+        self._flights = new_flights()
+        told = (self._counters.count, *observers, _log_degraded)
+        self._io = StoreIO(store, told, self._flights)
+        self._async_io = async_io(store, told, self._flights)
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        settings: CacheSettings = CacheSettings(),  # noqa: B008 - frozen
+        *,
+        secrets: Sequence[bytes] = (),
+        require_namespace: bool = False,
+        patience: float = DEFAULT_PATIENCE,
+        observers: Sequence[Observer] = (),
+    ) -> Self:
+        """Cache in the store that ``url`` names, with what its kind needs around it (`open_store`).
+
+        The settings are those of the constructor. With ``secrets``, keys and values are sealed.
+        """
+        store = open_store(url, secrets=secrets, observers=observers)
+        return cls(store, settings, require_namespace=require_namespace, patience=patience, observers=observers)
+
+    def serve(
+        self, request: Request, call: Callable[[], JsonObject], *, new_id: Callable[[], str] | None = None
+    ) -> Served[JsonObject]:
+        """Return the body of the response to ``request``: the stored one, another caller's, or that of ``call``.
+
+        ``call`` returns what the provider answers, in the wire format of ``request``. A body that was not called for
+        here has a new id (``new_id``) and its usage as it was billed once. What ``call`` raises comes out, also to
+        those who waited for it.
+        """
+        return self.serve_as(self.terms(request), call, BodyCodec(request, new_id or _new_id))
+
+    async def aserve(
+        self, request: Request, call: Callable[[], Awaitable[JsonObject]], *, new_id: Callable[[], str] | None = None
+    ) -> Served[JsonObject]:
+        """Do what `serve` does, awaiting."""
+        return await self.aserve_as(self.terms(request), call, BodyCodec(request, new_id or _new_id))
+
+    def serve_as(self, terms: Terms, call: Callable[[], T], codec: Codec[T]) -> Served[T]:
+        """Serve an answer of any kind that ``codec`` writes down."""
+        start = perf_counter()
+        served: Served[T] = run(serve(self._patient(terms), self._timed(call, start), codec), self._io)
+        return self._counted(served, start)
+
+    async def aserve_as(self, terms: Terms, call: Callable[[], Awaitable[T]], codec: Codec[T]) -> Served[T]:
+        """Do what `serve_as` does, awaiting."""
+        start = perf_counter()
+        flow: Flow[Served[T]] = serve(self._patient(terms), self._timed(call, start), codec)
+        return self._counted(await arun(flow, self._async_io), start)
+
+    def open(self, terms: Terms, revive: Callable[[Entry], T]) -> Opened[T]:
+        """Do the first half of `serve_as` (`open_call`), for who makes the call himself."""
+        start = perf_counter()
+        opened = run(open_call(self._patient(terms), revive), self._io)
+        self._counters.since(start, opened.outcome)
+        return opened
+
+    async def aopen(self, terms: Terms, revive: Callable[[Entry], T]) -> Opened[T]:
+        """Do what `open` does, awaiting."""
+        start = perf_counter()
+        opened = await arun(open_call(self._patient(terms), revive), self._async_io)
+        self._counters.since(start, opened.outcome)
+        return opened
+
+    def settle(self, terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None]) -> None:
+        """Do the second half: keep what was answered, and give it to who waits for it."""
+        run(settle(terms, answers, pack), self._io)
+
+    async def asettle(self, terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None]) -> None:
+        """Do what `settle` does, awaiting."""
+        await arun(settle(terms, answers, pack), self._async_io)
+
+    def terms(self, request: Request) -> Terms:
+        """Return how ``request`` is cached under the settings of this moment."""
+        settings = current_controls().applied(self.settings)
+        namespace = settings.namespace or ""
+        refused = "asked to skip the cache" if settings.mode == "skip" else bypass(request)
+        if self.require_namespace and not namespace:
+            refused = refused or "no namespace is named"
+        try:
+            digest = response_key(request, namespace=namespace, policy=settings.policy, secret=self.secret)
+        except (MalformedRequest, RecursionError):
+            digest, refused = "", refused or "the request cannot be written down"
+        return Terms(
+            key=EntryKey(namespace, digest),
+            model=request.model or None,
+            ttl=settings.ttl,
+            tags=settings.tags,
+            mode="use" if settings.mode == "skip" else settings.mode,
+            bypass=refused,
+        )
+
+    def plan(self, request: Request, *, provider: Provider | None = None, level: Level = "canonical") -> PromptPlan:
+        """Return how ``request`` would be laid out for the provider's prompt cache. Raises `MalformedRequest`."""
+        return plan(request, resolve(request.model, provider), tokens.load(), level=level)
+
+    def explain(
+        self,
+        previous: Request,
+        current: Request,
+        *,
+        provider: Provider | None = None,
+        usage: Usage | None = None,
+        elapsed: float | None = None,
+    ) -> Explanation:
+        """Say what ``current`` reads of what ``previous`` left in the provider's prompt cache, and why not all.
+
+        See `insight.diagnosis.explain`. Raises `MalformedRequest`.
+        """
+        profile = resolve(current.model, provider)
+        return explain(previous, current, profile=profile, tokenizer=tokens.load(), usage=usage, elapsed=elapsed)
+
+    def stats(self) -> Stats:
+        """Return what came of the calls since this cache was opened."""
+        return self._counters.stats(getattr(self._store, "evicted", None))
+
+    def clear(self, namespace: str | None = None) -> None:
+        """Delete every entry of ``namespace``, by default the cache's own. Raises `StoreError` if the store cannot."""
+        run(empty(self._named(namespace)), self._io)
+
+    async def aclear(self, namespace: str | None = None) -> None:
+        """Do what `clear` does, awaiting."""
+        await arun(empty(self._named(namespace)), self._async_io)
+
+    def invalidate(self, *, tag: str | None = None, model: str | None = None, namespace: str | None = None) -> None:
+        """Delete the entries with ``tag``, and those that ``model`` answered. Raises `StoreError`."""
+        for name in _tags(tag, model):
+            run(invalidate(self._named(namespace), name), self._io)
+
+    async def ainvalidate(
+        self, *, tag: str | None = None, model: str | None = None, namespace: str | None = None
+    ) -> None:
+        """Do what `invalidate` does, awaiting."""
+        for name in _tags(tag, model):
+            await arun(invalidate(self._named(namespace), name), self._async_io)
+
+    def close(self) -> None:
+        """Close the store; who waits for a call of another waits no longer."""
+        self._flights.give_up()
+        self._store.close()
+
+    async def aclose(self) -> None:
+        """Close the store, with what the running event loop holds open."""
+        self._flights.give_up()
+        await aclose(self._store)
+
+    def _patient(self, terms: Terms) -> Terms:
+        return terms if self._patience == terms.patience else replace(terms, patience=self._patience)
+
+    def _named(self, namespace: str | None) -> str:
+        return self.settings.namespace or "" if namespace is None else namespace
+
+    def _timed(self, call: Callable[[], R], start: float) -> Callable[[], R]:
+        def begin() -> R:
+            self._counters.since(start, "miss")
+            return call()
+
+        return begin
+
+    def _counted(self, served: Served[T], start: float) -> Served[T]:
+        if served.outcome in ("hit", "joined"):
+            self._counters.since(start, served.outcome)
+        return served
+
+
+def _tags(tag: str | None, model: str | None) -> list[str]:
+    return [*([] if tag is None else [tag]), *([] if model is None else [model_tag(model)])]
+
+
+class BodyCodec:
+    """Bodies of responses in one wire format. ``new_id`` makes the id of a body that was not called for."""
+
+    def __init__(self, request: Request, new_id: Callable[[], str]) -> None:
+        self._dialect = dialects.by_name(request.dialect)
+        self._codec = f"{request.dialect}-body/1"
+        self._new_id = new_id
+
+    def read(self, entry: Entry) -> JsonObject:
+        """Return the body in ``entry``. Raises `CorruptEntry`."""
+        if entry.codec != self._codec:
+            raise CorruptEntry(f"written as {entry.codec}, not {self._codec}")
+        try:
+            body = msgspec.json.decode(entry.body, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise CorruptEntry("not a body") from error
+        return body | {"id": self._new_id()} if "id" in body else body
+
+    def write(self, answer: JsonObject) -> Entry | None:
+        """Return ``answer`` as an entry, ``None`` if it is no JSON."""
+        try:
+            return Entry(codec=self._codec, body=msgspec.json.encode(answer))
+        except (TypeError, ValueError, RecursionError, OverflowError):
+            return None
+
+    def responses(self, answer: JsonObject) -> Sequence[Response]:
+        """Return what ``answer`` says; nothing, and it is not kept, if it is no response."""
+        try:
+            return [self._dialect.decode_response(answer)]
+        except (MalformedRequest, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            return []
+
+
+def _new_id() -> str:
+    return f"prefixcache_{uuid4().hex}"
+
+
+def _log_degraded(event: Event) -> None:
+    if isinstance(event, StoreDegraded):
+        _logger.warning("The response cache went on without its store: %s failed with %s", event.operation, event.error)

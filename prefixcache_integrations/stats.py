@@ -1,0 +1,92 @@
+"""What came of the calls of one response cache, in numbers."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from time import perf_counter
+
+from msgspec import Struct
+
+from prefixcache_integrations.events import (
+    CacheHit,
+    CacheMiss,
+    CallJoined,
+    EntryRejected,
+    EntryStored,
+    Event,
+    PassedThrough,
+    StoreDegraded,
+)
+from prefixcache_integrations.insight.latency import Durations, Latency
+
+
+class Stats(Struct, frozen=True, kw_only=True):
+    """Counts since the cache was opened in this process. Latencies are ``None`` without any.
+
+    ``joined`` calls waited for another caller's; ``bypassed`` ones were not to be cached; ``errors`` are failures of
+    the store. ``rejected`` answers were not stored or could not be read back; ``evicted`` ones made room for others,
+    ``None`` where the store does not know. ``hit_latency`` and ``joined_latency`` are until the answer,
+    ``miss_latency`` until the call began.
+    """
+
+    hits: int
+    misses: int
+    joined: int
+    bypassed: int
+    errors: int
+    stored: int
+    stored_bytes: int
+    rejected: int
+    evicted: int | None
+    hit_latency: Latency | None
+    joined_latency: Latency | None
+    miss_latency: Latency | None
+
+    @property
+    def hit_rate(self) -> float | None:
+        """The share of cached calls that cost nothing, ``None`` without any."""
+        free, calls = self.hits + self.joined, self.hits + self.joined + self.misses
+        return free / calls if calls else None
+
+
+class Counters:
+    """Counts events and durations. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._events: Counter[type] = Counter()
+        self._stored_bytes = 0
+        self._durations: defaultdict[str, Durations] = defaultdict(Durations)
+
+    def count(self, event: Event) -> None:
+        """Count one event."""
+        with self._lock:
+            self._events[type(event)] += 1
+            if isinstance(event, EntryStored):
+                self._stored_bytes += event.size
+
+    def since(self, start: float, outcome: str) -> None:
+        """Count the time from ``start``, of `time.perf_counter`, until now, as that of ``outcome``."""
+        seconds = perf_counter() - start
+        with self._lock:
+            self._durations[outcome].add(seconds)
+
+    def stats(self, evicted: int | None) -> Stats:
+        """Return all counts, and ``evicted``, which only the store knows."""
+        with self._lock:
+            events = self._events
+            return Stats(
+                hits=events[CacheHit],
+                misses=events[CacheMiss],
+                joined=events[CallJoined],
+                bypassed=events[PassedThrough],
+                errors=events[StoreDegraded],
+                stored=events[EntryStored],
+                stored_bytes=self._stored_bytes,
+                rejected=events[EntryRejected],
+                evicted=evicted,
+                hit_latency=self._durations["hit"].summary(),
+                joined_latency=self._durations["joined"].summary(),
+                miss_latency=self._durations["miss"].summary(),
+            )
