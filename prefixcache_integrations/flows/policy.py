@@ -8,6 +8,7 @@ import msgspec
 
 from prefixcache_integrations.canonical import JsonObject, Part, Request, Response, StopReason
 from prefixcache_integrations.canonical.json import as_object
+from prefixcache_integrations.prompt.keys import OPTION_GROUPS
 
 STATEFUL_OPTIONS = ("conversation", "container", "use_previous_response_id")
 """Request fields that bring in state kept by the provider, which changes while the request stays the same."""
@@ -46,8 +47,8 @@ def bypass(request: Request) -> str | None:
 
 
 def _sets(options: JsonObject, name: str) -> bool:
-    groups = [options, *filter(None, map(as_object, options.values()))]
-    return any(group.get(name) for group in groups)
+    groups = filter(None, (as_object(options.get(group)) for group in OPTION_GROUPS))
+    return bool(options.get(name)) or any(_sets(group, name) for group in groups)
 
 
 def objection(answers: Sequence[Response]) -> str | None:

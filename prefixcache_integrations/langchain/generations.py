@@ -15,7 +15,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generati
 from pydantic import BaseModel, ValidationError
 
 from prefixcache_integrations.canonical import Part, Response, StopReason
-from prefixcache_integrations.canonical.json import as_object, as_text
+from prefixcache_integrations.canonical.json import as_object, as_text, without
 from prefixcache_integrations.errors import CorruptEntry
 from prefixcache_integrations.flows.op import Entry
 from prefixcache_integrations.flows.policy import STOP_FIELDS, stop_reason
@@ -24,7 +24,13 @@ from prefixcache_integrations.langchain.messages import content_parts
 CODEC = "langchain-generations/1"
 
 MARKER = "prefixcache"
-"""The field of ``response_metadata`` that tells a hit: ``hit``, the response ``key``, the original ``usage``."""
+"""The field of ``response_metadata`` that tells a hit: ``hit``, the response ``key``, and the original's usage.
+
+``usage`` is LangChain's form of it, ``provider_usage`` the provider's own, where the answer carried one: left in its
+old place it would be billed again by whoever reads it there.
+"""
+
+_PROVIDER_USAGE = ("token_usage", "usage")
 
 
 class _Message(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -132,12 +138,14 @@ def _generation(record: _Record, key: str, new_id: Callable[[], str]) -> Generat
         return Generation(text=record.text, generation_info=record.info)
     message = record.message
     marker = {"hit": True, "key": key, "usage": message.usage}
+    if billed := [usage for name in _PROVIDER_USAGE if (usage := message.response_metadata.get(name)) is not None]:
+        marker["provider_usage"] = billed[0]
     return ChatGeneration(
         generation_info=record.info,
         message=AIMessage(
             content=message.content,
             additional_kwargs=message.additional_kwargs,
-            response_metadata={**message.response_metadata, MARKER: marker},
+            response_metadata={**without(message.response_metadata, *_PROVIDER_USAGE), MARKER: marker},
             name=message.name,
             tool_calls=message.tool_calls,
             invalid_tool_calls=message.invalid_tool_calls,

@@ -50,6 +50,15 @@ _PASSED_THROUGH = ("model_kwargs", "extra_body")
 _DIALECTS: Mapping[str, DialectName] = {"ChatAnthropic": "anthropic_messages"}
 """By model class; the others count as OpenAI's, the class itself is among the options."""
 
+_KNOWN_NAMESPACES = frozenset(
+    {
+        ("langchain", "chat_models", "anthropic"),
+        ("langchain", "chat_models", "azure_openai"),
+        ("langchain", "chat_models", "openai"),
+    }
+)
+"""Where the classes live whose settings are known; classes derived from those keep the namespace."""
+
 _ROLES: Mapping[str, Role] = {
     "SystemMessage": "system",
     "HumanMessage": "user",
@@ -91,7 +100,10 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Model(msgspec.Struct, frozen=True, kw_only=True):
+    """``foreign``: nobody knows what the settings of this class do, so each of them counts."""
+
     class_name: str = ""
+    foreign: bool = False
     settings: JsonObject = {}
     call: JsonObject = {}
     ambiguous: str | None = None
@@ -120,7 +132,10 @@ def _request(model: _Model, messages: tuple[Message, ...]) -> Request:
         model=_model_name(model),
         tools=known if call is not model.call else (),
         messages=messages,
-        options={"class": model.class_name, "settings": model.settings, "call": call},
+        options={
+            "class": model.class_name,
+            **({"all": [model.settings, call]} if model.foreign else {"settings": model.settings, "call": call}),
+        },
     )
 
 
@@ -154,17 +169,19 @@ def _read_model(llm_string: str) -> _Model | None:
     if call.get("stop", ()) is None:
         del call["stop"]
     if serialised is None:
-        return _Model(call=_settled(without(call, *TRANSPORT_SETTINGS)))
+        return _Model(call=call, foreign=True)
     settings = as_object(serialised.get("kwargs")) or {}
-    kept = {name: value for name, value in settings.items() if name not in TRANSPORT_SETTINGS and not _is_secret(value)}
-    kept.pop("name", None)
+    path = as_list(serialised.get("id")) or ()
+    foreign = tuple(path[:-1]) not in _KNOWN_NAMESPACES
+    kept = {name: value for name, value in settings.items() if not _is_secret(value)}
+    kept = kept if foreign else without(kept, *TRANSPORT_SETTINGS, "name")
     if serialised.get("type") != "constructor" or _NOT_IMPLEMENTED in json.dumps(kept):
         return _Model(ambiguous="a setting of the model is not printed in full")
-    path = as_list(serialised.get("id")) or ()
     return _Model(
         class_name=str(path[-1]) if path else "",
-        settings={"path": list(path), **_settled(kept)},
-        call=_settled(without(call, *TRANSPORT_SETTINGS)),
+        settings={"path": list(path), **(kept if foreign else _settled(kept))},
+        call=call if foreign else _settled(without(call, *TRANSPORT_SETTINGS)),
+        foreign=foreign,
     )
 
 

@@ -45,9 +45,11 @@ IGNORED_OPTIONS = frozenset(
 )
 """Request fields that name the caller, the transport or the prompt cache, and that no model reads."""
 
+OPTION_GROUPS = ("settings", "call", "model_kwargs", "extra_body")
+"""Where frameworks hold a request's options."""
+
 _STOP_FIELDS = ("stop", "stop_sequences")
 _TOLERANT_FIELDS = ("temperature", "top_p")
-_OPTION_GROUPS = ("settings", "call", "model_kwargs", "extra_body")  # where frameworks hold a request's options
 _LARGEST_TOLERANCE = 1.0
 _LONG_TEXT = 1024
 _CALL_ID_FIELDS = ("id", "call_id", "tool_use_id", "tool_call_id")
@@ -138,7 +140,7 @@ def _tolerant(options: Mapping[str, object], tolerance: float) -> dict[str, obje
 def _rounded(name: str, value: object, nearest: Callable[[float], int]) -> object:
     if name in _TOLERANT_FIELDS and isinstance(value, int | float) and not isinstance(value, bool):
         return {"multiple": nearest(value)}
-    group = as_object(value) if name in _OPTION_GROUPS else None
+    group = as_object(value) if name in OPTION_GROUPS else None
     return value if group is None else {inner: _rounded(inner, field, nearest) for inner, field in group.items()}
 
 
@@ -149,7 +151,8 @@ def _multiple(value: float, *, tolerance: Decimal) -> int:
 def settled_options(options: JsonObject) -> dict[str, object]:
     """Return what of ``options`` can change an answer: no `IGNORED_OPTIONS`, no nulls, stop sequences as a set.
 
-    A float without a fraction is the integer it equals: JSON knows one kind of number.
+    A float without a fraction is the integer it equals: JSON knows one kind of number. The fields of an answer's schema
+    keep their order: the model writes them in it (OpenAI docs, structured outputs, "Key ordering").
     """
     return {
         name: _stop_set(value) if name in _STOP_FIELDS else _settled(value)
@@ -168,10 +171,14 @@ def _stop_set(value: object) -> object:
 
 def _settled(value: object) -> object:
     if isinstance(value, Mapping):
-        return {name: _settled(item) for name, item in value.items()}
+        return {name: _fields(item) if name == "properties" else _settled(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_settled(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _fields(value: object) -> object:
+    return [[name, _settled(item)] for name, item in value.items()] if isinstance(value, Mapping) else _settled(value)
 
 
 def _message_form(message: Message, numbers: dict[str, int], *, exact: bool) -> list[object]:

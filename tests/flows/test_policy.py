@@ -63,15 +63,27 @@ def test_no_answer_is_not_kept():
         {"container": {"id": "container_1"}},
         {"settings": {"use_previous_response_id": True}},
         {"call": {"conversation": {"id": "conv_1"}}},
+        {"settings": {"model_kwargs": {"conversation": "conv_1"}}},
+        {"call": {"extra_body": {"container": "container_1"}}},
+        {"extra_body": {"conversation": "conv_1"}},
     ],
 )
 def test_requests_that_lean_on_server_state_are_bypassed(options):
     assert "server state" in bypass(Request(dialect="openai_responses", model="m", options=options))
 
 
+SCHEMA_THAT_NAMES_ONE = {"call": {"response_format": {"schema": {"properties": {"conversation": {"type": "string"}}}}}}
+
+
 @pytest.mark.parametrize(
     "options",
-    [{}, {"conversation": None}, {"settings": {"use_previous_response_id": False}}, {"previous_response_id": "resp_1"}],
+    [
+        {},
+        {"conversation": None},
+        {"settings": {"use_previous_response_id": False}},
+        {"previous_response_id": "resp_1"},
+        SCHEMA_THAT_NAMES_ONE,
+    ],
 )
 def test_other_requests_are_not(options):
     assert bypass(Request(dialect="openai_responses", model="m", options=options)) is None

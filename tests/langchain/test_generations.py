@@ -81,8 +81,9 @@ def test_everything_the_model_said_comes_back():
     for field in ("content", "name", "additional_kwargs", "tool_calls", "invalid_tool_calls"):
         assert getattr(found.message, field) == getattr(generation.message, field)
     marker = found.message.response_metadata.pop("prefixcache")
+    billed = generation.message.response_metadata.pop("token_usage")
     assert found.message.response_metadata == generation.message.response_metadata
-    assert marker == {"hit": True, "key": "v1.sha256.00", "usage": USAGE}
+    assert marker == {"hit": True, "key": "v1.sha256.00", "usage": USAGE, "provider_usage": billed}
 
 
 def test_several_generations_keep_their_order_and_get_ids_of_their_own():

@@ -437,3 +437,29 @@ def test_the_recorder_sees_what_langchain_documents():
     prompt, llm_string = asked(openai())
     assert json.loads(prompt)[0]["kwargs"]["content"] == "hi"
     assert llm_string.endswith("---[('stop', None)]")
+
+
+class Custom(FakeListChatModel):
+    """A model of somebody's own, whose settings nobody else knows."""
+
+    settings: dict[str, object]
+
+    @property
+    def _identifying_params(self):
+        return self.settings
+
+
+@pytest.mark.parametrize("name", ["user", "metadata", "request_id", "stream", "timeout", "max_retries", "verbose"])
+def test_every_setting_of_a_foreign_model_counts(name):
+    first, same, other = (key(Custom(settings={name: value}, responses=["-"])) for value in "aab")
+    assert first == same
+    assert first != other
+
+
+def test_the_settings_of_a_model_derived_from_a_known_one_are_known():
+    class Derived(ChatOpenAI):
+        pass
+
+    make = {"model": "gpt-4o-mini", "api_key": "k"}
+    assert key(Derived(**make, timeout=1)) == key(Derived(**make, timeout=2))
+    assert key(Derived(**make, temperature=0.1)) != key(Derived(**make, temperature=0.2))

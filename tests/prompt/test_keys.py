@@ -192,7 +192,11 @@ SAME = {
         "a whole number as a float": changed(CLAUDE, ["max_tokens"], 1024.0),
     },
     "chat": {
-        "key order": turned(CHAT),
+        "key order": changed(
+            turned(CHAT),
+            ["response_format", "json_schema", "schema", "properties"],
+            CHAT["response_format"]["json_schema"]["schema"]["properties"],
+        ),
         "key order of arguments": changed(
             CHAT,
             ["messages", 2, "tool_calls", 0, "function", "arguments"],
@@ -278,6 +282,11 @@ OTHER = {
         "stop set": changed(CHAT, ["stop"], "END"),
         "tool choice": changed(CHAT, ["tool_choice"], "required"),
         "response format": changed(CHAT, ["response_format", "json_schema", "schema", "required"], []),
+        "order of the answer's fields": changed(
+            CHAT,
+            ["response_format", "json_schema", "schema", "properties"],
+            dict(reversed(CHAT["response_format"]["json_schema"]["schema"]["properties"].items())),
+        ),
         "no response format": changed(CHAT, ["response_format"], ...),
         "tool name": changed(CHAT, ["tools", 0, "function", "name"], "fetch_order"),
         "tool schema": changed(CHAT, ["tools", 0, "function", "parameters", "required"], []),
