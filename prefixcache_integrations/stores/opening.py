@@ -104,6 +104,8 @@ def _open_sqlite(address: _Address) -> Store:
     path = unquote(address.parts.path.removeprefix("/"))
     if address.parts.netloc or not path:
         raise ConfigurationError("sqlite:// takes a path: sqlite:///relative.db or sqlite:////absolute.db")
+    if path.endswith(":memory:"):
+        raise ConfigurationError("sqlite:// keeps a file; for a store in memory use memory://")
     return _compressed(SQLiteStore(path, max_bytes=address.options.get("max_bytes", sqlite.DEFAULT_MAX_BYTES)), address)
 
 
