@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from prefixcache_integrations.canonical import Request
 from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.llama_index.answering import Call, ChatShape, CompletionShape, StructuredShape
+from prefixcache_integrations.llama_index.arrange import arranged
 from prefixcache_integrations.llama_index.cache import AnswerCache
 from prefixcache_integrations.llama_index.calls import read_chat, read_completion, read_structured
 from prefixcache_integrations.llama_index.messages import in_call_order
@@ -86,6 +87,7 @@ def view_class(view: View) -> type[LLM]:
     wanted: list[tuple[type, bool]] = [
         (_AnswersStructured, view.cache is not None and _native_rule(base) is not None),
         (_Answers, view.cache is not None),
+        (_Arranges, view.arranges),
         (_LaysOutNewClients, view.layout is not None and hasattr(base, "_get_client")),
         (_Rebuilt, True),
     ]
@@ -222,6 +224,18 @@ class _AnswersStructured(_Rebuilt):
             return read_structured(llm, messages, output_cls, given or {})
 
         return Call(_cache_of(view), StructuredShape(output_cls), request)
+
+
+class _Arranges(_Rebuilt):
+    """Arranges the prompts of engines where they are still templates."""
+
+    __slots__ = ()
+
+    def _get_messages(self, prompt: Template, **prompt_args: object) -> list[ChatMessage]:
+        llm = cast("Any", self)
+        messages = arranged(llm, prompt, prompt_args) if llm.output_parser is None else None
+        made = super()._get_messages(prompt, **prompt_args) if messages is None else llm._extend_messages(messages)  # type: ignore[misc] # noqa: SLF001 - its own
+        return cast("list[ChatMessage]", made)
 
 
 class _LaysOutNewClients(_Rebuilt):
