@@ -16,6 +16,7 @@ TOP_FLOORS = {"cli", "langchain", "llama_index", "otel", "server", "testing"}
 NEED_AN_EXTRA = {
     "prefixcache_integrations.langchain": ("langchain", "ResponseCache"),
     "prefixcache_integrations.llama_index": ("llama-index", "enable"),
+    "prefixcache_integrations.otel": ("otel", "OpenTelemetryObserver"),
     "prefixcache_integrations.server": ("server", "Simulator"),
 }
 FOREIGN = {

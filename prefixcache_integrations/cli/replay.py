@@ -64,6 +64,7 @@ def replay(
         answer_json({"requests": len(sent), "output_unknown": silent, "exact": tokenizer.exact, "outcomes": outcomes})
         return
     console.print(_table(outcomes))
+    console.print("Of plain: the cost as a share of that without any caching. Green: the cheapest of a model.")
     if silent:
         console.print(f"Output is left out for {silent:,} of {len(sent):,} requests: the trace does not tell it.")
     if not tokenizer.exact:
@@ -101,8 +102,10 @@ def _priced(usage: Usage, model: str, prices: PriceBook, today: date) -> Totals:
 
 
 def _table(outcomes: Sequence[Outcome]) -> Table:
-    table = Table("model", "strategy", box=None, header_style="bold")
-    for name in ("input", "read", "written", "cost", "of uncached", "refused"):
+    table = Table(box=None, header_style="bold")
+    for name in ("model", "strategy"):
+        table.add_column(name, no_wrap=True)
+    for name in ("input", "read", "written", "cost", "of plain", "refused"):
         table.add_column(name, justify="right")
     cheapest = {
         model: min(row.totals.cost for row in outcomes if row.model == model and not row.refused)

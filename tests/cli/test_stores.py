@@ -1,0 +1,119 @@
+import os
+
+import pytest
+
+from prefixcache_integrations.flows.op import EntryKey
+from prefixcache_integrations.flows.response_cache import model_tag
+from prefixcache_integrations.stores import open_store
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'answers.db'}"
+    server = request.getfixturevalue("shared_redis")
+    return f"{server.url()}?timeout=5"
+
+
+@pytest.fixture
+def filled(url):
+    with_answers = open_store(url)
+    for name in ("", "tenant"):
+        with_answers.clear(name)
+        for number in range(3):
+            tags = (model_tag("gpt-4o"),) if number else (model_tag("o3"), "faq")
+            with_answers.put(EntryKey(name, str(number)), b"x" * 100, None, tags)
+    yield with_answers
+    for name in ("", "tenant"):
+        with_answers.clear(name)
+    with_answers.close()
+
+
+def kept(store, name):
+    return [number for number in range(3) if store.get(EntryKey(name, str(number))) is not None]
+
+
+def test_entries_are_counted_by_namespace(prefixcache, filled, url, request):
+    found = prefixcache("stats", url, "--json").json
+
+    assert found["entries"] >= 6
+    assert found["size"] > 300
+    if found["kind"] == "sqlite":
+        assert [(row["name"], row["entries"]) for row in found["namespaces"]] == [("", 3), ("tenant", 3)]
+        assert found["namespaces"][0]["tags"] == {"faq": 1, "model:gpt-4o": 2, "model:o3": 1}
+        assert found["expired"] == 0
+    else:
+        assert [row["entries"] for row in found["namespaces"] if row["entries"] == 3][:2] == [3, 3]
+
+
+def test_people_get_a_table(prefixcache, filled, url):
+    assert "entries" in prefixcache("stats", url).out
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ((), []),
+        (("--tag", "faq"), [1, 2]),
+        (("--model", "gpt-4o"), [0]),
+        (("--model", "gpt-4o", "--tag", "faq"), []),
+        (("--tag", "nothing"), [0, 1, 2]),
+    ],
+)
+def test_only_what_is_named_is_forgotten(prefixcache, filled, url, options, left):
+    done = prefixcache("clear", url, "--namespace", "tenant", *options, "--yes")
+
+    assert (done.code, done.err) == (0, "")
+    assert kept(open_store(url), "tenant") == left
+    assert kept(open_store(url), "") == [0, 1, 2]
+
+
+def test_clear_asks_first(prefixcache, filled, url):
+    assert prefixcache("clear", url, given="n\n").code == 1
+    assert kept(open_store(url), "") == [0, 1, 2]
+    assert prefixcache("clear", url, given="y\n").code == 0
+    assert kept(open_store(url), "") == []
+
+
+def test_a_program_must_say_yes(prefixcache, filled, url):
+    assert prefixcache("clear", url, "--json").code == 1
+    assert prefixcache("clear", url, "--json", "--yes", "--tag", "faq").json == {"namespace": "", "tags": ["faq"]}
+
+
+def test_tags_of_a_sealed_store_need_its_secret(prefixcache, url, monkeypatch):
+    pytest.importorskip("cryptography", reason="sealed stores need the extra 'crypto'")
+    secret = os.urandom(32)
+    sealed = open_store(url, secrets=[secret])
+    sealed.put(EntryKey("", "0"), b"x", None, ("faq",))
+    monkeypatch.setenv("OUR_SECRET", secret.hex())
+    prefixcache("clear", url, "--tag", "faq", "--yes", "--secret-from", "OUR_SECRET")
+
+    assert sealed.get(EntryKey("", "0")) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("stats", "sqlite:////no/such/file.db"), "there is no file"),
+        (("stats", "memory://"), "no store outside this process"),
+        (("stats", "redis://user:hush@127.0.0.1:1/0"), "Redis: ConnectionError"),
+        (("stats", "nonsense"), "no store outside this process"),
+        (("clear", "memory://", "--yes"), "lives in the process"),
+        (("clear", "redis://user:hush@127.0.0.1:1/0", "--yes"), "Redis"),
+        (("clear", "sqlite:///x.db", "--yes", "--secret-from", "NOT_SET_ANYWHERE"), "the environment has no"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(prefixcache, arguments, message):
+    done = prefixcache(*arguments)
+
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert message in done.err
+    assert "hush" not in done.err
+
+
+def test_a_file_that_is_no_store_is_one_line(prefixcache, tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("no database" * 100)
+
+    done = prefixcache("stats", f"sqlite:///{path}")
+    assert (done.code, done.err.count("\n")) == (1, 1)
