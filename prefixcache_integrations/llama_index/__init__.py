@@ -11,12 +11,22 @@ if TYPE_CHECKING:
     from prefixcache_integrations.llama_index.events import PrefixCacheEvent
     from prefixcache_integrations.llama_index.handler import CachedTokensEventHandler
     from prefixcache_integrations.llama_index.llm import disable, enable
+    from prefixcache_integrations.llama_index.postprocessor import StableOrderPostprocessor, StablePromptHelper
 
-__all__ = ["CachedTokensEventHandler", "PrefixCacheEvent", "disable", "enable"]
+__all__ = [
+    "CachedTokensEventHandler",
+    "PrefixCacheEvent",
+    "StableOrderPostprocessor",
+    "StablePromptHelper",
+    "disable",
+    "enable",
+]
 
 _MODULES = {
     "CachedTokensEventHandler": "handler",
     "PrefixCacheEvent": "events",
+    "StableOrderPostprocessor": "postprocessor",
+    "StablePromptHelper": "postprocessor",
     "disable": "llm",
     "enable": "llm",
 }
