@@ -69,8 +69,10 @@ class Controls(Struct, frozen=True, kw_only=True):
         )
 
 
-_NOTHING = Controls()
-_entered: ContextVar[tuple[Controls, ...]] = ContextVar("prefixcache_integrations.caching", default=(_NOTHING,))
+NO_CONTROLS = Controls()
+"""What a call wants that says nothing."""
+
+_entered: ContextVar[tuple[Controls, ...]] = ContextVar("prefixcache_integrations.caching", default=(NO_CONTROLS,))
 
 
 def current_controls() -> Controls:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from typing import TypeAlias
 
 from langchain_core.runnables.config import var_child_runnable_config
-from msgspec import Struct
+from msgspec.structs import replace
 
-from prefixcache_integrations.caching import CacheSettings, Controls, controls_of, current_controls
+from prefixcache_integrations.caching import NO_CONTROLS, CacheSettings, controls_of, current_controls
 from prefixcache_integrations.canonical import Request
-from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.errors import ConfigurationError, MalformedRequest
 from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.flows.policy import bypass
@@ -32,12 +32,6 @@ MEMO_CHARACTERS = 16 * 2**20
 _Question: TypeAlias = tuple[str, str, str, KeyPolicy]
 
 
-class _Reading(Struct, frozen=True):
-    digest: str
-    model: str | None = None
-    bypass: str | None = None
-
-
 class Asked:
     """Turns what a cache is asked into the terms of the answer. Safe to share between threads."""
 
@@ -45,7 +39,8 @@ class Asked:
         self._settings = settings
         self._secret = secret
         self._require_namespace = require_namespace
-        self._memo: OrderedDict[_Question, _Reading] = OrderedDict()
+        self._uncontrolled = self._checked(settings)
+        self._memo: OrderedDict[_Question, Terms] = OrderedDict()
         self._memo_characters = 0
         self._lock = threading.Lock()
 
@@ -54,83 +49,81 @@ class Asked:
         settings, refused = self.settings()
         namespace = settings.namespace or ""
         question = (prompt, told_in_full(llm_string), namespace, settings.policy)
-        reading = self._remembered(question) or self._remember(question, self._read(question))
-        return self._terms(reading, settings, refused)
+        return self._under(settings, refused, self._remembered(question) or self._remember(question))
 
     def terms_of(self, request: Request) -> Terms:
         """Return the terms of a request that is already read."""
         settings, refused = self.settings()
-        return self._terms(self._reading(request, settings.namespace or "", settings.policy), settings, refused)
+        return self._under(settings, refused, self._read(request, settings.namespace or "", settings.policy))
 
     def settings(self) -> tuple[CacheSettings, str | None]:
         """Return the settings of the call in progress, and why it must not be cached, ``None`` if it may be.
 
         `caching` wins over `CONTROL_FIELD`, which wins over the cache's own settings.
         """
+        controls, configured = current_controls(), _configured()
+        if configured is None and controls is NO_CONTROLS:
+            return self._uncontrolled
         try:
-            settings = current_controls().over(_configured()).applied(self._settings)
+            asked = controls if configured is None else controls.over(controls_of(configured))
         except ConfigurationError as error:
             return self._settings, f"its cache control is not understood ({error})"
+        return self._checked(asked.applied(self._settings))
+
+    def _checked(self, settings: CacheSettings) -> tuple[CacheSettings, str | None]:
         if settings.mode == "skip":
             return settings, "asked to skip the cache"
         if self._require_namespace and not settings.namespace:
             return settings, "no namespace is named"
         return settings, None
 
-    @staticmethod
-    def _terms(reading: _Reading, settings: CacheSettings, refused: str | None) -> Terms:
-        return Terms(
-            key=EntryKey(settings.namespace or "", reading.digest),
-            model=reading.model,
-            ttl=settings.ttl,
-            tags=settings.tags,
-            mode="use" if settings.mode == "skip" else settings.mode,
-            bypass=refused or reading.bypass,
-        )
+    def _under(self, settings: CacheSettings, refused: str | None, terms: Terms) -> Terms:
+        if settings is self._settings and refused is None:
+            return terms
+        mode = "use" if settings.mode == "skip" else settings.mode
+        return replace(terms, ttl=settings.ttl, tags=settings.tags, mode=mode, bypass=refused or terms.bypass)
 
-    def _read(self, question: _Question) -> _Reading:
+    def _read_question(self, question: _Question) -> Terms:
         prompt, llm_string, namespace, policy = question
         reading = read_call(prompt, llm_string)
         if reading.request is not None:
-            try:
-                return self._reading(reading.request, namespace, policy)
-            except (MalformedRequest, RecursionError):
-                pass
+            with suppress(MalformedRequest, RecursionError):
+                return self._read(reading.request, namespace, policy)
         raw = raw_key(prompt, llm_string, namespace=namespace, secret=self._secret)
-        return _Reading(raw, bypass=reading.ambiguous)
+        return self._default_terms(EntryKey(namespace, raw), None, reading.ambiguous)
 
-    def _reading(self, request: Request, namespace: str, policy: KeyPolicy) -> _Reading:
+    def _read(self, request: Request, namespace: str, policy: KeyPolicy) -> Terms:
         digest = response_key(request, namespace=namespace, policy=policy, secret=self._secret)
-        return _Reading(digest, request.model or None, bypass(request))
+        return self._default_terms(EntryKey(namespace, digest), request.model or None, bypass(request))
 
-    def _remembered(self, question: _Question) -> _Reading | None:
+    def _default_terms(self, key: EntryKey, model: str | None, refused: str | None) -> Terms:
+        return Terms(key=key, model=model, ttl=self._settings.ttl, tags=self._settings.tags, bypass=refused)
+
+    def _remembered(self, question: _Question) -> Terms | None:
         hash(question)  # a string keeps its hash: made here, it is not made under the lock
         with self._lock:
-            reading = self._memo.get(question)
-            if reading is not None:
+            terms = self._memo.get(question)
+            if terms is not None:
                 self._memo.move_to_end(question)
-            return reading
+            return terms
 
-    def _remember(self, question: _Question, reading: _Reading) -> _Reading:
+    def _remember(self, question: _Question) -> Terms:
+        terms = self._read_question(question)
         with self._lock:
             if question not in self._memo:
-                self._memo[question] = reading
+                self._memo[question] = terms
                 self._memo_characters += _characters(question)
             while len(self._memo) > MEMO_SIZE or self._memo_characters > MEMO_CHARACTERS:
                 forgotten, _ = self._memo.popitem(last=False)
                 self._memo_characters -= _characters(forgotten)
-        return reading
+        return terms
 
 
 def _characters(question: _Question) -> int:
     return len(question[0]) + len(question[1])
 
 
-def _configured() -> Controls:
-    """Read what the runnable around this call was configured with; a model called directly has none."""
-    config = var_child_runnable_config.get() or {}
-    fields = (as_object(config.get("configurable")) or {}).get(CONTROL_FIELD)
-    return _NONE if fields is None else controls_of(fields)
-
-
-_NONE = Controls()
+def _configured() -> object:
+    """Return what the runnable around this call was configured with; a model called directly has none."""
+    config = var_child_runnable_config.get()
+    return None if config is None else (config.get("configurable") or {}).get(CONTROL_FIELD)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Self
-from uuid import uuid4
 
 from langchain_core.caches import BaseCache
 from langchain_core.outputs import Generation
@@ -19,6 +18,7 @@ from prefixcache_integrations.flows.op import Entry
 from prefixcache_integrations.flows.response_cache import DEFAULT_PATIENCE, Terms
 from prefixcache_integrations.langchain import generations, guard
 from prefixcache_integrations.langchain.asked import Asked
+from prefixcache_integrations.langchain.message_ids import new_message_id
 from prefixcache_integrations.prompt.keys import STRICT, KeyPolicy
 from prefixcache_integrations.stats import Stats
 from prefixcache_integrations.stores import Store, open_store
@@ -52,7 +52,7 @@ class ResponseCache(BaseCache):
         require_namespace: bool = False,
         patience: float = DEFAULT_PATIENCE,
         observers: Sequence[Observer] = (),
-        new_id: Callable[[], str] = lambda: f"lc_run--{uuid4()}",
+        new_id: Callable[[], str] = new_message_id,
     ) -> None:
         """Cache in ``store``.
 

@@ -35,12 +35,24 @@ _Plain = str | int | float | bool | None
 
 
 class _State(msgspec.Struct, frozen=True):
-    """What is known of a model as long as its fields are ``fields``."""
+    """What is known of a model as long as its fields are the same.
+
+    They are told by their places, ``plain`` ones kept so that no other comes to be where they were, and ``held`` ones,
+    which may change in place, by what they print. Nothing here keeps the model alive.
+    """
 
     model: weakref.ref[Any]
-    fields: list[object]
+    places: list[int]
+    plain: list[object]
+    held: list[tuple[str, str]]
     stale: bool
     unsaid: str
+
+    def holds(self, model: BaseChatModel) -> bool:
+        """Say whether this is still true of ``model``."""
+        fields = model.__dict__
+        same = self.model() is model and self.places == list(map(id, fields.values()))
+        return same and all(repr(fields[name]) == printed for name, printed in self.held)
 
 
 _states: dict[int, _State] = {}
@@ -85,29 +97,24 @@ def _with(llm_string: str, item: str) -> str:
 
 def _state(model: BaseChatModel) -> _State:
     known = _states.get(id(model))
-    fields = _fields(model)
-    if known is not None and known.model() is model and known.fields == fields:
+    if known is not None and known.holds(model):
         return known
     unsaid = _unsaid(model)
     stale = model._get_llm_string() != _fresh(model)._get_llm_string()  # noqa: SLF001 - as LangChain makes it, and anew
-    number = id(model)
-    reference = weakref.ref(model, lambda _: _states.pop(number, None))
-    state = _states[number] = _State(reference, _fields(model), stale, f"('unsaid', {unsaid!r})" if unsaid else "")
+    number, fields = id(model), model.__dict__
+    state = _states[number] = _State(
+        model=weakref.ref(model, lambda _: _states.pop(number, None)),
+        places=list(map(id, fields.values())),
+        plain=[value for value in fields.values() if isinstance(value, _Plain)],
+        held=[
+            (name, repr(value))
+            for name, value in fields.items()
+            if name not in _UNREAD and isinstance(value, dict | list | set)
+        ],
+        stale=stale,
+        unsaid=f"('unsaid', {unsaid!r})" if unsaid else "",
+    )
     return state
-
-
-def _fields(model: BaseChatModel) -> list[object]:
-    """Return what tells whether a model has been changed: plain fields, containers by what they hold, others by place.
-
-    Nothing here keeps the model or what belongs to it alive.
-    """
-    return [_told_by(value) for name, value in model.__dict__.items() if name != _DUMP]
-
-
-def _told_by(value: object) -> object:
-    if value is None or isinstance(value, str | int | float):
-        return value
-    return repr(value) if isinstance(value, dict | list | set | tuple) else id(value)
 
 
 def _fresh(model: BaseChatModel) -> BaseChatModel:
@@ -136,9 +143,8 @@ def _unsaid(model: BaseChatModel) -> dict[str, object]:
 
 def _printable(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return ``arguments`` with each class as its name and JSON schema: what goes to the provider of it."""
-    classes = {name: value for name, value in arguments.items() if isinstance(value, type)}
-    schemas = {name: _schema(kind) for name, kind in classes.items()}
-    return {**arguments, **{name: schema for name, schema in schemas.items() if schema}} if classes else arguments
+    schemas = {name: _schema(value) for name, value in arguments.items() if isinstance(value, type)}
+    return {**arguments, **{name: schema for name, schema in schemas.items() if schema}} if schemas else arguments
 
 
 def _schema(kind: type) -> dict[str, Any] | None:

@@ -7,12 +7,14 @@ Written as a typed record with an explicit list of classes: reading one can buil
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, NotRequired, TypeVar
 
 import msgspec
 from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk
+from msgspec import convert
 from pydantic import BaseModel, ValidationError
+from typing_extensions import TypedDict
 
 from prefixcache_integrations.canonical import Part, Response, StopReason
 from prefixcache_integrations.canonical.json import as_object, as_text, without
@@ -20,6 +22,9 @@ from prefixcache_integrations.errors import CorruptEntry
 from prefixcache_integrations.flows.op import Entry
 from prefixcache_integrations.flows.policy import STOP_FIELDS, stop_reason
 from prefixcache_integrations.langchain.messages import content_parts
+from prefixcache_integrations.langchain.revive import revived
+
+T = TypeVar("T")
 
 CODEC = "langchain-generations/1"
 
@@ -33,13 +38,33 @@ old place it would be billed again by whoever reads it there.
 _PROVIDER_USAGE = ("token_usage", "usage")
 
 
+_DETAILS = ("input_token_details", "output_token_details")
+
+
+class _ToolCall(TypedDict):
+    name: str
+    args: dict[str, Any]
+    id: str | None
+    type: Literal["tool_call"]
+    extras: NotRequired[dict[str, Any]]
+
+
+class _InvalidToolCall(TypedDict):
+    name: str | None
+    args: str | None
+    id: str | None
+    error: str | None
+    type: Literal["invalid_tool_call"]
+    extras: NotRequired[dict[str, Any]]
+
+
 class _Message(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     content: str | list[str | dict[str, Any]]
     additional_kwargs: dict[str, Any]
     response_metadata: dict[str, Any]
     name: str | None
-    tool_calls: list[dict[str, Any]]
-    invalid_tool_calls: list[dict[str, Any]]
+    tool_calls: list[_ToolCall]
+    invalid_tool_calls: list[_InvalidToolCall]
     usage: dict[str, Any] | None
 
 
@@ -94,10 +119,18 @@ def _message_record(message: AIMessage) -> _Message:
         additional_kwargs=_plain_dict(extras),
         response_metadata=metadata,
         name=message.name,
-        tool_calls=[_plain_dict(call) for call in message.tool_calls],
-        invalid_tool_calls=[_plain_dict(call) for call in message.invalid_tool_calls],
+        tool_calls=_calls(message.tool_calls, list[_ToolCall]),
+        invalid_tool_calls=_calls(message.invalid_tool_calls, list[_InvalidToolCall]),
         usage=None if message.usage_metadata is None else _plain_dict(message.usage_metadata),
     )
+
+
+def _calls(calls: Sequence[Mapping[str, Any]], kind: type[list[T]]) -> list[T]:
+    plain = [_plain_dict(call) for call in calls]
+    converted = convert(plain, kind)
+    if converted != plain:
+        raise _NotPlain  # a field that nobody has told us of
+    return converted
 
 
 def _plain_dict(value: Mapping[Any, Any]) -> dict[str, Any]:
@@ -140,23 +173,23 @@ def _generation(record: _Record, key: str, new_id: Callable[[], str]) -> Generat
     marker = {"hit": True, "key": key, "usage": message.usage}
     if billed := [usage for name in _PROVIDER_USAGE if (usage := message.response_metadata.get(name)) is not None]:
         marker["provider_usage"] = billed[0]
-    return ChatGeneration(
-        generation_info=record.info,
-        message=AIMessage(
-            content=message.content,
-            additional_kwargs=message.additional_kwargs,
-            response_metadata={**without(message.response_metadata, *_PROVIDER_USAGE), MARKER: marker},
-            name=message.name,
-            tool_calls=message.tool_calls,
-            invalid_tool_calls=message.invalid_tool_calls,
-            usage_metadata=_zeros(message.usage or {}),
-            id=new_id(),
-        ),
+    return revived(
+        {
+            "content": message.content,
+            "additional_kwargs": message.additional_kwargs,
+            "response_metadata": {**without(message.response_metadata, *_PROVIDER_USAGE), MARKER: marker},
+            "name": message.name,
+            "tool_calls": message.tool_calls,
+            "invalid_tool_calls": message.invalid_tool_calls,
+            "usage_metadata": _zeros(message.usage or {}),
+            "id": new_id(),
+        },
+        record.info,
     )
 
 
 def _zeros(usage: Mapping[str, Any]) -> Any:  # noqa: ANN401 - LangChain's UsageMetadata, with the same details
-    details = {name: dict.fromkeys(group, 0) for name, group in usage.items() if isinstance(group, dict)}
+    details = {name: dict.fromkeys(usage[name], 0) for name in _DETAILS if isinstance(usage.get(name), dict)}
     return {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0, **details}
 
 

@@ -10,14 +10,14 @@ surely as bytes that were cut or flipped. It guards against accident, not agains
 
 from __future__ import annotations
 
-from hashlib import blake2b
+from hashlib import sha256
 
 import msgspec
 
 from prefixcache_integrations.errors import CorruptEntry
 from prefixcache_integrations.flows.op import Entry, EntryKey
 
-_HEADER = b"pfx\x01"
+_HEADER = b"pfx\x02"
 _CHECKSUM_SIZE = 16
 _BODY = len(_HEADER) + _CHECKSUM_SIZE
 
@@ -53,7 +53,7 @@ def unpack(key: EntryKey, value: bytes) -> Entry:
 
 def _checksum(key: EntryKey, record: bytes) -> bytes:
     namespace, digest = key.namespace.encode("utf-8", "surrogatepass"), key.digest.encode("utf-8", "surrogatepass")
-    digester = blake2b(b"%d %d " % (len(namespace), len(digest)), digest_size=_CHECKSUM_SIZE)
+    digester = sha256(b"%d %d " % (len(namespace), len(digest)))
     digester.update(namespace + digest)
     digester.update(record)
-    return digester.digest()
+    return digester.digest()[:_CHECKSUM_SIZE]
