@@ -33,13 +33,13 @@ Amounts: TypeAlias = Mapping[str, int | Decimal]
 class Totals(Struct, frozen=True, kw_only=True):
     """The sum over some calls. ``a + b`` is the sum of both; ``Totals()`` is the sum over none.
 
-    ``calls`` were answered by a provider, ``hits`` by the response cache, which had nothing for ``misses``; ``joined``
-    were answered by another caller's call of the same; ``failed`` ended in an error. Tokens are sums over the calls that report them, ``unknown`` counts for each field the calls
-    that did not: a sum is complete only where its field is not in there. ``cost`` and ``uncached_cost`` are US
-    dollars; ``savings`` compares the two over the calls where both are known, and is negative where writes were never
-    read again. ``breaks`` are calls that read less than they could, by ``lost_tokens`` and ``lost_cost``.
-    ``stored_bytes`` in ``stored`` entries were put into the response cache, ``rejected`` answers were not;
-    ``store_errors`` are operations that a store failed.
+    ``calls`` were answered by a provider, ``hits`` by the response cache, which had nothing for ``misses``;
+    ``joined`` were answered by another caller's call of the same; ``failed`` ended in an error. Tokens are sums over
+    the calls that report them, ``unknown`` counts for each field the calls that did not: a sum is complete only where
+    its field is not in there. ``cost`` and ``uncached_cost`` are US dollars; ``savings`` compares the two over the
+    calls where both are known, and is negative where writes were never read again. ``breaks`` are calls that read
+    less than they could, by ``lost_tokens`` and ``lost_cost``. ``stored_bytes`` in ``stored`` entries were put into
+    the response cache, ``rejected`` answers were not; ``store_errors`` are operations that a store failed.
     """
 
     calls: int = 0
