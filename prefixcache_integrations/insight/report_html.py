@@ -133,7 +133,8 @@ def _table(heads: Sequence[str], rows: str) -> str:
     cells = "".join(
         f'<th scope="col"{" class=n" if head.startswith("#") else ""}>{head.removeprefix("#")}</th>' for head in heads
     )
-    return f"<table><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table>"
+    table = f"<table><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table>"
+    return f'<div class="wide" tabindex="0">{table}</div>'
 
 
 _KEYS = (

@@ -36,6 +36,7 @@ circle.read { fill: var(--read); } circle.written { fill: var(--written); } circ
 .key.read::before { background: var(--read); } .key.written::before { background: var(--written); }
 .key.uncached::before { background: var(--uncached); } .key.unknown::before { background: var(--unknown); }
 .key.mark::before { background: var(--ink); width: 3px; height: 14px; vertical-align: -2px; border-radius: 0; }
+.wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th, td { text-align: left; padding: 5px 10px 5px 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
