@@ -19,7 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Usage
-from prefixcache_integrations.profiles import CacheProfile, Lifetime, Provider, resolve
+from prefixcache_integrations.profiles import CacheProfile, Lifetime, Price, Provider, resolve
 
 if TYPE_CHECKING:
     from genai_prices.types import PriceCalculation, TieredPrices
@@ -33,10 +33,14 @@ class PriceBook:
     Args:
         genai_prices: Whether to ask genai-prices too, if it is installed; else the profiles' rows alone answer.
             It is loaded at the first question (about half a second), and never goes to the network by itself.
+        own: What you pay yourself, by the name of the model or deployment as calls report it: negotiated and regional
+            prices, Azure's provisioned deployments (``Price.dollars("1", "8", "0")`` takes cached tokens off in full).
+            It holds for every day, tier and prompt length; writes cost the model's multiple of it.
     """
 
-    def __init__(self, *, genai_prices: bool = True) -> None:
+    def __init__(self, *, genai_prices: bool = True, own: Mapping[str, Price] | None = None) -> None:
         self._genai_prices = genai_prices and find_spec("genai_prices") is not None
+        self._own = dict(own or {})
 
     def cost(self, usage: Usage, model: str, *, provider: Provider | None = None, on: date) -> Decimal | None:
         """Return the exact price of one call on the day ``on``; ``None`` where any part of it is unknown.
@@ -57,6 +61,9 @@ class PriceBook:
         return self.cost(plain, model, provider=provider, on=on)
 
     def _rates(self, profile: CacheProfile, call: _Call) -> _Rates | None:
+        if call.model in self._own:
+            agreed = replace(profile, prices=(replace(self._own[call.model], effective=None),), whole_request_tiers=())
+            return _row_rates(agreed, replace(call, tier=None))
         sources = (_genai_rates, _row_rates) if self._genai_prices else (_row_rates,)
         if _is_past(profile, call.on):
             sources = sources[::-1]

@@ -12,13 +12,15 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.tools import tool
+from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from prefixcache_integrations.events import AnswerTimed, CallFailed, Labels, PrefixBroken
 from prefixcache_integrations.insight import recording
 from prefixcache_integrations.insight.ledger import Ledger
-from prefixcache_integrations.langchain import CachedTokensHandler, PromptLayoutMiddleware
+from prefixcache_integrations.langchain import CachedTokensHandler, PromptLayoutMiddleware, ResponseCache
+from prefixcache_integrations.stores import MemoryStore
 
 CANARY = "canary-5417"
 LONG = "The parcel leaves the warehouse in the evening and arrives on the next working day. " * 120
@@ -286,3 +288,15 @@ def test_content_is_recorded_when_it_is_asked_for(models, path):
     [call] = read(path)
     assert call.request["messages"][0]["content"] == CANARY
     assert call.answer["content"] == CANARY
+
+
+def test_traces_carry_the_marker_of_a_hit(models):
+    traced = RunCollectorCallbackHandler()
+    model = models.claude(cache=ResponseCache(MemoryStore()))
+    for _ in range(2):
+        model.invoke(prompt(), {"callbacks": [traced]})
+
+    messages = [run.outputs["generations"][0][0]["message"]["kwargs"] for run in traced.traced_runs]
+    hits = [message["response_metadata"].get("prefixcache", {}).get("hit", False) for message in messages]
+    assert hits == [False, True]
+    assert messages[1]["usage_metadata"]["input_tokens"] == 0
