@@ -70,7 +70,8 @@ def read_chat(llm: LLM, messages: Sequence[ChatMessage], arguments: Mapping[str,
 
 def read_completion(llm: LLM, prompt: str, arguments: Mapping[str, object]) -> Request:
     """Return what a call of ``complete`` or its twins asks. Raises `Uncacheable`."""
-    return _read(llm, "complete", [Message(role="user", parts=(_text(prompt),))], arguments)
+    # A completion goes on where its prompt ends, as after an assistant's text: there white space is not nothing.
+    return _read(llm, "complete", [Message(role="assistant", parts=(_text(prompt),))], arguments)
 
 
 def read_structured(

@@ -134,7 +134,7 @@ class CachedTokensEventHandler(BaseEventHandler):
                 self._broken_off(span, event.exception)
             case SpanDropEvent():
                 self._broken_off(span, RuntimeError())
-            case PrefixCacheEvent(fact="CacheHit"):
+            case PrefixCacheEvent(fact="CacheHit" | "CallJoined"):
                 model = as_text(event.details.get("model"))
                 self._add(self._meter.begin(model, labels=self._labels).served("response_cache"), Totals.of_hit())
 

@@ -13,14 +13,16 @@ from llama_index.core import Settings
 from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
+from prefixcache_integrations.cache import PrefixCache
+from prefixcache_integrations.caching import CacheSettings
 from prefixcache_integrations.canonical import Level, Tokenizer
 from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.events import Observer, PassedThrough, tell
-from prefixcache_integrations.llama_index.cache import AnswerCache
 from prefixcache_integrations.llama_index.events import dispatch
 from prefixcache_integrations.llama_index.views import CLIENTS, View, view_class
+from prefixcache_integrations.prompt.keys import KeyPolicy
 from prefixcache_integrations.sdk_hooks import ClientLayout
-from prefixcache_integrations.stores import Store, open_store
+from prefixcache_integrations.stores import Store
 
 LLMT = TypeVar("LLMT", bound=LLM)
 
@@ -44,8 +46,9 @@ def enable(
     All ways to call it are covered: complete, chat, streams, tools, structured outputs, blocking and awaiting. A hit
     is a fresh response without the provider's usage, and no LLM event; ``raw["prefixcache"]`` tells it. A stream is
     kept once it was consumed to its end, and is replayed in pieces. Refusals, cut or empty answers and invalid tool
-    calls are not kept. A store that fails costs a miss, an event and a line in the log. A copy of the LLM is enabled
-    too, one that was pickled is not. Enabling it again replaces the settings.
+    calls are not kept. Of callers who ask the same at the same time one calls, and the others get its answer; `caching`
+    overrides the settings for a while. A store that fails costs a miss, an event and a line in the log. A copy of the
+    LLM is enabled too, one that was pickled is not. Enabling it again replaces the settings.
 
     Args:
         llm: The LLM; ``Settings.llm`` if not given.
@@ -64,14 +67,14 @@ def enable(
     chosen: LLM = Settings.llm if llm is None else llm
     disable(chosen)
     told = (*observers, dispatch)
-    store = open_store(cache) if isinstance(cache, str) else cache
+    settings = CacheSettings(ttl=ttl, policy=KeyPolicy(exact=exact), namespace=namespace or None)
     view = View(
         base=type(chosen),
-        cache=None if store is None else AnswerCache(store, namespace=namespace, ttl=ttl, exact=exact, observers=told),
+        cache=None if cache is None else _response_cache(cache, settings, told),
         layout=None if layout is None else _client_layout(layout, told, tokenizer),
         arranges=layout == "arrange",
     )
-    if store is not None and _has_other_ways(chosen):
+    if cache is not None and _has_other_ways(chosen):
         name = type(chosen).__name__
         tell(told, PassedThrough(reason=f"{name} calls tools in a way of its own, which is not cached"))
     try:
@@ -93,6 +96,12 @@ def disable(llm: LLM) -> None:
         if original is not None:
             setattr(llm, name, original)
     llm.__class__ = view.base
+
+
+def _response_cache(store: str | Store, settings: CacheSettings, observers: Sequence[Observer]) -> PrefixCache:
+    if isinstance(store, str):
+        return PrefixCache.from_url(store, settings, observers=observers)
+    return PrefixCache(store, settings, observers=observers)
 
 
 def _client_layout(layout: LayoutLevel, observers: Sequence[Observer], tokenizer: Tokenizer | None) -> ClientLayout:

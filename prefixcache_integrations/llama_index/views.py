@@ -13,11 +13,11 @@ from llama_index.core.llms import LLM
 from llama_index.core.prompts import BasePromptTemplate
 from pydantic import BaseModel
 
+from prefixcache_integrations.cache import PrefixCache
 from prefixcache_integrations.canonical import Request
 from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.llama_index.answering import Call, ChatShape, CompletionShape, StructuredShape
 from prefixcache_integrations.llama_index.arrange import arranged
-from prefixcache_integrations.llama_index.cache import AnswerCache
 from prefixcache_integrations.llama_index.calls import read_chat, read_completion, read_structured
 from prefixcache_integrations.llama_index.messages import in_call_order
 from prefixcache_integrations.sdk_hooks import ClientLayout
@@ -41,7 +41,7 @@ class View:
     """
 
     base: type[LLM]
-    cache: AnswerCache | None
+    cache: PrefixCache | None
     layout: ClientLayout | None
     arranges: bool
     originals: dict[int, object] = field(default_factory=dict)
@@ -258,7 +258,7 @@ class _LaysOutNewClients(_Rebuilt):
         return getattr(llm, name)
 
 
-def _cache_of(view: View) -> AnswerCache:
+def _cache_of(view: View) -> PrefixCache:
     if view.cache is None:
         raise ConfigurationError("this LLM has no response cache")  # pragma: no cover - such a view has no such parent
     return view.cache
