@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -181,19 +182,25 @@ def _or_multiple(rate: Decimal | None, uncached: Decimal, lifetime: Lifetime) ->
 
 def _ask_genai(profile: CacheProfile, call: _Call) -> PriceCalculation | None:
     """Return genai-prices' answer for the model by its own name, else by its row's; ``None`` if it has none."""
+    if profile.provider == "unknown":  # the same name may be served by anyone, at any price
+        return None
+    # A fine-tuned model has its base's row, but not its price.
+    names = (call.model, profile.models[0]) if profile.known and profile.prices else (call.model,)
+    return _asked(profile.provider, names, call.on, call.tier)
+
+
+@lru_cache(maxsize=1024)
+def _asked(provider: str, names: tuple[str, ...], on: date, tier: str | None) -> PriceCalculation | None:
+    """Ask once per model, tier and day: an answer takes genai-prices some 200 microseconds."""
     from genai_prices import Usage as GenaiUsage
     from genai_prices import calc_price
 
-    if profile.provider == "unknown":  # the same name may be served by anyone, at any price
-        return None
-    moment = datetime.combine(call.on, time(12), UTC)
-    context = _context(call.tier)
-    # A fine-tuned model has its base's row, but not its price.
-    names = (call.model, profile.models[0]) if profile.known and profile.prices else (call.model,)
+    moment = datetime.combine(on, time(12), UTC)
+    context = _context(tier)
     for name in names:
         try:
             found = calc_price(
-                GenaiUsage(), name, provider_id=profile.provider, genai_request_timestamp=moment, price_context=context
+                GenaiUsage(), name, provider_id=provider, genai_request_timestamp=moment, price_context=context
             )
         except LookupError:
             continue

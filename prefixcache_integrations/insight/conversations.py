@@ -33,9 +33,10 @@ class Turn:
         self.begun = False
         self.previous: Turn | None = None
         self.previous_begun = False
-        said = [(_said(message), message.role in _INSTRUCTIONS) for message in request.messages]
-        self.said = [words for words, instructs in said if not instructs]
-        self.instructions = (request.tools, [part.text for part in request.system], [w for w, is_one in said if is_one])
+        said = [_said(message) for message in request.messages]
+        self.said = [words for words in said if words[0] not in _INSTRUCTIONS]
+        instructions = [words for words in said if words[0] in _INSTRUCTIONS]
+        self.instructions = (request.tools, [part.text for part in request.system], instructions)
 
 
 class Conversations:
@@ -120,4 +121,7 @@ def _shared(previous: Sequence[_Words], current: Sequence[_Words]) -> int:
 
 
 def _said(message: Message) -> _Words:
-    return (message.role, *(part.text or str(part.call_id) for part in message.parts))
+    parts = message.parts
+    if len(parts) == 1 and parts[0].text:  # nearly every message of a long conversation
+        return (message.role, parts[0].text)
+    return (message.role, *(part.text or str(part.call_id) for part in parts))
