@@ -7,6 +7,7 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 VENV   := .venv
 BARE   := .venvs/bare
 LLAMA  := .venvs/llama-index
+MINIMUM := .venvs/minimum
 BIN    := $(VENV)/bin
 
 .PHONY: help demo test redis-server lint format clean
@@ -26,10 +27,15 @@ demo: $(VENV)/.demo
 BESIDE_LLAMA_INDEX := tests/llama_index tests/test_sdk_hooks.py tests/dialects tests/prompt tests/flows tests/stores \
 	--ignore tests/dialects/test_contract.py --ignore tests/dialects/test_langchain_payloads.py
 
-test: lint $(BARE)/.ready $(LLAMA)/.ready redis-server
+# What also runs on the lowest versions allowed; the rest speaks of what only the current SDKs know.
+ON_LOWEST_VERSIONS := tests/langchain tests/examples tests/stores tests/flows tests/testing \
+	--ignore tests/langchain/test_standard_cache_suites.py
+
+test: lint $(BARE)/.ready $(LLAMA)/.ready $(MINIMUM)/.ready redis-server
 	$(BARE)/bin/python tests/bare_imports.py
 	$(BIN)/python -m pytest $(ARGS)
 	$(LLAMA)/bin/python -m pytest $(BESIDE_LLAMA_INDEX)
+	$(MINIMUM)/bin/python -m pytest $(ON_LOWEST_VERSIONS)
 
 redis-server: $(VENV)/.test
 	@$(BIN)/python tests/redis_server.py
@@ -78,4 +84,11 @@ $(LLAMA)/.ready: pyproject.toml
 	@echo "Installing LlamaIndex into $(LLAMA) (once, about a minute) …"
 	@$(LLAMA)/bin/python -m pip install --quiet --group test-run \
 		--editable ".[llama-index-anthropic,tokens,prices,server,redis,crypto,zstd]"
+	@touch $@
+
+$(MINIMUM)/.ready: pyproject.toml tests/minimum.txt
+	$(call make_venv,$(MINIMUM))
+	@echo "Installing the lowest versions allowed into $(MINIMUM) (once, about a minute) …"
+	@$(MINIMUM)/bin/python -m pip install --quiet --constraint tests/minimum.txt --group demo --group test-run \
+		--editable ".[all]"
 	@touch $@
