@@ -9,14 +9,15 @@ from msgspec import Struct, field
 from prefixcache_integrations.canonical.json import JsonObject
 from prefixcache_integrations.canonical.request import Address
 
-Level: TypeAlias = Literal["mark", "canonical"]
+Level: TypeAlias = Literal["mark", "canonical", "arrange"]
 """How far a plan may go. ``mark``: breakpoints and options only. ``canonical``: also tool order and
-deterministic serialisation. Each level includes the one before."""
+deterministic serialisation. ``arrange``: also the places of documents. Each level includes the one before."""
 
 FindingCode: TypeAlias = Literal[
     "below_minimum",  # the whole prompt cannot be cached: too short by more than the uncertainty
     "near_minimum",  # within the uncertainty of the minimum: marked, may or may not be cached
     "tools_reordered",  # tools were put in the order of their names
+    "documents_moved",  # documents were put where they extend a prefix that is cached, or will
     "marker_removed",  # a marker where the provider refuses one, or one too many
     "marker_moved",  # a marker on a nested block, put on its parent
     "ttl_lowered",  # a longer lifetime after a shorter one
@@ -49,19 +50,27 @@ class Breakpoint(Struct, frozen=True, kw_only=True):
     """
 
     at: Address
-    reason: Literal["tools", "system", "anchor", "tail", "application"]
+    reason: Literal["tools", "system", "anchor", "documents", "tail", "application"]
     prefix_tokens: int
     ttl: str | None = None
     ours: bool = True
     automatic: bool = False
 
 
+class Move(Struct, frozen=True, kw_only=True):
+    """One block that changes its place: ``source`` in the request as it came, ``target`` in the one to send."""
+
+    source: Address
+    target: Address
+    reason: Literal["documents"]
+
+
 class PromptPlan(Struct, frozen=True, kw_only=True):
     """The layout of one request: what to change, and what the planner found. Applying it is a separate step.
 
-    ``tool_order`` lists the indices of the request's tools in the order to send; breakpoints on tools
-    address the tools in that new order. ``options`` are request fields to set, ``None`` for one
-    to take out. ``prompt_tokens`` is the planner's count of the whole prompt, an estimate unless ``exact``.
+    ``tool_order`` lists the indices of the request's tools in the order to send; breakpoints on tools address the
+    tools in that new order, and parts where ``moves`` has put them. ``options`` are request fields to set, ``None``
+    for one to take out. ``prompt_tokens`` is the planner's count of the whole prompt, an estimate unless ``exact``.
     """
 
     level: Level
@@ -69,6 +78,7 @@ class PromptPlan(Struct, frozen=True, kw_only=True):
     prompt_tokens: int
     exact: bool
     tool_order: tuple[int, ...] = ()
+    moves: tuple[Move, ...] = ()
     breakpoints: tuple[Breakpoint, ...] = ()
     options: JsonObject = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()

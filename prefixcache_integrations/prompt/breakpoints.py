@@ -13,7 +13,7 @@ from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.segments import Segment
 
-Reason: TypeAlias = Literal["tools", "system", "anchor", "tail", "application"]
+Reason: TypeAlias = Literal["tools", "system", "anchor", "documents", "tail", "application"]
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -84,14 +84,20 @@ def _place(segment: Segment, end: int) -> Place:
 
 
 def chosen(
-    request: Request, found: Sequence[Place], rules: MarkerRules, enough: int
+    request: Request,
+    found: Sequence[Place],
+    rules: MarkerRules,
+    enough: int,
+    *,
+    wanted: Mapping[Address, Reason] | None = None,
 ) -> tuple[dict[Address, Reason], tuple[Finding, ...]]:
     """Return the places to mark and what for, and a finding for each of the application's markers that has to go.
 
     A place whose prefix has fewer than ``enough`` tokens is not worth a marker of ours; an application's marker
-    there is harmless, and stays while there is room.
+    there is harmless, and stays while there is room. ``wanted`` are places that are known to pay, the most valuable
+    first; without it, those that pay in most applications.
     """
-    ranked = dict(list(_ranked(request, found, rules, enough).items())[: rules.budget])
+    ranked = dict(list(_ranked(request, found, rules, enough, wanted).items())[: rules.budget])
     gone = (place.at for place in found if place.markers and place.at not in ranked)
     return ranked, tuple(_surplus(at, rules) for at in gone)
 
@@ -101,10 +107,16 @@ def _surplus(at: Address, rules: MarkerRules) -> Finding:
     return Finding(code="marker_removed", message=f"a marker was removed: {reason}", at=at)
 
 
-def _ranked(request: Request, found: Sequence[Place], rules: MarkerRules, enough: int) -> dict[Address, Reason]:
+def _ranked(
+    request: Request,
+    found: Sequence[Place],
+    rules: MarkerRules,
+    enough: int,
+    wanted: Mapping[Address, Reason] | None,
+) -> dict[Address, Reason]:
     """Return every place that deserves a marker, the most deserving first."""
     worth = [place for place in found if place.tokens >= enough]
-    reasons = _reasons(request, worth, rules)
+    reasons = _reasons(request, worth, rules) if wanted is None else wanted if rules.wanted else {}
     theirs = [place.at for place in reversed(found) if place.markers] if rules.keeps else []
     static = _opening(request)
     worthy = {place.at for place in worth}
@@ -119,7 +131,7 @@ def _ranked(request: Request, found: Sequence[Place], rules: MarkerRules, enough
     return {at: reasons.get(at, "application") for at in order}
 
 
-_BEFORE_THEIRS = frozenset({"tail", "anchor"})
+_BEFORE_THEIRS = frozenset({"tail", "anchor", "documents"})
 
 
 def _reasons(request: Request, found: Sequence[Place], rules: MarkerRules) -> dict[Address, Reason]:
@@ -167,21 +179,29 @@ _INSTRUCTIONS = frozenset({"system", "developer"})
 
 
 def breakpoints(
-    found: Sequence[Place], reasons: Mapping[Address, Reason], rules: MarkerRules, profile: CacheProfile
+    found: Sequence[Place],
+    reasons: Mapping[Address, Reason],
+    rules: MarkerRules,
+    profile: CacheProfile,
+    *,
+    ttl: str | None = None,
 ) -> tuple[tuple[Breakpoint, ...], tuple[Finding, ...]]:
     """Return the breakpoints of a request in render order, with the lifetimes they get and what changed about them.
 
     Where longer lifetimes must come first, one of the application's that comes after a shorter one of its own is
     lowered to it; ours take the longest that follows them, so that no lifetime the application asked for is lost.
+    ``ttl`` is the one that ours ask for, where the application asks for none.
     """
     findings: list[Finding] = []
-    rows = [_breakpoint(place, reasons[place.at], profile, findings) for place in found if place.at in reasons]
+    rows = [_breakpoint(place, reasons[place.at], profile, findings, ttl) for place in found if place.at in reasons]
     if rules.ordered:
         rows = _raised(_lowered(rows, profile, findings), profile)
     return tuple(rows), tuple(findings)
 
 
-def _breakpoint(place: Place, reason: Reason, profile: CacheProfile, findings: list[Finding]) -> Breakpoint:
+def _breakpoint(
+    place: Place, reason: Reason, profile: CacheProfile, findings: list[Finding], ttl: str | None
+) -> Breakpoint:
     ttls = [_known_ttl(marker, place, profile, findings) for marker in place.markers]
     if len(ttls) > 1:
         message = "a marker was removed: the request's top-level marker stands on the same block"
@@ -190,7 +210,7 @@ def _breakpoint(place: Place, reason: Reason, profile: CacheProfile, findings: l
         at=place.at,
         reason=reason,
         prefix_tokens=place.tokens,
-        ttl=max(ttls, key=lambda ttl: _seconds(ttl, profile), default=None),
+        ttl=max(ttls, key=lambda ttl: _seconds(ttl, profile), default=ttl),
         ours=not place.markers,
         automatic=place.automatic,
     )
@@ -222,7 +242,9 @@ def _raised(rows: Sequence[Breakpoint], profile: CacheProfile) -> list[Breakpoin
     result: list[Breakpoint] = []
     longest: str | None = None
     for row in reversed(rows):
-        result.append(replace(row, ttl=longest) if row.ours else row)
+        result.append(
+            replace(row, ttl=longest) if row.ours and _seconds(longest, profile) > _seconds(row.ttl, profile) else row
+        )
         longest = result[-1].ttl if _seconds(result[-1].ttl, profile) > _seconds(longest, profile) else longest
     return result[::-1]
 

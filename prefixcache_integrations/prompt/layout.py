@@ -6,56 +6,147 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from math import ceil
 
+from msgspec import Struct
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import Finding, Level, PromptPlan, Request, Tokenizer, Tool
+from prefixcache_integrations.canonical import (
+    Address,
+    Breakpoint,
+    Finding,
+    Level,
+    Move,
+    PromptPlan,
+    Request,
+    Tokenizer,
+    Tool,
+)
 from prefixcache_integrations.profiles.profile import CacheProfile
-from prefixcache_integrations.prompt.breakpoints import breakpoints, chosen, marker_rules, places
+from prefixcache_integrations.prompt.breakpoints import Reason, breakpoints, chosen, marker_rules, places
 from prefixcache_integrations.prompt.cache_options import repaired_options, with_options
+from prefixcache_integrations.prompt.foresight import Foresight, foresee
 from prefixcache_integrations.prompt.markers import placed, repaired
-from prefixcache_integrations.prompt.segments import segments, token_counts
+from prefixcache_integrations.prompt.moves import moved, moves_for
+from prefixcache_integrations.prompt.segments import Segment, segments, token_counts
+from prefixcache_integrations.prompt.stability import Sighting, Snapshot
 from prefixcache_integrations.prompt.tools import canonical_tool, tool_order
 
 ESTIMATE_UNCERTAINTY = 0.3
 """By which share a count may be off, either way, where no tokeniser is at hand."""
 
 
-def plan(request: Request, profile: CacheProfile, tokenizer: Tokenizer, *, level: Level = "canonical") -> PromptPlan:
+class Decision(Struct, frozen=True, kw_only=True):
+    """A plan, the request as it wants it, and what to remember of that (`PromptMemory.observe`) once it is sent.
+
+    ``sighting`` is ``None`` where nothing is remembered.
+    """
+
+    plan: PromptPlan
+    request: Request
+    sighting: Sighting | None = None
+
+
+def plan(
+    request: Request,
+    profile: CacheProfile,
+    tokenizer: Tokenizer,
+    *,
+    level: Level = "canonical",
+    snapshot: Snapshot | None = None,
+) -> PromptPlan:
     """Decide how ``request`` should be laid out; `apply` does it. Pure: nothing is changed and nothing remembered.
 
-    Planning a request that a plan was applied to changes nothing. Raises `MalformedRequest` for text that is no
-    Unicode and values that are no JSON.
+    With a ``snapshot`` of what was sent before, markers stand where they are expected to pay, and nowhere else.
+    Planning a request that a plan was applied to changes nothing, for one snapshot. Raises `MalformedRequest` for
+    text that is no Unicode and values that are no JSON.
     """
-    order = tool_order(request.tools) if level == "canonical" else tuple(range(len(request.tools)))
+    return decide(request, profile, tokenizer, level=level, snapshot=snapshot).plan
+
+
+def decide(
+    request: Request,
+    profile: CacheProfile,
+    tokenizer: Tokenizer,
+    *,
+    level: Level = "canonical",
+    snapshot: Snapshot | None = None,
+) -> Decision:
+    """Return the `plan` of a request together with all that comes of it."""
+    order = tuple(range(len(request.tools))) if level == "mark" else tool_order(request.tools)
     tidy, repairs = repaired(_arranged(request, order, level))
     prompt = segments(tidy)
-    ends = tuple(accumulate(token_counts(prompt, tokenizer)))
-    total = ends[-1] if ends else 0
+    counts = token_counts(prompt, tokenizer)
     guess = 0 if tokenizer.exact else ESTIMATE_UNCERTAINTY
     enough = ceil(profile.minimum_tokens / (1 + profile.tokenizer_uncertainty + guess))
     certain = ceil(profile.minimum_tokens / (1 - guess))
+    foresight, moves = None, tuple[Move, ...]()
+    if snapshot is not None and profile.regime != "none":
+        foresight = foresee(tidy, prompt, counts, profile, snapshot, level=level, enough=enough)
+        moves = moves_for(prompt, foresight.order, foresight.documents)
+    if foresight is not None and moves:
+        tidy = moved(tidy, moves)
+        prompt, counts = segments(tidy), tuple(counts[number] for number in foresight.order)
+    ends = tuple(accumulate(counts))
     found, rules = places(tidy, prompt, ends), marker_rules(request, profile)
-    reasons, surplus = chosen(tidy, found, rules, enough=enough)
-    rows, lifetimes = breakpoints(found, reasons, rules, profile)
+    wanted = None if foresight is None else _wanted(foresight, prompt)
+    reasons, surplus = chosen(tidy, found, rules, enough=enough, wanted=wanted)
+    ttl = foresight.ttl if foresight is not None and not any(place.markers for place in found) else None
+    rows, lifetimes = breakpoints(found, reasons, rules, profile, ttl=ttl)
     options, refused = repaired_options(request, profile)
-    return PromptPlan(
+    total = ends[-1] if ends else 0
+    made = PromptPlan(
         level=level,
         profile=profile.name,
         prompt_tokens=total,
         exact=tokenizer.exact,
         tool_order=order,
+        moves=moves,
         breakpoints=rows,
         options=options,
         findings=(
             *_about_model(profile, tokenizer),
             *_about_length(total, profile, enough, certain),
             *_about_tools(order),
+            *_about_moves(moves),
             *repairs,
             *surplus,
             *lifetimes,
             *refused,
         ),
     )
+    sent = replace(placed(tidy, rows), options=with_options(tidy.options, options))
+    sighting = None if foresight is None else foresight.sighting(_writes(foresight, prompt, rows, profile))
+    return Decision(plan=made, request=sent, sighting=sighting)
+
+
+def _wanted(foresight: Foresight, prompt: Sequence[Segment]) -> dict[Address, Reason]:
+    """Return the places that pay, with what they are for; ``prompt`` is in the order to send."""
+    marked, documents = set(foresight.marks), set(foresight.documents)
+    places_ = [place for place, number in enumerate(foresight.order) if number in marked]
+    reasons: dict[Address, Reason] = {}
+    for place in reversed(places_):
+        segment = prompt[place]
+        if segment.at is None:
+            continue
+        if segment.tier != "messages":
+            reasons[segment.at] = "tools" if segment.tier == "tools" else "system"
+        elif foresight.order[place] in documents:
+            reasons[segment.at] = "documents"
+        else:
+            reasons[segment.at] = "tail" if place == places_[-1] else "anchor"
+    return reasons
+
+
+def _writes(
+    foresight: Foresight, prompt: Sequence[Segment], rows: Sequence[Breakpoint], profile: CacheProfile
+) -> dict[int, float]:
+    """Return for how many seconds each block is written that ends an entry."""
+    asked = {row.at: row.ttl for row in rows if row.prefix_tokens >= profile.minimum_tokens}
+    writes: dict[int, float] = {}
+    for number, segment in zip(foresight.order, prompt, strict=True):
+        if segment.at in asked:
+            lifetime = profile.lifetime(asked[segment.at]) or profile.lifetime(None)
+            writes[number] = float(lifetime.seconds) if lifetime else 0.0
+    return writes
 
 
 def apply(request: Request, plan: PromptPlan) -> Request:
@@ -64,6 +155,7 @@ def apply(request: Request, plan: PromptPlan) -> Request:
     ``plan`` must have been made for this request.
     """
     tidy, _ = repaired(_arranged(request, plan.tool_order, plan.level))
+    tidy = moved(tidy, plan.moves)
     return replace(placed(tidy, plan.breakpoints), options=with_options(tidy.options, plan.options))
 
 
@@ -118,3 +210,9 @@ def _about_length(total: int, profile: CacheProfile, enough: int, certain: int) 
 def _about_tools(order: Sequence[int]) -> Iterator[Finding]:
     if any(index != place for place, index in enumerate(order)):
         yield Finding(code="tools_reordered", message="tools were put in the order of their names")
+
+
+def _about_moves(moves: Sequence[Move]) -> Iterator[Finding]:
+    count = sum(move.source != move.target for move in moves)
+    if count:
+        yield Finding(code="documents_moved", message=f"{count} documents were moved to extend a cached prefix")

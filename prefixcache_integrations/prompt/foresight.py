@@ -1,0 +1,125 @@
+"""What earlier requests say about this one: in which order to send it, where markers pay, and what to remember."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from prefixcache_integrations.canonical import Level, Request
+from prefixcache_integrations.profiles.profile import CacheProfile, Tier
+from prefixcache_integrations.prompt.documents import Movable, movable, orders
+from prefixcache_integrations.prompt.fingerprint import tier_seeds
+from prefixcache_integrations.prompt.pricing import Ahead, Choice, best_marks, expected_bill, worth_unmarked
+from prefixcache_integrations.prompt.prospects import Block, ahead, company
+from prefixcache_integrations.prompt.segments import Segment
+from prefixcache_integrations.prompt.stability import Bill, Document, Kind, Sighting, Snapshot, Step
+
+DIGEST_BYTES = 16
+WORTH_MOVING = 1.0
+"""From how many tokens saved on a document is moved: below that, the application's own order is as good."""
+
+
+class Foresight(Struct, frozen=True):
+    """How to send a prompt. ``order`` are its blocks by number; ``marks`` are numbers too, of blocks to mark.
+
+    ``documents`` are the blocks that may move, ``steps`` what is to be remembered, in the order that was found best
+    even where it is not worth moving anything for it.
+    """
+
+    order: tuple[int, ...]
+    documents: tuple[int, ...]
+    marks: tuple[int, ...]
+    ttl: str | None
+    steps: tuple[Step, ...]
+    looked_up: Mapping[bytes, Document]
+    bill: Bill
+
+    def sighting(self, writes: Mapping[int, float]) -> Sighting:
+        """Return what to remember of the request, with the lifetime in seconds that is asked for at each block."""
+        if not writes:
+            return Sighting(self.steps, self.looked_up, self.bill)
+        by_place = {place: writes[number] for place, number in enumerate(self.order) if number in writes}
+        steps = (Step(step.key, step.likeness, by_place.get(place, 0.0)) for place, step in enumerate(self.steps))
+        return Sighting(tuple(steps), self.looked_up, self.bill)
+
+
+class _Candidate(Struct, frozen=True):
+    order: tuple[int, ...]
+    choice: Choice
+    ahead: Ahead
+
+
+def foresee(
+    request: Request,
+    prompt: Sequence[Segment],
+    counts: Sequence[int],
+    profile: CacheProfile,
+    snapshot: Snapshot,
+    *,
+    level: Level,
+    enough: int,
+) -> Foresight:
+    """Return how to send ``prompt``, the segments of ``request``, going by what ``snapshot`` knows.
+
+    Blocks are moved at level ``arrange`` alone. ``enough`` are the tokens from which on a marker is worth setting.
+    """
+    keys = block_keys(prompt, tier_seeds(request, profile))
+    found = movable(request, prompt, keys)
+    blocks = _blocks(prompt, counts, keys, found)
+    around = company({keys[number]: counts[number] for number in found.documents}, snapshot)
+
+    def candidate(order: tuple[int, ...]) -> _Candidate:
+        view = ahead([blocks[number] for number in order], around, profile, snapshot)
+        return _Candidate(order, _choice(view, profile, snapshot, enough), view)
+
+    kept = sent = remembered = candidate(tuple(range(len(prompt))))
+    if found.documents and level == "arrange":
+        others = [candidate(order) for order in dict.fromkeys(orders(blocks, around, found, profile, snapshot))]
+        best = max(others, key=lambda each: each.choice.worth)
+        if best.choice.worth > WORTH_MOVING and best.ahead.found >= kept.ahead.found:
+            sent = remembered = best
+        elif not kept.choice.marks and profile.max_breakpoints:
+            remembered = best
+    return Foresight(
+        order=sent.order,
+        documents=found.documents,
+        marks=tuple(sent.order[place] for place in sent.choice.marks),
+        ttl=sent.choice.ttl,
+        steps=remembered.ahead.steps,
+        looked_up=around.documents,
+        bill=expected_bill(sent.ahead, sent.choice, profile),
+    )
+
+
+def _choice(view: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: int) -> Choice:
+    if profile.max_breakpoints:
+        return best_marks(view, profile, snapshot, enough)
+    return Choice(worth_unmarked(view, profile, snapshot))
+
+
+def block_keys(prompt: Sequence[Segment], seeds: Mapping[Tier, bytes]) -> list[bytes]:
+    """Return the digest of every segment, which does not depend on its place, but on the settings of its tier."""
+    return [
+        hashlib.blake2b(segment.identity, digest_size=DIGEST_BYTES, key=seeds.get(segment.tier, b"")).digest()
+        for segment in prompt
+    ]
+
+
+def _blocks(prompt: Sequence[Segment], counts: Sequence[int], keys: Sequence[bytes], found: Movable) -> list[Block]:
+    documents = set(found.documents)
+    return [
+        Block(keys[number], _kind(segment, is_document=number in documents), counts[number], _markable(segment))
+        for number, segment in enumerate(prompt)
+    ]
+
+
+def _kind(segment: Segment, *, is_document: bool) -> Kind:
+    if is_document:
+        return "document"
+    return "turn" if segment.tier == "messages" else "static"
+
+
+def _markable(segment: Segment) -> bool:
+    return segment.markable and bool(segment.fixed_tokens or segment.text.strip())

@@ -1,0 +1,66 @@
+"""Blocks that change their place in a request: as a list, and done."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+
+from msgspec.structs import replace
+
+from prefixcache_integrations.canonical import Address, Message, Move, Part, Request
+from prefixcache_integrations.prompt.segments import Segment
+
+
+def moves_for(prompt: Sequence[Segment], order: Sequence[int], movable: Sequence[int]) -> tuple[Move, ...]:
+    """Return where everything movable goes so that the blocks of ``prompt`` come in ``order``.
+
+    Those that end up in their old place are among them: what stands before them may not. Each of the ``movable``
+    blocks goes to the message of the first other block that follows it.
+    """
+    if list(order) == list(range(len(prompt))):
+        return ()
+    return tuple(_moves(prompt, order, frozenset(movable)))
+
+
+def _moves(prompt: Sequence[Segment], order: Sequence[int], movable: frozenset[int]) -> Iterator[Move]:
+    message, count = -1, 0
+    for place, number in enumerate(order):
+        source = prompt[number].at
+        index = _message(prompt, order, place, movable)
+        message, count = (message, count) if index == message else (index, 0)
+        if number in movable and source is not None:
+            yield Move(source=source, target=Address("messages", index, count), reason="documents")
+        count += source is not None
+
+
+def _message(prompt: Sequence[Segment], order: Sequence[int], place: int, movable: frozenset[int]) -> int:
+    anchor = next(prompt[number].at for number in order[place:] if number not in movable)
+    return anchor.index if anchor is not None and anchor.section == "messages" else -1
+
+
+def moved(request: Request, moves: Sequence[Move]) -> Request:
+    """Return ``request`` with ``moves`` done: all sources are taken out, then each is put at its target."""
+    if not moves:
+        return request
+    parts = {move.source: _part(request, move.source) for move in moves}
+    coming = defaultdict[int, list[tuple[int, Part]]](list)
+    for move in moves:
+        coming[move.target.index].append((move.target.part or 0, parts[move.source]))
+    messages = tuple(
+        _with_parts(message, index, parts.keys(), sorted(coming[index], key=lambda pair: pair[0]))
+        for index, message in enumerate(request.messages)
+    )
+    return replace(request, messages=messages)
+
+
+def _part(request: Request, at: Address) -> Part:
+    return request.messages[at.index].parts[at.part or 0]
+
+
+def _with_parts(message: Message, index: int, gone: Collection[Address], coming: Sequence[tuple[int, Part]]) -> Message:
+    kept = [part for number, part in enumerate(message.parts) if Address("messages", index, number) not in gone]
+    if len(kept) == len(message.parts) and not coming:
+        return message
+    for place, part in coming:
+        kept.insert(place, part)
+    return replace(message, parts=tuple(kept), bare=message.bare and len(kept) == 1)

@@ -1,0 +1,149 @@
+"""What a marker is worth: the reads it will save, against what its write costs more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime
+from prefixcache_integrations.prompt.stability import Bill, Snapshot, Step
+
+DEFAULT_READ = 0.1
+"""What a cached token costs where a profile has no price: the usual tenth."""
+
+CONSIDERED = 12
+"""How many places from each end of what is new are looked at: a longer turn is not marked more finely."""
+
+
+class Ahead(Struct, frozen=True):
+    """What is known of the prefixes of one order of a prompt.
+
+    Per step the tokens up to and with it, whether a marker may stand there, and how often it was sent. ``read`` is
+    the step that ends the longest living entry, -1 without one.
+    """
+
+    steps: tuple[Step, ...]
+    ends: tuple[int, ...]
+    markable: tuple[bool, ...]
+    visits: tuple[int, ...]
+    read: int = -1
+
+    @property
+    def found(self) -> int:
+        """The tokens of the longest living entry."""
+        return self.ends[self.read] if self.read >= 0 else 0
+
+
+class Choice(NamedTuple):
+    """Which steps to mark, with which lifetime, and what all of it is worth, in uncached input tokens."""
+
+    worth: float = 0.0
+    marks: tuple[int, ...] = ()
+    ttl: str | None = None
+
+
+def read_saving(profile: CacheProfile) -> float:
+    """Return which share of an uncached token's price a cached one saves."""
+    price = profile.prices[-1].read_multiplier if profile.prices else None
+    return 1 - (DEFAULT_READ if price is None else float(price))
+
+
+def best_marks(ahead: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: int) -> Choice:
+    """Return the markers that pay best, and their worth with what the living entry saves at once.
+
+    Each lifetime of the model is tried; in doubt the cheaper one is taken. An entry that will be read is marked
+    again, which costs nothing and keeps it in reach. Where nothing pays, no marker is wanted. What is written on the
+    chance that documents come together again stays within `Snapshot.allowance`.
+    """
+    now = ahead.found * read_saving(profile)
+    again = (ahead.read,) if ahead.read >= 0 and ahead.markable[ahead.read] else ()
+    places, budget = _places(ahead, enough), profile.max_breakpoints - len(again)
+    best = Choice(now, again, None)
+    for lifetime in profile.lifetimes:
+        gains = _gains(ahead, places, lifetime, profile, snapshot)
+        worth, marks = _best_chain(ahead, places, gains, budget)
+        if marks and _extra(ahead, marks[-1], lifetime) > snapshot.allowance:
+            sure = [number for number, place in enumerate(places) if not ahead.steps[place].likeness.after_documents]
+            certain = [places[number] for number in sure]
+            worth, marks = _best_chain(ahead, certain, [gains[number] for number in sure], budget)
+        if now + worth > best.worth:
+            ttl = None if lifetime is profile.lifetimes[0] else lifetime.name
+            best = Choice(now + worth, (*again, *marks), ttl)
+    return best
+
+
+def expected_bill(ahead: Ahead, choice: Choice, profile: CacheProfile) -> Bill:
+    """Return what a prompt should save at once against no cache; below zero where it writes more than it reads."""
+    lifetime = profile.lifetime(choice.ttl)
+    written = _extra(ahead, choice.marks[-1], lifetime) if choice.marks and lifetime else 0.0
+    return Bill(ahead.ends[-1] if ahead.ends else 0, ahead.found * read_saving(profile) - written)
+
+
+def _extra(ahead: Ahead, last: int, lifetime: Lifetime) -> float:
+    """Return what it costs, beyond the tokens themselves, to write up to ``last``."""
+    return (ahead.ends[last] - ahead.found) * (float(lifetime.write_multiplier) - 1)
+
+
+def worth_unmarked(ahead: Ahead, profile: CacheProfile, snapshot: Snapshot) -> float:
+    """Return what a prompt is worth where every prefix is stored by itself: what it reads now and what it leaves."""
+    saving, lifetime = read_saving(profile), profile.lifetimes[0].seconds if profile.lifetimes else 300.0
+    now = ahead.found
+    later, reads, before = 0.0, float("inf"), 0
+    for step, end, visits in zip(ahead.steps, ahead.ends, ahead.visits, strict=True):
+        reads = min(reads, snapshot.expected_reads(step.likeness, visits + 1, lifetime))
+        if end >= profile.minimum_tokens:
+            later += (end - before) * reads
+            before = end
+    return saving * (now + later)
+
+
+def _places(ahead: Ahead, enough: int) -> list[int]:
+    """Return the steps after the living entry where a marker could stand, at most so many from either end."""
+    found = [
+        index
+        for index in range(ahead.read + 1, len(ahead.ends))
+        if ahead.markable[index] and ahead.ends[index] >= enough
+    ]
+    return found if len(found) <= 2 * CONSIDERED else [*found[:CONSIDERED], *found[-CONSIDERED:]]
+
+
+def _gains(
+    ahead: Ahead, places: Sequence[int], lifetime: Lifetime, profile: CacheProfile, snapshot: Snapshot
+) -> list[float]:
+    """Return what each token before a place is worth if it is written there: never more than at the places before."""
+    saving, extra = read_saving(profile), float(lifetime.write_multiplier) - 1
+    gains, reads, begun = list[float](), float("inf"), 0
+    for place in places:
+        for index in range(begun, place + 1):
+            step = ahead.steps[index]
+            reads = min(reads, snapshot.expected_reads(step.likeness, ahead.visits[index] + 1, lifetime.seconds))
+        begun = place + 1
+        gains.append(saving * reads - extra)
+    return gains
+
+
+def _best_chain(
+    ahead: Ahead, places: Sequence[int], gains: Sequence[float], budget: int
+) -> tuple[float, tuple[int, ...]]:
+    """Return the at most ``budget`` places that are worth most together: each pays for the tokens since the last."""
+    start = ahead.found
+    best: tuple[float, tuple[int, ...]] = (0.0, ())
+    chains: dict[int, tuple[float, tuple[int, ...]]] = {}
+    for round_ in range(budget):
+        longer: dict[int, tuple[float, tuple[int, ...]]] = {}
+        for number, place in enumerate(places):
+            before = (
+                [(0.0, (), start)]
+                if round_ == 0
+                else [(*chains[each], ahead.ends[each]) for each in places[:number] if each in chains]
+            )
+            options = [
+                (worth + (ahead.ends[place] - end) * gains[number], (*marks, place)) for worth, marks, end in before
+            ]
+            if options:
+                longer[place] = max(options)
+                best = max(best, longer[place], key=lambda chain: chain[0])
+        chains = longer
+    return best
