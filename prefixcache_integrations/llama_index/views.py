@@ -16,10 +16,11 @@ from pydantic import BaseModel
 from prefixcache_integrations.cache import PrefixCache
 from prefixcache_integrations.canonical import Request
 from prefixcache_integrations.errors import ConfigurationError
-from prefixcache_integrations.llama_index.answering import Call, ChatShape, CompletionShape, StructuredShape
+from prefixcache_integrations.llama_index.answering import Call
 from prefixcache_integrations.llama_index.arrange import arranged
 from prefixcache_integrations.llama_index.calls import read_chat, read_completion, read_structured
 from prefixcache_integrations.llama_index.messages import in_call_order
+from prefixcache_integrations.llama_index.shapes import ChatShape, CompletionShape, StructuredShape
 from prefixcache_integrations.sdk_hooks import ClientLayout
 
 Output = TypeVar("Output", bound=BaseModel)
