@@ -19,7 +19,7 @@ from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.stores.redis_clients import BlockingClient, Command, Disconnect
 from prefixcache_integrations.stores.redis_layout import entry_key
 
-LEASE_SECONDS = 5.0
+LEASE_SECONDS = 3.0
 """How long others wait for a holder who died."""
 
 _BEATS = 3  # renewals per `LEASE_SECONDS`: one may fail
