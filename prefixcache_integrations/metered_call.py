@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +21,8 @@ from prefixcache_integrations.profiles import CacheProfile, Provider, resolve
 if TYPE_CHECKING:
     from prefixcache_integrations.metering import Meter
 
+# The names inside a tool call's arguments are the model's words; so a path ends before them.
+_ARGUMENT = re.compile(r"(\.(?:input|arguments))[.\[].*")
 _NOTHING = Usage(input_tokens=0, cache_read_tokens=0, cache_write_tokens=0, output_tokens=0)
 
 
@@ -149,7 +152,8 @@ class MeteredCall:
         event = said.event(self.model or "") if said else None
         if event is None:
             return None
-        tell(self._meter.observers, replace(event, labels=self.labels))
+        event = replace(event, path=event.path and _ARGUMENT.sub(r"\1", event.path), labels=self.labels)
+        tell(self._meter.observers, event)
         return Break(
             reason=event.reason,
             lost_tokens=event.lost_tokens,

@@ -287,6 +287,34 @@ def test_a_recording_has_a_line_per_call_that_says_what_the_prompt_was_made_of(s
     assert (failed.outcome, failed.error, failed.usage) == ("failed", "RuntimeError", Usage())
 
 
+def test_the_path_of_a_break_ends_before_a_calls_arguments(tmp_path, events):
+    path = tmp_path / "run.jsonl"
+    meter = Meter(record=path, observers=[events.append], prices=PriceBook(genai_prices=False))
+    mark = {"cache_control": {"type": "ephemeral"}}
+    for turn, answer in enumerate(("yes", "no")):
+        use = {"type": "tool_use", "id": "t", "name": "note", "input": {"canary-5417": {"said": answer}}}
+        messages = [
+            {"role": "user", "content": "Question"},
+            {"role": "assistant", "content": [use]},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "tool_result", "tool_use_id": "t", "content": LONG},
+                    {"type": "text", "text": "?", **mark},
+                ],
+            },
+        ]
+        if turn:
+            messages += [{"role": "assistant", "content": "ok"}, {"role": "user", "content": "And?"}]
+        sent = {"model": "claude-sonnet-4-6", "max_tokens": 10, "messages": messages}
+        call = meter.send(dialects.ANTHROPIC_MESSAGES, sent, labels=Labels(session="s"))
+        call.answered(Usage(input_tokens=2_000, cache_read_tokens=0, cache_write_tokens=2_000, output_tokens=1))
+
+    [broken] = [event for event in events if isinstance(event, PrefixBroken)]
+    assert broken.path == "messages[1].content[0].input"
+    assert "canary-5417" not in path.read_text()
+
+
 def test_content_is_recorded_only_when_asked_for(simulator, tmp_path):
     for content in (False, True):
         path = tmp_path / f"{content}.jsonl"
