@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
 
 import msgspec
-import typer
 
 from prefixcache_integrations import dialects
-from prefixcache_integrations.canonical import DialectName, JsonObject, Request
+from prefixcache_integrations.canonical import JsonObject, Request
 from prefixcache_integrations.canonical.json import as_count, as_object, as_text
 from prefixcache_integrations.dialects import Dialect
 from prefixcache_integrations.errors import MalformedRequest
 from prefixcache_integrations.insight.replay import Sent
 from prefixcache_integrations.profiles import resolve
 
-Format: TypeAlias = Literal["auto", "anthropic_messages", "openai_chat", "openai_responses"]
+
+class Format(StrEnum):
+    """The wire format of a body; ``auto`` tells by the body itself."""
+
+    AUTO = "auto"
+    ANTHROPIC_MESSAGES = "anthropic_messages"
+    OPENAI_CHAT = "openai_chat"
+    OPENAI_RESPONSES = "openai_responses"
 
 
 def read_object(path: Path) -> JsonObject:
     """Read a JSON object from a file, or from standard input for ``-``. Raises `MalformedRequest` for anything else."""
-    content = typer.get_binary_stream("stdin").read() if str(path) == "-" else path.read_bytes()
+    content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     found = as_object(_decoded(content, str(path)))
     if found is None:
         raise MalformedRequest("not a JSON object", str(path))
@@ -64,7 +71,7 @@ def _sent(row: JsonObject, at: float, where: str, wire_format: Format) -> Sent:
         raise MalformedRequest("no request body: record with record_content=True to replay a run", where)
     named = as_text(row.get("dialect"))
     try:
-        request = (_NAMED.get(cast("DialectName", named)) or _dialect(body, wire_format)).decode_request(body)
+        request = (_NAMED.get(named or "") or _dialect(body, wire_format)).decode_request(body)
     except MalformedRequest as error:
         raise MalformedRequest(str(error), where) from error
     usage = as_object(row.get("usage")) or row
@@ -73,7 +80,7 @@ def _sent(row: JsonObject, at: float, where: str, wire_format: Format) -> Sent:
 
 def _dialect(body: JsonObject, wire_format: Format) -> Dialect:
     """Tell the format by what only it has: ``input``, a Claude model, or else Chat Completions."""
-    if wire_format != "auto":
+    if wire_format is not Format.AUTO:
         return _NAMED[wire_format]
     if "input" in body:
         return dialects.OPENAI_RESPONSES
@@ -81,7 +88,7 @@ def _dialect(body: JsonObject, wire_format: Format) -> Dialect:
     return dialects.ANTHROPIC_MESSAGES if claude else dialects.OPENAI_CHAT
 
 
-_NAMED = {
+_NAMED: Mapping[str, Dialect] = {
     dialect.name: dialect for dialect in (dialects.ANTHROPIC_MESSAGES, dialects.OPENAI_CHAT, dialects.OPENAI_RESPONSES)
 }
 

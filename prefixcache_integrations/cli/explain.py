@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -13,7 +14,16 @@ from prefixcache_integrations.cli.bodies import Format, read_object, read_reques
 from prefixcache_integrations.cli.output import AsJson, Exit, answer_json, console, explained
 from prefixcache_integrations.errors import MalformedRequest
 from prefixcache_integrations.insight import diagnosis
-from prefixcache_integrations.profiles import resolve
+from prefixcache_integrations.profiles import Provider, resolve
+
+
+class Seller(Enum):
+    """Who serves a model."""
+
+    _value_: Provider
+    ANTHROPIC = "anthropic"
+    OPENAI = "openai"
+    AZURE = "azure"
 
 
 def explain(
@@ -22,10 +32,8 @@ def explain(
     *,
     usage: Annotated[Path | None, typer.Option(help="The provider's usage object for B, as JSON.")] = None,
     elapsed: Annotated[float | None, typer.Option(min=0, help="Seconds from A to B; else nothing expires.")] = None,
-    provider: Annotated[
-        Literal["anthropic", "openai", "azure"] | None, typer.Option(help="Who serves the model; else by its name.")
-    ] = None,
-    wire_format: Annotated[Format, typer.Option("--format", help="The format of the bodies.")] = "auto",
+    provider: Annotated[Seller | None, typer.Option(help="Who serves the model; else by its name.")] = None,
+    wire_format: Annotated[Format, typer.Option("--format", help="The format of the bodies.")] = Format.AUTO,
     show_text: Annotated[bool, typer.Option("--show-text", help="Quote a few characters of the prompts.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -37,7 +45,7 @@ def explain(
         before, after = read_request(previous, wire_format), read_request(current, wire_format)
         if before.dialect != after.dialect:
             raise MalformedRequest(f"A is {before.dialect}, B is {after.dialect}: no prefix is shared between formats")
-        profile = resolve(after.model, provider)
+        profile = resolve(after.model, provider and provider.value)
         billed = dialects.by_name(after.dialect).decode_usage(read_object(usage)) if usage else None
         found = diagnosis.explain(
             before,

@@ -67,6 +67,9 @@ def explained() -> Iterator[None]:
 @contextmanager
 def progress_bar(what: str, total: int | None = None) -> Iterator[Callable[[int], Any]]:
     """Show how far long work is, where someone watches; call what it gives with how much is done."""
-    with Progress(console=_errors, transient=True, disable=not _errors.is_terminal) as bar:
+    if not _errors.is_terminal:
+        yield lambda _: None
+        return
+    with Progress(console=_errors, transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)

@@ -43,7 +43,7 @@ def replay(
         list[str] | None, typer.Option(help="A model to price; may be repeated. Default: the trace's.")
     ] = None,
     *,
-    wire_format: Annotated[Format, typer.Option("--format", help="The format of the bodies.")] = "auto",
+    wire_format: Annotated[Format, typer.Option("--format", help="The format of the bodies.")] = Format.AUTO,
     as_json: AsJson = False,
 ) -> None:
     """Say what a trace would have cost under each strategy and model, by simulating the provider's cache.
