@@ -88,7 +88,7 @@ def _with_hindsight(asked: list[Asked], ttl: float) -> Iterator[int]:
 
 
 def _ours(ttl: float) -> Callable[[Asked], int]:
-    memory = PromptMemory(lifetimes=(ttl,), limit=1_000_000)
+    memory = PromptMemory(limit=1_000_000)
     profile = _profile(ttl)
 
     def decide(row: Asked) -> int:

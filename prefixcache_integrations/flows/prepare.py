@@ -12,7 +12,8 @@ from prefixcache_integrations.dialects.dialect import Dialect
 from prefixcache_integrations.errors import PrefixCacheError
 from prefixcache_integrations.events import Observer, PassedThrough, PromptPlanned, tell
 from prefixcache_integrations.profiles.profile import CacheProfile
-from prefixcache_integrations.prompt.layout import apply, plan
+from prefixcache_integrations.prompt.layout import decide
+from prefixcache_integrations.prompt.stability import PromptMemory
 
 _FAULTS = (PrefixCacheError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What a body that we misread may raise. It reaches the provider as it was, and the provider judges it."""
@@ -33,21 +34,27 @@ def prepare(
     *,
     level: Level = "canonical",
     observers: Sequence[Observer] = (),
+    memory: PromptMemory | None = None,
+    now: float = 0.0,
 ) -> Prepared:
     """Lay out ``body`` for the provider's prompt cache. Never raises, and never changes ``body``.
 
     ``profile_of`` finds the facts about a model by its name. Observers are told `PromptPlanned`, or `PassedThrough`
-    where the body could not be understood and is returned as it is.
+    where the body could not be understood and is returned as it is. With a ``memory``, planning goes by what it holds
+    at ``now``, in seconds, and the request is added to it; one memory must not be used by two threads at once.
     """
     try:
         request = dialect.decode_request(body)
-        made = plan(request, profile_of(request.model), tokenizer, level=level)
-        laid_out = dialect.encode_request(apply(request, made))
+        snapshot = None if memory is None else memory.snapshot(now)
+        made = decide(request, profile_of(request.model), tokenizer, level=level, snapshot=snapshot)
+        laid_out = dialect.encode_request(made.request)
     except _FAULTS as error:
         tell(observers, PassedThrough(reason=_reason(error), model=_model(body)))
         return Prepared(body=body)
-    tell(observers, PromptPlanned(model=request.model, plan=made))
-    return Prepared(body=laid_out, plan=made)
+    if memory is not None and made.sighting is not None:
+        memory.observe(made.sighting, now)
+    tell(observers, PromptPlanned(model=request.model, plan=made.plan))
+    return Prepared(body=laid_out, plan=made.plan)
 
 
 def _reason(error: Exception) -> str:

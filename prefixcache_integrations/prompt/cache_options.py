@@ -55,6 +55,15 @@ def _finding(name: str, value: object) -> Finding:
     return Finding(code="option_removed", message=f"{field} was removed: the model does not take it")
 
 
+def explicit_mode(request: Request, changes: Mapping[str, object]) -> JsonObject:
+    """Return the field that keeps the provider from marking the latest message by itself, on top of ``changes``.
+
+    OpenAI docs, prompt caching: in mode ``explicit`` nothing is written but at breakpoints.
+    """
+    before = changes[_OPTIONS] if _OPTIONS in changes else request.options.get(_OPTIONS)
+    return {_OPTIONS: {**(as_object(before) or {}), "mode": "explicit"}}
+
+
 def with_options(options: JsonObject, changes: Mapping[str, object]) -> JsonObject:
     """Return ``options`` with ``changes``; a field changed to ``None`` is left out."""
     merged = {**options, **changes}

@@ -20,9 +20,10 @@ from prefixcache_integrations.canonical import (
     Tokenizer,
     Tool,
 )
+from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.breakpoints import Reason, breakpoints, chosen, marker_rules, places
-from prefixcache_integrations.prompt.cache_options import repaired_options, with_options
+from prefixcache_integrations.prompt.cache_options import explicit_mode, repaired_options, with_options
 from prefixcache_integrations.prompt.foresight import Foresight, foresee
 from prefixcache_integrations.prompt.markers import placed, repaired
 from prefixcache_integrations.prompt.moves import moved, moves_for
@@ -86,13 +87,18 @@ def decide(
         tidy = moved(tidy, moves)
         prompt, counts = segments(tidy), tuple(counts[number] for number in foresight.order)
     ends = tuple(accumulate(counts))
+    total = ends[-1] if ends else 0
     found, rules = places(tidy, prompt, ends), marker_rules(request, profile)
     wanted = None if foresight is None else _wanted(foresight, prompt)
+    implicit = _marks_tail_itself(tidy, profile) and bool(found)
+    tail_pays = implicit and wanted is not None and wanted.pop(found[-1].at, None) is not None
     reasons, surplus = chosen(tidy, found, rules, enough=enough, wanted=wanted)
     ttl = foresight.ttl if foresight is not None and not any(place.markers for place in found) else None
     rows, lifetimes = breakpoints(found, reasons, rules, profile, ttl=ttl)
     options, refused = repaired_options(request, profile)
-    total = ends[-1] if ends else 0
+    if implicit and wanted is not None and not tail_pays and total >= enough:
+        rules = replace(rules, budget=profile.max_breakpoints)
+        options = {**options, **explicit_mode(request, options)}
     made = PromptPlan(
         level=level,
         profile=profile.name,
@@ -114,7 +120,8 @@ def decide(
         ),
     )
     sent = replace(placed(tidy, rows), options=with_options(tidy.options, options))
-    sighting = None if foresight is None else foresight.sighting(_writes(foresight, prompt, rows, profile))
+    tail = found[-1].at if tail_pays else None
+    sighting = None if foresight is None else foresight.sighting(_writes(foresight, prompt, rows, profile, tail))
     return Decision(plan=made, request=sent, sighting=sighting)
 
 
@@ -136,11 +143,22 @@ def _wanted(foresight: Foresight, prompt: Sequence[Segment]) -> dict[Address, Re
     return reasons
 
 
+def _marks_tail_itself(request: Request, profile: CacheProfile) -> bool:
+    """Tell whether the provider will mark the latest message, and the application did not say whether it should."""
+    asked = as_object(request.options.get("prompt_cache_options")) or {}
+    return profile.automatic_tail and asked.get("mode") is None
+
+
 def _writes(
-    foresight: Foresight, prompt: Sequence[Segment], rows: Sequence[Breakpoint], profile: CacheProfile
+    foresight: Foresight,
+    prompt: Sequence[Segment],
+    rows: Sequence[Breakpoint],
+    profile: CacheProfile,
+    tail: Address | None,
 ) -> dict[int, float]:
-    """Return for how many seconds each block is written that ends an entry."""
+    """Return for how many seconds each block is written that ends an entry; ``tail`` is one without a marker."""
     asked = {row.at: row.ttl for row in rows if row.prefix_tokens >= profile.minimum_tokens}
+    asked |= {} if tail is None else {tail: None}
     writes: dict[int, float] = {}
     for number, segment in zip(foresight.order, prompt, strict=True):
         if segment.at in asked:

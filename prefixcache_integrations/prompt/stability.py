@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter, OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct, field
@@ -94,18 +95,15 @@ class PromptMemory:
     """What has been sent, by one application: prefixes as digests, and how often which kind of them came back.
 
     Nothing of a prompt is kept but digests. ``limit`` bounds the prefixes that are remembered, the least recent go
-    first; ``horizon`` is after how many seconds without a sighting one is forgotten. ``lifetimes`` are those, in
-    seconds, for which the chance of a return is learned.
+    first; ``horizon`` is after how many seconds without a sighting one is forgotten.
     """
 
-    def __init__(
-        self, *, limit: int = 200_000, horizon: float = 86_400.0, lifetimes: Sequence[float] = (300.0, 3600.0)
-    ) -> None:
+    def __init__(self, *, limit: int = 200_000, horizon: float = 86_400.0) -> None:
         self._limit = limit
         self._horizon = horizon
         self._next = 1
         self._prefixes: OrderedDict[int, Prefix] = OrderedDict({0: Prefix(parent=-1, key=b"")})
-        self._rates = _Rates(lifetimes)
+        self._rates = _Rates()
         self._documents = _DocumentMemory(max(limit // 50, 16))
 
     def __len__(self) -> int:
@@ -118,8 +116,8 @@ class PromptMemory:
 
     def observe(self, sighting: Sighting, now: float) -> None:
         """Remember a request that was sent at ``now``."""
-        at = 0
-        alive = self._read(sighting, now)
+        self._rates.grow_older(now)
+        at, alive = 0, self._read(sighting, now)
         for number, step in enumerate(sighting.steps):
             at = self._visited(at, step, now)
             prefix = self._prefixes[at]
@@ -153,10 +151,10 @@ class PromptMemory:
             self._prefixes[at] = Prefix(parent=parent, key=step.key)
         prefix = self._prefixes[at]
         if prefix.likeness is not None:
-            self._rates.returned(prefix.likeness, prefix.visits, now - prefix.seen_at)
+            self._rates.returned(prefix, prefix.likeness, now)
         prefix.visits += 1
         prefix.seen_at, prefix.likeness = now, step.likeness
-        self._rates.sent(step.likeness, prefix.visits)
+        self._rates.sent(prefix, step.likeness, now)
         self._prefixes.move_to_end(at)
         return at
 
@@ -177,26 +175,75 @@ class PromptMemory:
 
 
 class _Rates:
-    """How often prefixes that are alike came back before each of the lifetimes was over."""
+    """How often prefixes that are alike come back before an entry ends, of those that had the time to.
 
-    def __init__(self, lifetimes: Sequence[float]) -> None:
-        self._lifetimes = tuple(sorted(lifetimes))
-        self._sent: Counter[tuple[Likeness, int]] = Counter()
-        self._returned: Counter[tuple[Likeness, int, float]] = Counter()
+    Estimated as survival is (Kaplan and Meier): per stretch of age, how many were still waited for when it began, and
+    how many came back in it. So a prefix sent a moment ago is not yet taken for one that never returned.
+    """
 
-    def sent(self, likeness: Likeness, visits: int) -> None:
-        self._sent[likeness, min(visits, MANY)] += 1
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[Likeness, int], list[float]] = {}
+        self._returned: dict[tuple[Likeness, int], list[float]] = {}
+        self._aging: tuple[deque[_Wait], ...] = tuple(deque() for _ in AGES)
 
-    def returned(self, likeness: Likeness, visits: int, after: float) -> None:
-        for lifetime in self._lifetimes:
-            if after <= lifetime:
-                self._returned[likeness, min(visits, MANY), lifetime] += 1
+    def sent(self, prefix: Prefix, likeness: Likeness, now: float) -> None:
+        """Begin to wait for ``prefix``, which was just sent."""
+        kind = (likeness, min(prefix.visits, MANY))
+        waiting = self._waiting.setdefault(kind, [0.0] * len(AGES))
+        waiting[0] += 1
+        if waiting[0] > FRESH:
+            self._halve(kind)
+        self._aging[1].append(_Wait(prefix, prefix.visits, kind, now))
+
+    def _halve(self, kind: tuple[Likeness, int]) -> None:
+        for rows in (self._waiting, self._returned):
+            rows[kind] = [count / 2 for count in rows.get(kind, _NEVER)]
+
+    def returned(self, prefix: Prefix, likeness: Likeness, now: float) -> None:
+        """Note that ``prefix`` was sent again; ``likeness`` is that of the last time."""
+        kind = (likeness, min(prefix.visits, MANY))
+        age = bisect_right(AGES, now - prefix.seen_at) - 1
+        self._returned.setdefault(kind, [0.0] * len(AGES))[max(age, 0)] += 1
+
+    def grow_older(self, now: float) -> None:
+        """Count those that are still waited for at the next age; each is looked at once per age."""
+        for age in range(1, len(AGES)):
+            waiting = self._aging[age]
+            while waiting and now - waiting[0].since >= AGES[age]:
+                wait = waiting.popleft()
+                if wait.prefix.visits == wait.visits:
+                    self._waiting[wait.kind][age] += 1
+                    if age + 1 < len(AGES):
+                        self._aging[age + 1].append(wait)
 
     def chance(self, likeness: Likeness, visits: int, lifetime: float) -> float:
+        """Return how likely a prefix returns within ``lifetime`` seconds of its ``visits``-th time."""
         prior, weight = PRIORS["document" if likeness.after_documents else likeness.kind]
-        learned = next((each for each in self._lifetimes if each >= lifetime), self._lifetimes[-1])
-        returned = self._returned[likeness, visits, learned]
-        return (returned + prior * weight) / (self._sent[likeness, visits] + weight)
+        kind = (likeness, visits)
+        waiting, returned = self._waiting.get(kind), self._returned.get(kind, _NEVER)
+        if waiting is None:
+            return prior
+        gone = 1 - (returned[0] + prior * weight) / (waiting[0] + weight)
+        for age in range(1, bisect_left(AGES, lifetime)):
+            if waiting[age]:
+                gone *= 1 - min(returned[age] / waiting[age], 1.0)
+        return 1 - gone
+
+
+AGES = (0.0, 30.0, 300.0, 1800.0, 3600.0, 43_200.0)
+"""Where the stretches of age begin, in seconds: the lifetimes that providers offer, and the pauses within them."""
+
+FRESH = 512.0
+"""From how many sightings on older ones count half: what an application does changes."""
+
+_NEVER = (0.0,) * len(AGES)
+
+
+class _Wait(NamedTuple):
+    prefix: Prefix
+    visits: int
+    kind: tuple[Likeness, int]
+    since: float
 
 
 class _DocumentMemory:
