@@ -11,6 +11,8 @@ JsonObject: TypeAlias = Mapping[str, object]
 
 def as_object(value: object) -> JsonObject | None:
     """Return ``value`` if it is a JSON object, else ``None``."""
+    if type(value) is dict:  # by far the most: asking for an abstract class takes ten times as long
+        return cast("JsonObject", value)
     return cast("JsonObject", value) if isinstance(value, Mapping) else None
 
 

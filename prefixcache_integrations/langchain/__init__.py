@@ -11,10 +11,16 @@ if TYPE_CHECKING:
     from prefixcache_integrations.langchain.cache import ResponseCache
     from prefixcache_integrations.langchain.callbacks import CachedTokensHandler
     from prefixcache_integrations.langchain.middleware import PromptLayoutMiddleware
+    from prefixcache_integrations.langchain.response_model import with_response_cache
 
-__all__ = ["CachedTokensHandler", "PromptLayoutMiddleware", "ResponseCache"]
+__all__ = ["CachedTokensHandler", "PromptLayoutMiddleware", "ResponseCache", "with_response_cache"]
 
-_MODULES = {"CachedTokensHandler": "callbacks", "PromptLayoutMiddleware": "middleware", "ResponseCache": "cache"}
+_MODULES = {
+    "CachedTokensHandler": "callbacks",
+    "PromptLayoutMiddleware": "middleware",
+    "ResponseCache": "cache",
+    "with_response_cache": "response_model",
+}
 
 
 def __getattr__(name: str) -> object:

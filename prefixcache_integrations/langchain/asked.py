@@ -51,10 +51,17 @@ class Asked:
         question = (prompt, told_in_full(llm_string), namespace, settings.policy)
         return self._under(settings, refused, self._remembered(question) or self._remember(question))
 
-    def terms_of(self, request: Request) -> Terms:
-        """Return the terms of a request that is already read."""
+    def terms_of(self, request: Request | None, ambiguous: str | None = None) -> Terms:
+        """Return the terms of a request that is already read; without one, that it passes the cache by."""
         settings, refused = self.settings()
-        return self._under(settings, refused, self._read(request, settings.namespace or "", settings.policy))
+        namespace = settings.namespace or ""
+        if request is None:
+            return self._default_terms(EntryKey(namespace, ""), None, refused or ambiguous)
+        try:
+            terms = self._read(request, namespace, settings.policy)
+        except (MalformedRequest, RecursionError):
+            terms = self._default_terms(EntryKey(namespace, ""), request.model or None, "it cannot be written down")
+        return self._under(settings, refused, terms)
 
     def settings(self) -> tuple[CacheSettings, str | None]:
         """Return the settings of the call in progress, and why it must not be cached, ``None`` if it may be.

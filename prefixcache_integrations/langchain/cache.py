@@ -97,6 +97,11 @@ class ResponseCache(BaseCache):
         """
         return cls(open_store(url, secrets=secrets, observers=settings.get("observers", ())), **settings)
 
+    @property
+    def front(self) -> PrefixCache:
+        """The cache behind this one, for adapters that share its answers."""
+        return self._cache
+
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Return the stored answer as fresh generations, ``None`` if there is none.
 

@@ -78,7 +78,8 @@ def chat_llm_string(
     state = _state(model)
     printable = _printable(arguments)
     if state.stale or printable is not arguments or llm_string is None:
-        llm_string = _fresh(model)._get_llm_string(stop=stop, **printable)  # noqa: SLF001 - how LangChain makes it
+        asked = _fresh(model) if state.stale else model
+        llm_string = asked._get_llm_string(stop=stop, **printable)  # noqa: SLF001 - how LangChain makes it
     return _with(llm_string, state.unsaid) if state.unsaid else llm_string
 
 
@@ -136,12 +137,15 @@ def _unsaid(model: BaseChatModel) -> dict[str, object]:
     told: dict[str, object] = {} if addressed or address == _DEFAULT_ADDRESS else {"base_url": address}
     if model.is_lc_serializable() or type(model)._identifying_params is not BaseChatModel._identifying_params:  # noqa: SLF001 - LangChain's name for it
         return told
+    told["class"] = f"{type(model).__module__}.{type(model).__qualname__}"
+    if type(model)._identifying_params is not BaseChatModel._identifying_params:  # noqa: SLF001 - a property to override
+        return told  # it says itself what identifies it; other fields may be counters and the like
     plain = {
         name: value
         for name, value in model.__dict__.items()
         if name in type(model).model_fields and name not in _UNREAD and isinstance(value, _Plain)
     }
-    return {**told, "class": f"{type(model).__module__}.{type(model).__qualname__}", "fields": plain}
+    return {**told, "fields": plain}
 
 
 def _printable(arguments: Mapping[str, Any]) -> Mapping[str, Any]:

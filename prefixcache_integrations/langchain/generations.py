@@ -38,6 +38,9 @@ old place it would be billed again by whoever reads it there.
 _PROVIDER_USAGE = ("token_usage", "usage")
 
 
+_ALWAYS_SAY = ("anthropic", "openai")
+"""The providers whose answers say why they end, as langchain-anthropic and langchain-openai call them."""
+
 _DETAILS = ("input_token_details", "output_token_details")
 
 
@@ -213,10 +216,12 @@ def _response(parts: tuple[Part, ...], info: Mapping[str, object]) -> Response:
 
 
 def _stop_reason(info: Mapping[str, object]) -> StopReason:
-    """Read why the model stopped; a model that says nothing has finished."""
+    """Read why the model stopped; one that says nothing has finished, but for those that always say it."""
     details = as_object(info.get("incomplete_details")) or {}
     said = [as_text(details.get("reason")), *(as_text(info.get(name)) for name in STOP_FIELDS)]
     reason = next(filter(None, said), None)
     if reason is None:
-        return "stop" if info.get("status") in (None, "completed") else "other"
+        told = info.get("status")
+        silent = told is None and info.get("model_provider") in _ALWAYS_SAY  # its stream was cut and nobody noticed
+        return "stop" if told in (None, "completed") and not silent else "other"
     return stop_reason(reason)

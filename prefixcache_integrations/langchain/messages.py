@@ -1,63 +1,29 @@
 """The two strings that LangChain asks a cache with, read as a canonical request.
 
-``prompt`` is the JSON dump of the messages; ``llm_string`` is the JSON dump of the model followed by the
-``repr`` of the call's keyword arguments, or that ``repr`` alone for a model that does not serialise. What
+``prompt`` is the JSON dump of the messages; `prefixcache_integrations.langchain.llm_string` reads the other. What
 cannot change the answer is left out here; how the rest becomes a key is decided in
 `prefixcache_integrations.prompt.keys`. The request is a reading for keys, not one to send.
 """
 
 from __future__ import annotations
 
-import ast
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import cast, get_args
 
 import msgspec
+from langchain_core.messages import BaseMessage
 
 from prefixcache_integrations.canonical import DialectName, JsonObject, Message, Part, PartKind, Request, Role, Tool
 from prefixcache_integrations.canonical.json import as_list, as_object, as_text, without
-from prefixcache_integrations.prompt.keys import settled_options
+from prefixcache_integrations.langchain.llm_string import NOT_IMPLEMENTED, CalledModel, read_model
 
-_NOT_IMPLEMENTED = '"type": "not_implemented"'
 _MARKERS = ("cache_control", "prompt_cache_breakpoint")
 _STREAM_ARTEFACTS = ("index", "partial_json")
 
-TRANSPORT_SETTINGS = frozenset(
-    {
-        "anthropic_proxy",
-        "azure_ad_async_token_provider",
-        "azure_ad_token_provider",
-        "default_request_timeout",
-        "disable_streaming",
-        "http_socket_options",
-        "max_retries",
-        "openai_proxy",
-        "request_timeout",
-        "stream_chunk_timeout",
-        "stream_usage",
-        "streaming",
-        "tiktoken_model_name",
-        "timeout",
-        "verbose",
-    }
-)
-"""Model settings that decide how a call travels, not what it asks."""
-
-_PASSED_THROUGH = ("model_kwargs", "extra_body")
-
 _DIALECTS: Mapping[str, DialectName] = {"ChatAnthropic": "anthropic_messages"}
 """By model class; the others count as OpenAI's, the class itself is among the options."""
-
-_KNOWN_NAMESPACES = frozenset(
-    {
-        ("langchain", "chat_models", "anthropic"),
-        ("langchain", "chat_models", "azure_openai"),
-        ("langchain", "chat_models", "openai"),
-    }
-)
-"""Where the classes live whose settings are known; classes derived from those keep the namespace."""
 
 _ROLES: Mapping[str, Role] = {
     "SystemMessage": "system",
@@ -99,31 +65,45 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     ambiguous: str | None = None
 
 
-class _Model(msgspec.Struct, frozen=True, kw_only=True):
-    """``foreign``: nobody knows what the settings of this class do, so each of them counts."""
-
-    class_name: str = ""
-    foreign: bool = False
-    settings: JsonObject = {}
-    call: JsonObject = {}
-    ambiguous: str | None = None
-
-
 def read_call(prompt: str, llm_string: str) -> Reading:
     """Read the two strings of a chat model's call."""
-    model = _read_model(llm_string)
+    model = read_model(llm_string)
     if model is None:
         return Reading()
     if model.ambiguous is not None:
         return Reading(ambiguous=model.ambiguous)
     messages = _read_messages(prompt)
     if messages is None:
-        unprinted = prompt.startswith("[") and _NOT_IMPLEMENTED in prompt
+        unprinted = prompt.startswith("[") and NOT_IMPLEMENTED in prompt
         return Reading(ambiguous="an object in a message is not printed in full" if unprinted else None)
-    return Reading(request=_request(model, messages))
+    return Reading(request=_request(llm_string, messages))
 
 
-def _request(model: _Model, messages: tuple[Message, ...]) -> Request:
+def read_messages(messages: Sequence[BaseMessage], llm_string: str) -> Reading:
+    """Read a call of a chat model whose messages are at hand; it is the reading that their dump would give."""
+    model = read_model(llm_string)
+    if model is None or model.ambiguous is not None:
+        return Reading(ambiguous="it is not known what is asked" if model is None else model.ambiguous)
+    read = [_live_message(message) for message in messages]
+    known = tuple(message for message in read if message is not None)
+    if not known or len(known) < len(read):
+        return Reading(ambiguous="a message of a class that is not known")
+    return Reading(request=_request(llm_string, known))
+
+
+def _live_message(message: BaseMessage) -> Message | None:
+    kind = type(message)
+    return _message(kind.__name__, message.__dict__) if kind.__module__.startswith("langchain_core.") else None
+
+
+def _request(llm_string: str, messages: tuple[Message, ...]) -> Request:
+    return msgspec.structs.replace(_request_to(llm_string), messages=messages)
+
+
+@lru_cache(maxsize=256)
+def _request_to(llm_string: str) -> Request:
+    """Return what every request with ``llm_string`` has in common; it has been read before."""
+    model = read_model(llm_string) or CalledModel()
     tools = [as_object(tool) for tool in as_list(model.call.get("tools")) or ()]
     known = tuple(_tool(tool) for tool in tools if tool is not None)
     call = without(model.call, "tools") if len(known) == len(tools) else model.call
@@ -131,7 +111,6 @@ def _request(model: _Model, messages: tuple[Message, ...]) -> Request:
         dialect=_DIALECTS.get(model.class_name, "openai_chat"),
         model=_model_name(model),
         tools=known if call is not model.call else (),
-        messages=messages,
         options={
             "class": model.class_name,
             **({"all": [model.settings, call]} if model.foreign else {"settings": model.settings, "call": call}),
@@ -139,7 +118,7 @@ def _request(model: _Model, messages: tuple[Message, ...]) -> Request:
     )
 
 
-def _model_name(model: _Model) -> str:
+def _model_name(model: CalledModel) -> str:
     names = (group.get(name) for group in (model.call, model.settings) for name in ("model", "model_name"))
     return next((name for name in names if isinstance(name, str)), "")
 
@@ -155,58 +134,6 @@ def _tool(tool: JsonObject) -> Tool:
     )
 
 
-@lru_cache(maxsize=256)
-def _read_model(llm_string: str) -> _Model | None:
-    """Read the model and the call's arguments; ``None`` for a string that LangChain did not write."""
-    serialised, arguments = _split(llm_string)
-    if not arguments.startswith("[("):
-        return None
-    try:
-        pairs = ast.literal_eval(arguments)
-        call = {name: value for name, value in pairs if isinstance(name, str)}
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return _Model(ambiguous="an argument of the call is printed by name only, such as a class")
-    if call.get("stop", ()) is None:
-        del call["stop"]
-    if serialised is None:
-        return _Model(call=call, foreign=True)
-    settings = as_object(serialised.get("kwargs")) or {}
-    path = as_list(serialised.get("id")) or ()
-    foreign = tuple(path[:-1]) not in _KNOWN_NAMESPACES
-    kept = {name: value for name, value in settings.items() if not _is_secret(value)}
-    kept = kept if foreign else without(kept, *TRANSPORT_SETTINGS, "name")
-    if serialised.get("type") != "constructor" or _NOT_IMPLEMENTED in json.dumps(kept):
-        return _Model(ambiguous="a setting of the model is not printed in full")
-    return _Model(
-        class_name=str(path[-1]) if path else "",
-        settings={"path": list(path), **(kept if foreign else _settled(kept))},
-        call=call if foreign else _settled(without(call, *TRANSPORT_SETTINGS)),
-        foreign=foreign,
-    )
-
-
-def _split(llm_string: str) -> tuple[JsonObject | None, str]:
-    if not llm_string.startswith("{"):
-        return None, llm_string
-    try:
-        serialised, end = json.JSONDecoder().raw_decode(llm_string)
-    except (ValueError, RecursionError):
-        return None, ""
-    arguments = llm_string[end:]
-    return as_object(serialised), arguments.removeprefix("---") if arguments.startswith("---") else ""
-
-
-def _settled(options: JsonObject) -> dict[str, object]:
-    """Leave out what no model reads, also where it is passed through by ``model_kwargs`` and the like."""
-    passed = {name: settled_options(as_object(options.get(name)) or {}) for name in _PASSED_THROUGH}
-    own = settled_options(without(options, *_PASSED_THROUGH))
-    return own | {name: group for name, group in passed.items() if group}
-
-
-def _is_secret(value: object) -> bool:
-    return isinstance(value, Mapping) and value.get("lc") == 1 and value.get("type") == "secret"
-
-
 def _read_messages(prompt: str) -> tuple[Message, ...] | None:
     try:
         dumps = as_list(msgspec.json.decode(prompt))
@@ -214,22 +141,26 @@ def _read_messages(prompt: str) -> tuple[Message, ...] | None:
         return None
     if not dumps:
         return None
-    messages = [_message(as_object(dump) or {}) for dump in dumps]
+    messages = [_dumped_message(as_object(dump) or {}) for dump in dumps]
     if any(message is None for message in messages):
         return None
-    if _NOT_IMPLEMENTED in prompt and _NOT_IMPLEMENTED in json.dumps(msgspec.to_builtins(messages)):
+    if NOT_IMPLEMENTED in prompt and NOT_IMPLEMENTED in json.dumps(msgspec.to_builtins(messages)):
         return None
     return tuple(cast("list[Message]", messages))
 
 
-def _message(dump: JsonObject) -> Message | None:
+def _dumped_message(dump: JsonObject) -> Message | None:
     path, fields = as_list(dump.get("id")), as_object(dump.get("kwargs"))
-    if not path or fields is None or dump.get("type") != "constructor" or not fields.keys() <= _MESSAGE_FIELDS:
+    if not path or fields is None or dump.get("type") != "constructor":
         return None
-    class_name = str(path[-1]).removesuffix("Chunk")
+    return _message(str(path[-1]), fields) if list(path[:-1]) == ["langchain", "schema", "messages"] else None
+
+
+def _message(class_name: str, fields: JsonObject) -> Message | None:
+    class_name = class_name.removesuffix("Chunk")
     named = class_name == "ChatMessage" and fields.get("role") in get_args(Role)
     role = cast("Role", fields["role"]) if named else _ROLES.get(class_name)
-    if role is None or list(path[:-1]) != ["langchain", "schema", "messages"]:
+    if role is None or not fields.keys() <= _MESSAGE_FIELDS:
         return None
     calls = [call for call in map(as_object, as_list(fields.get("tool_calls")) or ()) if call is not None]
     content = fields.get("content")

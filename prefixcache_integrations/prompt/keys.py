@@ -52,6 +52,9 @@ _STOP_FIELDS = ("stop", "stop_sequences")
 _TOLERANT_FIELDS = ("temperature", "top_p")
 _LARGEST_TOLERANCE = 1.0
 _LONG_TEXT = 1024
+_LONGEST_REMEMBERED = 2**16
+_REMEMBERED_TEXTS = 512  # at most 32 million characters
+_digests: dict[str, str] = {}
 _CALL_ID_FIELDS = ("id", "call_id", "tool_use_id", "tool_call_id")
 _TRIMMED_ROLES = ("system", "developer", "user")
 _MEDIA: tuple[PartKind, ...] = ("image", "audio", "document", "other")
@@ -215,13 +218,23 @@ def _part_form(part: Part, text: str, numbers: dict[str, int]) -> list[object]:
 
 
 def _long(text: str) -> object:
-    """Return a long text by its digest: that is several times faster than to write it out as JSON first."""
+    """Return a long text by its digest: that is several times faster than to write it out as JSON first.
+
+    A conversation grows by its end: what was said before is remembered, and found by the hash that a string keeps.
+    """
     if len(text) < _LONG_TEXT:
         return text
-    try:
-        return {"sha256": sha256(text.encode()).hexdigest()}
-    except UnicodeEncodeError as error:
-        raise MalformedRequest("text with a lone surrogate") from error
+    known = _digests.get(text)
+    if known is None:
+        try:
+            known = sha256(text.encode()).hexdigest()
+        except UnicodeEncodeError as error:
+            raise MalformedRequest("text with a lone surrogate") from error
+        if len(_digests) >= _REMEMBERED_TEXTS:
+            _digests.clear()
+        if len(text) <= _LONGEST_REMEMBERED:
+            _digests[text] = known
+    return {"sha256": known}
 
 
 def _number(call_id: object, numbers: dict[str, int]) -> int | None:

@@ -23,7 +23,7 @@ from langchain_core.tools import tool
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
 from pydantic import BaseModel
 
-from prefixcache_integrations.langchain.messages import read_call
+from prefixcache_integrations.langchain.messages import read_call, read_messages
 from prefixcache_integrations.prompt.keys import response_key
 
 
@@ -183,6 +183,10 @@ OTHER_MESSAGES = {
 }
 
 
+class Unknown(HumanMessage):
+    """A message that a provider's package may translate in its own way."""
+
+
 def params(table):
     return [pytest.param(value, id=name) for name, value in table.items()]
 
@@ -196,6 +200,20 @@ def test_what_the_provider_never_sees_keeps_the_key(messages):
 @pytest.mark.parametrize("messages", params(OTHER_MESSAGES))
 def test_what_the_provider_sees_changes_the_key(messages):
     assert key(openai(), messages) != key(openai(), answered())
+
+
+@pytest.mark.parametrize("messages", params({**SAME_MESSAGES, **OTHER_MESSAGES}))
+def test_messages_at_hand_have_the_key_of_their_dump(messages):
+    model = openai()
+    reading = read_messages(messages, model._get_llm_string())
+    assert response_key(reading.request) == key(model, messages)
+
+
+@pytest.mark.parametrize("messages", [[], [Unknown("hi")], [HumanMessage("hi"), Unknown("hi")]], ids=len)
+def test_messages_of_unknown_classes_are_not_read(messages):
+    reading = read_messages(messages, openai()._get_llm_string())
+    assert reading.request is None
+    assert reading.ambiguous
 
 
 def test_no_two_of_all_these_conversations_share_a_key():
