@@ -81,6 +81,7 @@ class PrefixCache:
         settings: CacheSettings = CacheSettings(),  # noqa: B008 - frozen
         *,
         secrets: Sequence[bytes] = (),
+        secret: bytes = b"",
         require_namespace: bool = False,
         patience: float = DEFAULT_PATIENCE,
         observers: Sequence[Observer] = (),
@@ -90,7 +91,14 @@ class PrefixCache:
         The settings are those of the constructor. With ``secrets``, keys and values are sealed.
         """
         store = open_store(url, secrets=secrets, observers=observers)
-        return cls(store, settings, require_namespace=require_namespace, patience=patience, observers=observers)
+        return cls(
+            store,
+            settings,
+            secret=secret,
+            require_namespace=require_namespace,
+            patience=patience,
+            observers=observers,
+        )
 
     def serve(
         self, request: Request, call: Callable[[], JsonObject], *, new_id: Callable[[], str] | None = None
@@ -98,8 +106,8 @@ class PrefixCache:
         """Return the body of the response to ``request``: the stored one, another caller's, or that of ``call``.
 
         ``call`` returns what the provider answers, in the wire format of ``request``. A body that was not called for
-        here has a new id (``new_id``) and its usage as it was billed once. What ``call`` raises comes out, also to
-        those who waited for it.
+        here has a new id (``new_id``), which the provider does not know and no later request can refer to, and its
+        usage as it was billed once. What ``call`` raises comes out, also to those who waited for it.
         """
         return self.serve_as(self.terms(request), call, BodyCodec(request, new_id or _new_id))
 
