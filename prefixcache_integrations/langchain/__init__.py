@@ -10,15 +10,26 @@ from prefixcache_integrations.errors import ConfigurationError
 if TYPE_CHECKING:
     from prefixcache_integrations.langchain.cache import ResponseCache
     from prefixcache_integrations.langchain.callbacks import CachedTokensHandler
+    from prefixcache_integrations.langchain.control import CachingMiddleware
     from prefixcache_integrations.langchain.middleware import PromptLayoutMiddleware
     from prefixcache_integrations.langchain.response_model import with_response_cache
+    from prefixcache_integrations.langchain.tool_results import ToolResultCache
 
-__all__ = ["CachedTokensHandler", "PromptLayoutMiddleware", "ResponseCache", "with_response_cache"]
+__all__ = [
+    "CachedTokensHandler",
+    "CachingMiddleware",
+    "PromptLayoutMiddleware",
+    "ResponseCache",
+    "ToolResultCache",
+    "with_response_cache",
+]
 
 _MODULES = {
     "CachedTokensHandler": "callbacks",
+    "CachingMiddleware": "control",
     "PromptLayoutMiddleware": "middleware",
     "ResponseCache": "cache",
+    "ToolResultCache": "tool_results",
     "with_response_cache": "response_model",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias
 
@@ -62,6 +63,12 @@ class Asked:
         except (MalformedRequest, RecursionError):
             terms = self._default_terms(EntryKey(namespace, ""), request.model or None, "it cannot be written down")
         return self._under(settings, refused, terms)
+
+    def terms_by(self, key: Callable[[str], str]) -> Terms:
+        """Return the terms of what has the key that ``key`` returns for a namespace."""
+        settings, refused = self.settings()
+        namespace = settings.namespace or ""
+        return self._under(settings, refused, self._default_terms(EntryKey(namespace, key(namespace)), None, None))
 
     def settings(self) -> tuple[CacheSettings, str | None]:
         """Return the settings of the call in progress, and why it must not be cached, ``None`` if it may be.

@@ -141,6 +141,14 @@ class ResponseCache(BaseCache):
         _refuse(kwargs)
         await self._cache.aclear()
 
+    def invalidate(self, *, tag: str | None = None, model: str | None = None) -> None:
+        """Delete this namespace's entries with ``tag``, and those that ``model`` answered. Raises `StoreError`."""
+        self._cache.invalidate(tag=tag, model=model)
+
+    async def ainvalidate(self, *, tag: str | None = None, model: str | None = None) -> None:
+        """Do what `invalidate` does, awaiting."""
+        await self._cache.ainvalidate(tag=tag, model=model)
+
     def stats(self) -> Stats:
         """Return what came of the calls since this cache was opened."""
         return self._cache.stats()

@@ -77,7 +77,7 @@ class _Record(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     message: _Message | None
 
 
-class _NotPlain(Exception):
+class NotPlain(Exception):
     """A value that would not come back as it was."""
 
 
@@ -92,7 +92,7 @@ def write(generations: Sequence[Generation]) -> Entry | None:
     """
     try:
         return Entry(codec=CODEC, body=_encode([_record(generation) for generation in generations]))
-    except (_NotPlain, RecursionError, UnicodeEncodeError, OverflowError, TypeError, ValueError):
+    except (NotPlain, RecursionError, UnicodeEncodeError, OverflowError, TypeError, ValueError):
         return None
 
 
@@ -101,12 +101,12 @@ def _record(generation: Generation) -> _Record:
     if type(generation) in (Generation, GenerationChunk):
         return _Record(generation.text, info, None)
     if type(generation) not in (ChatGeneration, ChatGenerationChunk):
-        raise _NotPlain
+        raise NotPlain
     message = generation.message  # type: ignore[attr-defined]
     if type(message) is AIMessageChunk:
         message = message_chunk_to_message(message)
     if type(message) is not AIMessage:
-        raise _NotPlain
+        raise NotPlain
     return _Record("", info, _message_record(message))
 
 
@@ -118,7 +118,7 @@ def _message_record(message: AIMessage) -> _Message:
     if isinstance(parsed := extras.get("parsed"), BaseModel):
         extras["parsed"] = parsed.model_dump(mode="json", by_alias=True)
     return _Message(
-        content=_plain(message.content),
+        content=plain(message.content),
         additional_kwargs=_plain_dict(extras),
         response_metadata=metadata,
         name=message.name,
@@ -132,24 +132,25 @@ def _calls(calls: Sequence[Mapping[str, Any]], kind: type[list[T]]) -> list[T]:
     plain = [_plain_dict(call) for call in calls]
     converted = convert(plain, kind)
     if converted != plain:
-        raise _NotPlain  # a field that nobody has told us of
+        raise NotPlain  # a field that nobody has told us of
     return converted
 
 
 def _plain_dict(value: Mapping[Any, Any]) -> dict[str, Any]:
     if not all(type(name) is str for name in value):
-        raise _NotPlain
-    return {name: _plain(item) for name, item in value.items()}
+        raise NotPlain
+    return {name: plain(item) for name, item in value.items()}
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - LangChain's values are anything; this is where that ends
+def plain(value: Any) -> Any:  # noqa: ANN401 - LangChain's values are anything; this is where that ends
+    """Return a copy of ``value`` of plain data alone. Raises `NotPlain`."""
     if value is None or type(value) in (str, int, float, bool):
         return value
     if isinstance(value, Mapping):
         return _plain_dict(value)
     if type(value) in (list, tuple):
-        return [_plain(item) for item in value]
-    raise _NotPlain
+        return [plain(item) for item in value]
+    raise NotPlain
 
 
 def read(entry: Entry, *, key: str, new_id: Callable[[], str]) -> list[Generation]:

@@ -109,6 +109,13 @@ def response_key(request: Request, *, namespace: str = "", policy: KeyPolicy = S
     )
 
 
+def tool_key(name: str, arguments: JsonObject, *, namespace: str = "", secret: bytes = b"") -> str:
+    """Return the key of a call of the tool ``name``; key order does not count. Raises `MalformedRequest`."""
+    return _digest(
+        "tool", namespace, secret, name.encode("utf-8", "surrogatepass"), canonical_json(arguments, "arguments")
+    )
+
+
 def raw_key(prompt: str, llm_string: str, *, namespace: str = "", secret: bytes = b"") -> str:
     """Return the key of a request that is known only as two strings; every character counts."""
     parts = (text.encode("utf-8", "surrogatepass") for text in (prompt, llm_string))
