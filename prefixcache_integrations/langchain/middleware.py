@@ -13,6 +13,7 @@ from typing_extensions import override
 from prefixcache_integrations.canonical import Level, Tokenizer
 from prefixcache_integrations.events import Observer
 from prefixcache_integrations.langchain.model_view import ModelLayout
+from prefixcache_integrations.prompt.stability import PromptMemory
 
 
 class PromptLayoutMiddleware(AgentMiddleware[Any, Any, Any]):
@@ -27,6 +28,8 @@ class PromptLayoutMiddleware(AgentMiddleware[Any, Any, Any]):
         observers: Told `PromptPlanned` or `PassedThrough` for each request, and once per class that a model is of
             a class whose requests cannot be laid out.
         tokenizer: What counts tokens; by default the best at hand.
+        memory: What was sent before, from which it learns where markers pay; by default one of its own. Agents of one
+            application may share one, those of different tenants should not.
     """
 
     def __init__(
@@ -35,9 +38,10 @@ class PromptLayoutMiddleware(AgentMiddleware[Any, Any, Any]):
         *,
         observers: Sequence[Observer] = (),
         tokenizer: Tokenizer | None = None,
+        memory: PromptMemory | None = None,
     ) -> None:
         super().__init__()
-        self._layout = ModelLayout(level=level, observers=observers, tokenizer=tokenizer)
+        self._layout = ModelLayout(level=level, observers=observers, tokenizer=tokenizer, memory=memory)
 
     @override
     def wrap_model_call(

@@ -6,6 +6,8 @@ output added, what every other middleware changed. No LangChain object is touche
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -24,6 +26,7 @@ from prefixcache_integrations.events import Observer, PassedThrough, tell
 from prefixcache_integrations.flows.prepare import prepare
 from prefixcache_integrations.langchain.on_the_wire import notice
 from prefixcache_integrations.profiles import Provider
+from prefixcache_integrations.prompt.stability import PromptMemory
 
 RunnableT = TypeVar("RunnableT", bound=Runnable[Any, Any])
 
@@ -46,13 +49,20 @@ _SHARED_STATE = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "_
 class ModelLayout:
     """How requests are laid out, and the views of models that do it.
 
-    Observers are told what `prepare` tells, and once per class that this package cannot lay out its models. Safe to
-    share between threads.
+    Observers are told what `prepare` tells, and once per class that this package cannot lay out its models. ``memory``
+    is what was sent before; without one, a new one. Safe to share between threads.
     """
 
     def __init__(
-        self, *, level: Level = "canonical", observers: Sequence[Observer] = (), tokenizer: Tokenizer | None = None
+        self,
+        *,
+        level: Level = "canonical",
+        observers: Sequence[Observer] = (),
+        tokenizer: Tokenizer | None = None,
+        memory: PromptMemory | None = None,
     ) -> None:
+        self._memory = PromptMemory() if memory is None else memory
+        self._turn = threading.Lock()
         self._level = level
         self._observers = tuple(observers)
         self._tokenizer = tokenizer or tokens.load()
@@ -85,14 +95,17 @@ class ModelLayout:
         dialect, stand_ins = _dialect(model, payload), _stand_ins(model, payload)
         fields = _fields(payload, stand_ins)
         provider = _PROVIDERS.get(model._llm_type)  # noqa: SLF001 - how LangChain's own middleware tells them apart
-        prepared = prepare(
-            fields,
-            dialect,
-            lambda name: profiles.resolve(name, provider),
-            self._tokenizer,
-            level=self._level,
-            observers=self._observers,
-        )
+        with self._turn:
+            prepared = prepare(
+                fields,
+                dialect,
+                lambda name: profiles.resolve(name, provider),
+                self._tokenizer,
+                level=self._level,
+                observers=self._observers,
+                memory=self._memory,
+                now=time.monotonic(),
+            )
         notice(dialect, prepared)
         extra = _extra_body(payload)
         elsewhere = {*stand_ins, *extra}

@@ -54,11 +54,12 @@ def best_marks(ahead: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: 
     """Return the markers that pay best, and their worth with what the living entry saves at once.
 
     Each lifetime of the model is tried; in doubt the cheaper one is taken. An entry that will be read is marked
-    again, which costs nothing and keeps it in reach. Where nothing pays, no marker is wanted. What is written on the
+    again, which costs nothing and keeps it in reach; so is the end of the instructions in front of it, for the
+    conversations that share no more. Where nothing pays, no marker is wanted. What is written on the
     chance that documents come together again stays within `Snapshot.allowance`.
     """
     now = ahead.found * read_saving(profile)
-    again = (ahead.read,) if ahead.read >= 0 and ahead.markable[ahead.read] else ()
+    again = _kept_alive(ahead, enough)
     places, budget = _places(ahead, enough), profile.max_breakpoints - len(again)
     best = Choice(now, again, None)
     for lifetime in profile.lifetimes:
@@ -72,6 +73,12 @@ def best_marks(ahead: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: 
             ttl = None if lifetime is profile.lifetimes[0] else lifetime.name
             best = Choice(now + worth, (*again, *marks), ttl)
     return best
+
+
+def _kept_alive(ahead: Ahead, enough: int) -> tuple[int, ...]:
+    cached = [place for place in range(ahead.read + 1) if ahead.markable[place] and ahead.ends[place] >= enough]
+    static = [place for place in cached if ahead.steps[place].likeness.kind == "static"]
+    return tuple(sorted({*static[-1:], *cached[-1:]}))
 
 
 def expected_bill(ahead: Ahead, choice: Choice, profile: CacheProfile) -> Bill:
