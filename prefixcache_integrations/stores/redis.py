@@ -1,4 +1,4 @@
-"""A store in Redis 6 or newer, or Valkey: no modules, no scripts, no ``SCAN``; shared by hosts.
+"""A store in Redis 6 or newer, or Valkey: no modules, no ``SCAN``, scripts for leases alone; shared by hosts.
 
 A read is one ``MGET`` of the namespace's log and the value (`redis_layout`); a write reads the log, then sets the
 value; invalidating a tag appends one record to the log and clearing removes it, however many values there are.

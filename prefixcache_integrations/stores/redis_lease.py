@@ -76,6 +76,7 @@ class LeaseKeeper:
         with self._changed:
             self._held[lease] = time.monotonic() + LONGEST_FLIGHT
             if self._thread is None:
+                self._beat = time.monotonic() + LEASE_SECONDS / _BEATS
                 self._thread = threading.Thread(target=self._keep, name="prefixcache-leases", daemon=True)
                 self._thread.start()
 
@@ -97,6 +98,7 @@ class LeaseKeeper:
         self._changed = threading.Condition()
         self._held: dict[RedisLease, float] = {}
         self._dropped: list[RedisLease] = []
+        self._beat = 0.0
         self._thread = None
 
     def _keep(self) -> None:
@@ -112,13 +114,18 @@ class LeaseKeeper:
     def _next_commands(self) -> list[Command]:
         """Wait for something to do and return it; nothing, and the thread ends, if nothing is held any more."""
         with self._changed:
-            while self._held and not self._dropped:
-                if not self._changed.wait(LEASE_SECONDS / _BEATS):
-                    now = time.monotonic()
-                    self._held = {lease: until for lease, until in self._held.items() if until > now}
-                    return [lease.renewal for lease in self._held] or self._ended()
-            dropped, self._dropped = self._dropped, []
-            return [lease.removal for lease in dropped] or self._ended()
+            while self._held and not self._dropped and (left := self._beat - time.monotonic()) > 0:
+                self._changed.wait(left)
+            commands, self._dropped = [lease.removal for lease in self._dropped], []
+            if time.monotonic() >= self._beat:  # however often leases are released meanwhile
+                commands += self._renewals()
+            return commands or self._ended()
+
+    def _renewals(self) -> list[Command]:
+        now = time.monotonic()
+        self._beat = now + LEASE_SECONDS / _BEATS
+        self._held = {lease: until for lease, until in self._held.items() if until > now}
+        return [lease.renewal for lease in self._held]
 
     def _ended(self) -> list[Command]:
         self._thread = None

@@ -140,6 +140,18 @@ def test_a_lease_in_redis_lives_as_long_as_it_is_held(server, monkeypatch):
     other.close()
 
 
+def test_a_lease_in_redis_lives_while_others_come_and_go(server, monkeypatch):
+    monkeypatch.setattr(redis_lease_module, "LEASE_SECONDS", 0.5)
+    store, other = (RedisStore(server, timeout=5) for _ in range(2))
+    lease(store, KEY)
+    for number in range(50):
+        lease(store, EntryKey("tenant", str(number))).release()
+        assert lease(other, KEY) is None
+        time.sleep(0.02)
+    store.close()
+    other.close()
+
+
 def test_a_lease_in_redis_that_nobody_releases_ends(server, monkeypatch):
     monkeypatch.setattr(redis_lease_module, "LEASE_SECONDS", 0.15)
     monkeypatch.setattr(redis_lease_module, "LONGEST_FLIGHT", 0.2)
