@@ -6,16 +6,18 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done),python3)
 VENV   := .venv
 BARE   := .venvs/bare
+BENCH  := .venvs/bench
 LLAMA  := .venvs/llama-index
 MINIMUM := .venvs/minimum
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test redis-server lint format clean
+.PHONY: help bench demo test redis-server lint format clean
 
 help:
 	@echo "make demo    run the support agent against the local simulator"
 	@echo "make test    lint, types, import contracts, and every test"
 	@echo "make lint    the first three of those"
+	@echo "make bench   what a cached answer costs, beside other caches"
 	@echo "make format  put the code into the house's format"
 	@echo "make clean   remove the environments"
 
@@ -39,6 +41,9 @@ test: lint $(BARE)/.ready $(LLAMA)/.ready $(MINIMUM)/.ready redis-server
 
 redis-server: $(VENV)/.test
 	@$(BIN)/python tests/redis_server.py
+
+bench: $(BENCH)/.ready redis-server
+	$(BENCH)/bin/python -m benchmarks.response_cache $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -91,4 +96,10 @@ $(MINIMUM)/.ready: pyproject.toml tests/minimum.txt
 	@echo "Installing the lowest versions allowed into $(MINIMUM) (once, about a minute) …"
 	@$(MINIMUM)/bin/python -m pip install --quiet --constraint tests/minimum.txt --group demo --group test-run \
 		--editable ".[all]"
+	@touch $@
+
+$(BENCH)/.ready: pyproject.toml
+	$(call make_venv,$(BENCH))
+	@echo "Installing the caches that are compared into $(BENCH) (once, some minutes) …"
+	@$(BENCH)/bin/python -m pip install --quiet --editable ".[langchain,openai,redis,crypto,zstd]" --group bench
 	@touch $@
