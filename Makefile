@@ -11,11 +11,12 @@ LLAMA  := .venvs/llama-index
 MINIMUM := .venvs/minimum
 BIN    := $(VENV)/bin
 
-.PHONY: help bench demo test redis-server lint format clean
+.PHONY: bench-layout help bench demo test redis-server lint format clean
 
 help:
 	@echo "make demo    run the support agent against the local simulator"
 	@echo "make test    lint, types, import contracts, and every test"
+	@echo "make bench-layout DATA=dir   what every way of laying out prompts costs"
 	@echo "make lint    the first three of those"
 	@echo "make bench   what a cached answer costs, beside other caches"
 	@echo "make format  put the code into the house's format"
@@ -54,6 +55,9 @@ lint: $(VENV)/.test
 format: $(VENV)/.test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench-layout: $(VENV)/.demo
+	$(BIN)/python -m benchmarks.layout $(if $(DATA),--data $(DATA)) $(if $(EMIT),--emit $(EMIT))
 
 clean:
 	rm -rf .venv .venvs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -16,7 +16,7 @@ deterministic serialisation. ``arrange``: also the places of documents. Each lev
 FindingCode: TypeAlias = Literal[
     "below_minimum",  # the whole prompt cannot be cached: too short by more than the uncertainty
     "near_minimum",  # within the uncertainty of the minimum: marked, may or may not be cached
-    "tools_reordered",  # tools were put in the order of their names
+    "tools_reordered",  # tools were put in an order that stays the same
     "documents_moved",  # documents were put where they extend a prefix that is cached, or will
     "marker_removed",  # a marker where the provider refuses one, or one too many
     "marker_moved",  # a marker on a nested block, put on its parent

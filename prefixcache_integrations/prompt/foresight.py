@@ -13,8 +13,9 @@ from prefixcache_integrations.prompt.documents import Movable, movable, orders
 from prefixcache_integrations.prompt.fingerprint import tier_seeds
 from prefixcache_integrations.prompt.pricing import Ahead, Choice, best_marks, expected_bill, worth_unmarked
 from prefixcache_integrations.prompt.prospects import Block, ahead, company
+from prefixcache_integrations.prompt.rates import Kind
 from prefixcache_integrations.prompt.segments import Segment
-from prefixcache_integrations.prompt.stability import Bill, Document, Kind, Sighting, Snapshot, Step
+from prefixcache_integrations.prompt.stability import Bill, Document, Sighting, Snapshot, Step
 
 DIGEST_BYTES = 16
 WORTH_MOVING = 1.0
@@ -35,14 +36,15 @@ class Foresight(Struct, frozen=True):
     steps: tuple[Step, ...]
     looked_up: Mapping[bytes, Document]
     bill: Bill
+    tools: tuple[str, ...]
 
     def sighting(self, writes: Mapping[int, float]) -> Sighting:
         """Return what to remember of the request, with the lifetime in seconds that is asked for at each block."""
         if not writes:
-            return Sighting(self.steps, self.looked_up, self.bill)
+            return Sighting(self.steps, self.looked_up, self.bill, self.tools)
         by_place = {place: writes[number] for place, number in enumerate(self.order) if number in writes}
         steps = (Step(step.key, step.likeness, by_place.get(place, 0.0)) for place, step in enumerate(self.steps))
-        return Sighting(tuple(steps), self.looked_up, self.bill)
+        return Sighting(tuple(steps), self.looked_up, self.bill, self.tools)
 
 
 class _Candidate(Struct, frozen=True):
@@ -90,6 +92,7 @@ def foresee(
         steps=remembered.ahead.steps,
         looked_up=around.documents,
         bill=expected_bill(sent.ahead, sent.choice, profile),
+        tools=tuple(tool.name for tool in request.tools),
     )
 
 
@@ -118,6 +121,8 @@ def _blocks(prompt: Sequence[Segment], counts: Sequence[int], keys: Sequence[byt
 def _kind(segment: Segment, *, is_document: bool) -> Kind:
     if is_document:
         return "document"
+    if segment.at is None:
+        return "framing"
     return "turn" if segment.tier == "messages" else "static"
 
 

@@ -13,6 +13,7 @@ from prefixcache_integrations.canonical import (
     Address,
     Breakpoint,
     Finding,
+    JsonObject,
     Level,
     Move,
     PromptPlan,
@@ -72,33 +73,20 @@ def decide(
     snapshot: Snapshot | None = None,
 ) -> Decision:
     """Return the `plan` of a request together with all that comes of it."""
-    order = tuple(range(len(request.tools))) if level == "mark" else tool_order(request.tools)
+    order = tuple(range(len(request.tools))) if level == "mark" else tool_order(request.tools, snapshot)
     tidy, repairs = repaired(_arranged(request, order, level))
+    bounds = _bounds(profile, tokenizer)
     prompt = segments(tidy)
     counts = token_counts(prompt, tokenizer)
-    guess = 0 if tokenizer.exact else ESTIMATE_UNCERTAINTY
-    enough = ceil(profile.minimum_tokens / (1 + profile.tokenizer_uncertainty + guess))
-    certain = ceil(profile.minimum_tokens / (1 - guess))
     foresight, moves = None, tuple[Move, ...]()
     if snapshot is not None and profile.regime != "none":
-        foresight = foresee(tidy, prompt, counts, profile, snapshot, level=level, enough=enough)
+        foresight = foresee(tidy, prompt, counts, profile, snapshot, level=level, enough=bounds.enough)
         moves = moves_for(prompt, foresight.order, foresight.documents)
     if foresight is not None and moves:
         tidy = moved(tidy, moves)
         prompt, counts = segments(tidy), tuple(counts[number] for number in foresight.order)
-    ends = tuple(accumulate(counts))
-    total = ends[-1] if ends else 0
-    found, rules = places(tidy, prompt, ends), marker_rules(request, profile)
-    wanted = None if foresight is None else _wanted(foresight, prompt)
-    implicit = _marks_tail_itself(tidy, profile) and bool(found)
-    tail_pays = implicit and wanted is not None and wanted.pop(found[-1].at, None) is not None
-    reasons, surplus = chosen(tidy, found, rules, enough=enough, wanted=wanted)
-    ttl = foresight.ttl if foresight is not None and not any(place.markers for place in found) else None
-    rows, lifetimes = breakpoints(found, reasons, rules, profile, ttl=ttl)
-    options, refused = repaired_options(request, profile)
-    if implicit and wanted is not None and not tail_pays and total >= enough:
-        rules = replace(rules, budget=profile.max_breakpoints)
-        options = {**options, **explicit_mode(request, options)}
+    marked = _marked(tidy, prompt, counts, profile, foresight=foresight, enough=bounds.enough)
+    total = sum(counts)
     made = PromptPlan(
         level=level,
         profile=profile.name,
@@ -106,23 +94,67 @@ def decide(
         exact=tokenizer.exact,
         tool_order=order,
         moves=moves,
-        breakpoints=rows,
-        options=options,
+        breakpoints=marked.rows,
+        options=marked.options,
         findings=(
             *_about_model(profile, tokenizer),
-            *_about_length(total, profile, enough, certain),
+            *_about_length(total, profile, bounds),
             *_about_tools(order),
             *_about_moves(moves),
             *repairs,
-            *surplus,
-            *lifetimes,
-            *refused,
+            *marked.findings,
         ),
     )
-    sent = replace(placed(tidy, rows), options=with_options(tidy.options, options))
-    tail = found[-1].at if tail_pays else None
-    sighting = None if foresight is None else foresight.sighting(_writes(foresight, prompt, rows, profile, tail))
-    return Decision(plan=made, request=sent, sighting=sighting)
+    sent = replace(placed(tidy, marked.rows), options=with_options(tidy.options, marked.options))
+    writes = {} if foresight is None else _writes(foresight, prompt, marked, profile)
+    return Decision(plan=made, request=sent, sighting=None if foresight is None else foresight.sighting(writes))
+
+
+class _Bounds(Struct, frozen=True):
+    """The minimum in our tokens: a prefix below ``enough`` cannot be cached, one of ``certain`` surely is."""
+
+    enough: int
+    certain: int
+
+
+def _bounds(profile: CacheProfile, tokenizer: Tokenizer) -> _Bounds:
+    guess = 0 if tokenizer.exact else ESTIMATE_UNCERTAINTY
+    enough = ceil(profile.minimum_tokens / (1 + profile.tokenizer_uncertainty + guess))
+    return _Bounds(enough, ceil(profile.minimum_tokens / (1 - guess)))
+
+
+class _Marked(Struct, frozen=True, kw_only=True):
+    """Where markers stand, and the fields that go with them; ``tail`` is a block that the provider marks by itself."""
+
+    rows: tuple[Breakpoint, ...]
+    options: JsonObject
+    findings: tuple[Finding, ...]
+    tail: Address | None = None
+
+
+def _marked(
+    request: Request,
+    prompt: Sequence[Segment],
+    counts: Sequence[int],
+    profile: CacheProfile,
+    *,
+    foresight: Foresight | None,
+    enough: int,
+) -> _Marked:
+    ends = tuple(accumulate(counts))
+    found, rules = places(request, prompt, ends), marker_rules(request, profile)
+    options, refused = repaired_options(request, profile)
+    wanted = None if foresight is None else _wanted(foresight, prompt)
+    tail = None
+    if wanted is not None and found and _marks_tail_itself(request, profile):
+        tail = found[-1].at if wanted.pop(found[-1].at, None) is not None else None
+        if tail is None and ends[-1] >= enough:
+            rules = replace(rules, budget=profile.max_breakpoints)
+            options = {**options, **explicit_mode(request, options)}
+    reasons, surplus = chosen(request, found, rules, enough=enough, wanted=wanted)
+    ttl = foresight.ttl if foresight is not None and not any(place.markers for place in found) else None
+    rows, lifetimes = breakpoints(found, reasons, rules, profile, ttl=ttl)
+    return _Marked(rows=rows, options=options, findings=(*surplus, *lifetimes, *refused), tail=tail)
 
 
 def _wanted(foresight: Foresight, prompt: Sequence[Segment]) -> dict[Address, Reason]:
@@ -150,15 +182,11 @@ def _marks_tail_itself(request: Request, profile: CacheProfile) -> bool:
 
 
 def _writes(
-    foresight: Foresight,
-    prompt: Sequence[Segment],
-    rows: Sequence[Breakpoint],
-    profile: CacheProfile,
-    tail: Address | None,
+    foresight: Foresight, prompt: Sequence[Segment], marked: _Marked, profile: CacheProfile
 ) -> dict[int, float]:
-    """Return for how many seconds each block is written that ends an entry; ``tail`` is one without a marker."""
-    asked = {row.at: row.ttl for row in rows if row.prefix_tokens >= profile.minimum_tokens}
-    asked |= {} if tail is None else {tail: None}
+    """Return for how many seconds each block is written that ends an entry."""
+    asked = {row.at: row.ttl for row in marked.rows if row.prefix_tokens >= profile.minimum_tokens}
+    asked |= {} if marked.tail is None else {marked.tail: None}
     writes: dict[int, float] = {}
     for number, segment in zip(foresight.order, prompt, strict=True):
         if segment.at in asked:
@@ -211,13 +239,13 @@ def _about_model(profile: CacheProfile, tokenizer: Tokenizer) -> Iterator[Findin
         yield Finding(code="no_cache", message="the model has no prompt cache")
 
 
-def _about_length(total: int, profile: CacheProfile, enough: int, certain: int) -> Iterator[Finding]:
-    """Say whether the prompt can be cached: not below ``enough`` tokens by our count, surely from ``certain`` on."""
+def _about_length(total: int, profile: CacheProfile, bounds: _Bounds) -> Iterator[Finding]:
+    """Say whether the prompt can be cached."""
     minimum = profile.minimum_tokens
     missing = max(minimum - total, 0)
-    if profile.regime == "none" or total >= certain:
+    if profile.regime == "none" or total >= bounds.certain:
         return
-    if total < enough:
+    if total < bounds.enough:
         message = f"{missing} tokens short of this model's minimum of {minimum}"
         yield Finding(code="below_minimum", message=message, tokens=missing)
     else:
@@ -227,7 +255,7 @@ def _about_length(total: int, profile: CacheProfile, enough: int, certain: int) 
 
 def _about_tools(order: Sequence[int]) -> Iterator[Finding]:
     if any(index != place for place, index in enumerate(order)):
-        yield Finding(code="tools_reordered", message="tools were put in the order of their names")
+        yield Finding(code="tools_reordered", message="tools were put in an order that stays the same")
 
 
 def _about_moves(moves: Sequence[Move]) -> Iterator[Finding]:

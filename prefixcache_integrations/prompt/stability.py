@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from msgspec import Struct, field
 
-Kind: TypeAlias = Literal["static", "turn", "document"]
-"""What a step of a prompt is: tools and instructions, the conversation, or a document that was looked up for it."""
+from prefixcache_integrations.prompt.rates import FOREVER, MANY, Likeness, Prefix, Rates
 
-MANY = 4
-"""From how many sightings on a prefix counts as one that is seen all the time."""
-
-FOREVER = 30.0
-"""The most reads that are ever expected of one write."""
-
-PRIORS: Mapping[Kind, tuple[float, float]] = {"static": (0.85, 3.0), "turn": (0.6, 2.0), "document": (0.2, 2.0)}
-"""How likely a prefix that ends so is sent again, before anything was seen, and how many sightings that is worth.
-
-Instructions are an application's own, and conversations mostly go on. What was looked up for one question is not
-looked up for the next one: in doubt it is not written.
-"""
-
+TOOLS = 4096
+"""How many tool names are remembered, at most."""
 
 STAKE = 0.005
 """Which share of all tokens sent with documents may be lost on writes that nobody read: beyond it none is risked."""
-
-
-class Likeness(NamedTuple):
-    """What prefixes have in common that are sent again equally often.
-
-    ``after_documents``: there is a document somewhere in the prefix. ``surprise``: how unlikely its documents come
-    together again, in steps of halving. ``support``: how many similar requests had them all. ``last``: it is the whole
-    prompt.
-    """
-
-    kind: Kind
-    after_documents: bool = False
-    surprise: int = 0
-    support: int = 0
-    last: bool = False
 
 
 class Step(Struct, frozen=True):
@@ -71,31 +43,22 @@ class Bill(NamedTuple):
 
 
 class Sighting(Struct, frozen=True):
-    """One request, ready to be remembered: its steps in the order sent, and its documents by their digests."""
+    """One request, ready to be remembered: its steps in the order sent, and its documents by their digests.
+
+    ``tools`` are the names of its tools, in the order sent.
+    """
 
     steps: tuple[Step, ...]
     documents: Mapping[bytes, Document] = field(default_factory=dict)
     bill: Bill = Bill()
-
-
-class Prefix(Struct):
-    """What is known of one prefix. ``alive_until``: when its entry at the provider ends, 0 where none was written."""
-
-    parent: int
-    key: bytes
-    visits: int = 0
-    seen_at: float = 0.0
-    lifetime: float = 0.0
-    alive_until: float = 0.0
-    likeness: Likeness | None = None
-    children: dict[bytes, int] | None = None
+    tools: tuple[str, ...] = ()
 
 
 class PromptMemory:
     """What has been sent, by one application: prefixes as digests, and how often which kind of them came back.
 
-    Nothing of a prompt is kept but digests. ``limit`` bounds the prefixes that are remembered, the least recent go
-    first; ``horizon`` is after how many seconds without a sighting one is forgotten.
+    Nothing of a prompt is kept but digests, and the names of tools. ``limit`` bounds the prefixes that are remembered,
+    the least recent go first; ``horizon`` is after how many seconds without a sighting one is forgotten.
     """
 
     def __init__(self, *, limit: int = 200_000, horizon: float = 86_400.0) -> None:
@@ -103,8 +66,9 @@ class PromptMemory:
         self._horizon = horizon
         self._next = 1
         self._prefixes: OrderedDict[int, Prefix] = OrderedDict({0: Prefix(parent=-1, key=b"")})
-        self._rates = _Rates()
+        self._rates = Rates()
         self._documents = _DocumentMemory(max(limit // 50, 16))
+        self._tools: dict[str, int] = {}
 
     def __len__(self) -> int:
         """Return how many prefixes are remembered."""
@@ -112,7 +76,7 @@ class PromptMemory:
 
     def snapshot(self, now: float) -> Snapshot:
         """Return what is known at ``now``, in seconds: a view, so that it changes with the next `observe`."""
-        return Snapshot(self._prefixes, self._rates, self._documents, now)
+        return Snapshot(self._prefixes, self._rates, self._documents, self._tools, now)
 
     def observe(self, sighting: Sighting, now: float) -> None:
         """Remember a request that was sent at ``now``."""
@@ -125,6 +89,9 @@ class PromptMemory:
                 prefix.lifetime = max(step.writes, prefix.lifetime if prefix.alive_until >= now else 0.0)
                 prefix.alive_until = now + prefix.lifetime
         self._documents.observe(sighting.documents, sighting.bill)
+        for name in sighting.tools:
+            if len(self._tools) < TOOLS:
+                self._tools.setdefault(name, len(self._tools))
         self._forget(now)
 
     def _read(self, sighting: Sighting, now: float) -> int:
@@ -172,78 +139,6 @@ class PromptMemory:
             above = self._prefixes.get(prefix.parent)
             if above is not None and above.children is not None:
                 above.children.pop(prefix.key, None)
-
-
-class _Rates:
-    """How often prefixes that are alike come back before an entry ends, of those that had the time to.
-
-    Estimated as survival is (Kaplan and Meier): per stretch of age, how many were still waited for when it began, and
-    how many came back in it. So a prefix sent a moment ago is not yet taken for one that never returned.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: dict[tuple[Likeness, int], list[float]] = {}
-        self._returned: dict[tuple[Likeness, int], list[float]] = {}
-        self._aging: tuple[deque[_Wait], ...] = tuple(deque() for _ in AGES)
-
-    def sent(self, prefix: Prefix, likeness: Likeness, now: float) -> None:
-        """Begin to wait for ``prefix``, which was just sent."""
-        kind = (likeness, min(prefix.visits, MANY))
-        waiting = self._waiting.setdefault(kind, [0.0] * len(AGES))
-        waiting[0] += 1
-        if waiting[0] > FRESH:
-            self._halve(kind)
-        self._aging[1].append(_Wait(prefix, prefix.visits, kind, now))
-
-    def _halve(self, kind: tuple[Likeness, int]) -> None:
-        for rows in (self._waiting, self._returned):
-            rows[kind] = [count / 2 for count in rows.get(kind, _NEVER)]
-
-    def returned(self, prefix: Prefix, likeness: Likeness, now: float) -> None:
-        """Note that ``prefix`` was sent again; ``likeness`` is that of the last time."""
-        kind = (likeness, min(prefix.visits, MANY))
-        age = bisect_right(AGES, now - prefix.seen_at) - 1
-        self._returned.setdefault(kind, [0.0] * len(AGES))[max(age, 0)] += 1
-
-    def grow_older(self, now: float) -> None:
-        """Count those that are still waited for at the next age; each is looked at once per age."""
-        for age in range(1, len(AGES)):
-            waiting = self._aging[age]
-            while waiting and now - waiting[0].since >= AGES[age]:
-                wait = waiting.popleft()
-                if wait.prefix.visits == wait.visits:
-                    self._waiting[wait.kind][age] += 1
-                    if age + 1 < len(AGES):
-                        self._aging[age + 1].append(wait)
-
-    def chance(self, likeness: Likeness, visits: int, lifetime: float) -> float:
-        """Return how likely a prefix returns within ``lifetime`` seconds of its ``visits``-th time."""
-        prior, weight = PRIORS["document" if likeness.after_documents else likeness.kind]
-        kind = (likeness, visits)
-        waiting, returned = self._waiting.get(kind), self._returned.get(kind, _NEVER)
-        if waiting is None:
-            return prior
-        gone = 1 - (returned[0] + prior * weight) / (waiting[0] + weight)
-        for age in range(1, bisect_left(AGES, lifetime)):
-            if waiting[age]:
-                gone *= 1 - min(returned[age] / waiting[age], 1.0)
-        return 1 - gone
-
-
-AGES = (0.0, 30.0, 300.0, 1800.0, 3600.0, 43_200.0)
-"""Where the stretches of age begin, in seconds: the lifetimes that providers offer, and the pauses within them."""
-
-FRESH = 512.0
-"""From how many sightings on older ones count half: what an application does changes."""
-
-_NEVER = (0.0,) * len(AGES)
-
-
-class _Wait(NamedTuple):
-    prefix: Prefix
-    visits: int
-    kind: tuple[Likeness, int]
-    since: float
 
 
 class _DocumentMemory:
@@ -314,16 +209,28 @@ class Neighbour(NamedTuple):
 class Snapshot:
     """What is known at one time, for planning; reading it changes nothing."""
 
-    def __init__(self, prefixes: Mapping[int, Prefix], rates: _Rates, documents: _DocumentMemory, now: float) -> None:
+    def __init__(
+        self,
+        prefixes: Mapping[int, Prefix],
+        rates: Rates,
+        documents: _DocumentMemory,
+        tools: Mapping[str, int],
+        now: float,
+    ) -> None:
         self._prefixes = prefixes
         self._rates = rates
         self._documents = documents
+        self._tools = tools
         self.now = now
 
     @property
     def allowance(self) -> float:
         """How many uncached input tokens may be risked on documents that might come together again."""
         return self._documents.allowance
+
+    def tool_rank(self, name: str) -> int:
+        """Return which tool this was of all that were ever sent, in the order they came up; new ones come last."""
+        return self._tools.get(name, len(self._tools))
 
     def follow(self, prefix: int | None, key: bytes) -> int | None:
         """Return the prefix that continues ``prefix`` (0: the empty one) with a step, ``None`` if it was never sent."""

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import DialectName, JsonObject, Tool
 from prefixcache_integrations.canonical.json import as_list, as_object
+from prefixcache_integrations.prompt.stability import Snapshot
 
 _SCHEMA_PATHS: Mapping[DialectName, tuple[str, ...]] = {
     "anthropic_messages": ("input_schema",),
@@ -25,9 +26,18 @@ _SCHEMAS = frozenset(
 """Members that hold a schema, or a list of them."""
 
 
-def tool_order(tools: Sequence[Tool]) -> tuple[int, ...]:
-    """Return the indices of ``tools`` by name; tools of one name keep their order."""
-    return tuple(sorted(range(len(tools)), key=lambda index: tools[index].name))
+def tool_order(tools: Sequence[Tool], snapshot: Snapshot | None = None) -> tuple[int, ...]:
+    """Return the indices of ``tools`` by name; tools of one name keep their order.
+
+    With a memory, those sent before come first, in the order in which they first came up: so a tool that is added
+    leaves all before it as they were.
+    """
+
+    def place(index: int) -> tuple[int, str]:
+        name = tools[index].name
+        return (0 if snapshot is None else snapshot.tool_rank(name), name)
+
+    return tuple(sorted(range(len(tools)), key=place))
 
 
 def canonical_tool(tool: Tool, dialect: DialectName) -> Tool:
