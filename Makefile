@@ -18,6 +18,7 @@ help:
 	@echo "make test    lint, types, import contracts, and every test"
 	@echo "make bench-layout DATA=dir   what every way of laying out prompts costs"
 	@echo "make lint    the first three of those"
+	@echo "make bench   every measurement, as ratios in one run; make bench-layout DATA=folder for workloads of your own"
 	@echo "make bench   what a cached answer costs, beside other caches"
 	@echo "make format  put the code into the house's format"
 	@echo "make clean   remove the environments"
@@ -39,6 +40,14 @@ test: lint $(BARE)/.ready $(LLAMA)/.ready $(MINIMUM)/.ready redis-server
 	$(BIN)/python -m pytest $(ARGS)
 	$(LLAMA)/bin/python -m pytest $(BESIDE_LLAMA_INDEX)
 	$(MINIMUM)/bin/python -m pytest $(ON_LOWEST_VERSIONS)
+
+bench: redis-server bench-layout
+	$(BIN)/python -m benchmarks.response_cache
+	$(BIN)/python -m benchmarks.accounting
+	$(BIN)/python -m benchmarks.diagnosis
+
+bench-layout: $(VENV)/.test
+	$(BIN)/python -m benchmarks.layout $(if $(DATA),--data $(DATA)) $(if $(EMIT),--emit $(EMIT))
 
 redis-server: $(VENV)/.test
 	@$(BIN)/python tests/redis_server.py
