@@ -11,15 +11,13 @@ LLAMA  := .venvs/llama-index
 MINIMUM := .venvs/minimum
 BIN    := $(VENV)/bin
 
-.PHONY: bench-layout help bench demo test redis-server lint format clean
+.PHONY: help demo test bench bench-layout redis-server lint format clean
 
 help:
 	@echo "make demo    run the support agent against the local simulator"
 	@echo "make test    lint, types, import contracts, and every test"
-	@echo "make bench-layout DATA=dir   what every way of laying out prompts costs"
 	@echo "make lint    the first three of those"
 	@echo "make bench   every measurement, as ratios in one run; make bench-layout DATA=folder for workloads of your own"
-	@echo "make bench   what a cached answer costs, beside other caches"
 	@echo "make format  put the code into the house's format"
 	@echo "make clean   remove the environments"
 
@@ -41,19 +39,13 @@ test: lint $(BARE)/.ready $(LLAMA)/.ready $(MINIMUM)/.ready redis-server
 	$(LLAMA)/bin/python -m pytest $(BESIDE_LLAMA_INDEX)
 	$(MINIMUM)/bin/python -m pytest $(ON_LOWEST_VERSIONS)
 
-bench: redis-server bench-layout
-	$(BIN)/python -m benchmarks.response_cache
-	$(BIN)/python -m benchmarks.accounting
-	$(BIN)/python -m benchmarks.diagnosis
-
-bench-layout: $(VENV)/.test
-	$(BIN)/python -m benchmarks.layout $(if $(DATA),--data $(DATA)) $(if $(EMIT),--emit $(EMIT))
-
 redis-server: $(VENV)/.test
 	@$(BIN)/python tests/redis_server.py
 
-bench: $(BENCH)/.ready redis-server
+bench: $(BENCH)/.ready redis-server bench-layout
 	$(BENCH)/bin/python -m benchmarks.response_cache $(ARGS)
+	$(BIN)/python -m benchmarks.accounting
+	$(BIN)/python -m benchmarks.diagnosis
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
