@@ -163,7 +163,7 @@ def show_totals(console: Console, title: str, handlers: list[CachedTokensHandler
             str(sums.hits),
             count(sums.input_tokens),
             count(sums.cache_read_tokens),
-            count(sums.cache_write_tokens),
+            count(None if sums.unknown.get("cache_write_tokens") else sums.cache_write_tokens),
             money(sums.cost if known else None),
             f"{1 - sums.cost / first:.0%}" if known and first else "-",
         )

@@ -41,18 +41,22 @@ def prepare(
 
     ``profile_of`` finds the facts about a model by its name. Observers are told `PromptPlanned`, or `PassedThrough`
     where the body could not be understood and is returned as it is. With a ``memory``, planning goes by what it holds
-    at ``now``, in seconds, and the request is added to it; one memory must not be used by two threads at once.
+    at ``now``, in seconds, and the request is added to it; threads may share one, and take turns.
     """
     try:
         request = dialect.decode_request(body)
-        snapshot = None if memory is None else memory.snapshot(now)
-        made = decide(request, profile_of(request.model), tokenizer, level=level, snapshot=snapshot)
+        profile = profile_of(request.model)
+        if memory is None:
+            made = decide(request, profile, tokenizer, level=level, snapshot=None)
+        else:
+            with memory.turn:
+                made = decide(request, profile, tokenizer, level=level, snapshot=memory.snapshot(now))
+                if made.sighting is not None:
+                    memory.observe(made.sighting, now)
         laid_out = dialect.encode_request(made.request)
     except _FAULTS as error:
         tell(observers, PassedThrough(reason=_reason(error), model=_model(body)))
         return Prepared(body=body)
-    if memory is not None and made.sighting is not None:
-        memory.observe(made.sighting, now)
     tell(observers, PromptPlanned(model=request.model, plan=made.plan))
     return Prepared(body=laid_out, plan=made.plan)
 

@@ -28,8 +28,9 @@ class PromptLayoutMiddleware(AgentMiddleware[Any, Any, Any]):
         observers: Told `PromptPlanned` or `PassedThrough` for each request, and once per class that a model is of
             a class whose requests cannot be laid out.
         tokenizer: What counts tokens; by default the best at hand.
-        memory: What was sent before, from which it learns where markers pay; by default one of its own. Agents of one
-            application may share one, those of different tenants should not.
+        memory: What was sent before, from which it learns where markers pay and, at ``arrange``, where documents go; it
+            suits retrieval, whose prompts mostly do not come back. By default there is none, which suits agents: their
+            next request extends the last. An application may share one, its tenants should not.
     """
 
     def __init__(

@@ -6,7 +6,6 @@ output added, what every other middleware changed. No LangChain object is touche
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar, cast
@@ -50,7 +49,7 @@ class ModelLayout:
     """How requests are laid out, and the views of models that do it.
 
     Observers are told what `prepare` tells, and once per class that this package cannot lay out its models. ``memory``
-    is what was sent before; without one, a new one. Safe to share between threads.
+    is what was sent before, and grows; without one, every request stands alone. Safe to share between threads.
     """
 
     def __init__(
@@ -61,8 +60,7 @@ class ModelLayout:
         tokenizer: Tokenizer | None = None,
         memory: PromptMemory | None = None,
     ) -> None:
-        self._memory = PromptMemory() if memory is None else memory
-        self._turn = threading.Lock()
+        self._memory = memory
         self._level = level
         self._observers = tuple(observers)
         self._tokenizer = tokenizer or tokens.load()
@@ -95,17 +93,16 @@ class ModelLayout:
         dialect, stand_ins = _dialect(model, payload), _stand_ins(model, payload)
         fields = _fields(payload, stand_ins)
         provider = _PROVIDERS.get(model._llm_type)  # noqa: SLF001 - how LangChain's own middleware tells them apart
-        with self._turn:
-            prepared = prepare(
-                fields,
-                dialect,
-                lambda name: profiles.resolve(name, provider),
-                self._tokenizer,
-                level=self._level,
-                observers=self._observers,
-                memory=self._memory,
-                now=time.monotonic(),
-            )
+        prepared = prepare(
+            fields,
+            dialect,
+            lambda name: profiles.resolve(name, provider),
+            self._tokenizer,
+            level=self._level,
+            observers=self._observers,
+            memory=self._memory,
+            now=time.monotonic(),
+        )
         notice(dialect, prepared)
         extra = _extra_body(payload)
         elsewhere = {*stand_ins, *extra}

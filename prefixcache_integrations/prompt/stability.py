@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -58,10 +59,12 @@ class PromptMemory:
     """What has been sent, by one application: prefixes as digests, and how often which kind of them came back.
 
     Nothing of a prompt is kept but digests, and the names of tools. ``limit`` bounds the prefixes that are remembered,
-    the least recent go first; ``horizon`` is after how many seconds without a sighting one is forgotten.
+    the least recent go first; ``horizon`` is after how many seconds without a sighting one is forgotten. ``turn`` is to
+    be held from a snapshot to the sighting that follows it, where threads share a memory.
     """
 
     def __init__(self, *, limit: int = 200_000, horizon: float = 86_400.0) -> None:
+        self.turn = threading.Lock()
         self._limit = limit
         self._horizon = horizon
         self._next = 1

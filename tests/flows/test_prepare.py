@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from prefixcache_integrations.events import Event, PassedThrough, PromptPlanned
 from prefixcache_integrations.flows.prepare import Prepared, prepare
 from prefixcache_integrations.insight.simulator import CacheSettings, PromptCache, refusal
 from prefixcache_integrations.profiles import resolve
+from prefixcache_integrations.prompt.stability import PromptMemory
 from tests.prompt.bodies import CHAT_BODIES, CLAUDE_BODIES, RESPONSES_BODIES
 from tests.prompt.wire_rules import claude_faults, claude_markers
 from tests.prompt.words import WORDS
@@ -216,3 +218,26 @@ def test_without_the_plan_the_same_agent_reads_nothing() -> None:
         ticket = cache.begin(CLAUDE.decode_request(body), profile, scope="me", now=0.0)
         cache.started(ticket, now=0.0)
         assert ticket.usage.cache_read_tokens == 0
+
+
+def test_an_observer_may_prepare_another_body_also_with_the_same_memory() -> None:
+    memory, seen = PromptMemory(), []
+
+    def nested(event: Event) -> None:
+        if not seen:
+            seen.append(event)
+            prepare(claude(LONG), CLAUDE, resolve, WORDS, observers=[seen.append], memory=memory)
+
+    prepare(claude(LONG), CLAUDE, resolve, WORDS, observers=[nested], memory=memory)
+    assert [type(event) for event in seen] == [PromptPlanned, PromptPlanned]
+
+
+def test_threads_share_a_memory() -> None:
+    memory = PromptMemory(limit=100)
+
+    def send(number: int) -> list[Event]:
+        return prepared(claude(f"{number} {LONG}"), memory=memory, now=float(number))[1]
+
+    with ThreadPoolExecutor(8) as pool:
+        events = [event for found in pool.map(send, range(400)) for event in found]
+    assert {type(event) for event in events} == {PromptPlanned}

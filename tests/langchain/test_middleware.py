@@ -133,6 +133,7 @@ async def test_a_long_claude_agent_reads_on_every_turn_what_it_read_and_wrote_be
         assert usages[0].cache_write_tokens > 1_024
         for before, after in pairwise(usages):
             assert after.cache_read_tokens == before.cache_read_tokens + before.cache_write_tokens
+            assert after.uncached_tokens == 0, "the tail of every turn is written"
         assert max(markers(call.body) for call in simulator.calls) <= 4
 
 
