@@ -240,11 +240,6 @@ class Snapshot:
         known = None if prefix is None else self._prefixes.get(prefix)
         return None if known is None or known.children is None else known.children.get(key)
 
-    def continuations(self, prefix: int) -> list[tuple[bytes, int]]:
-        """Return every step that ever followed ``prefix``, with the prefix that it makes."""
-        known = self._prefixes.get(prefix)
-        return [] if known is None or known.children is None else list(known.children.items())
-
     def alive(self, prefix: int | None) -> bool:
         """Tell whether the provider should hold an entry for ``prefix``, where entries stand at markers."""
         known = None if prefix is None else self._prefixes.get(prefix)
