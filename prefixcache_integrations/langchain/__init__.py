@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from prefixcache_integrations.errors import ConfigurationError
+from prefixcache_integrations.lazy import loader
 
 if TYPE_CHECKING:
     from prefixcache_integrations.langchain.cache import ResponseCache
@@ -33,18 +32,7 @@ _MODULES = {
     "with_response_cache": "response_model",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("langchain"):
-            raise
-        raise ConfigurationError(
-            f"{name} needs {error.name}: pip install 'prefixcache-integrations[langchain]'"
-        ) from error
+__getattr__ = loader(__name__, _MODULES, needs="langchain", extra="langchain")
 
 
 def __dir__() -> list[str]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from prefixcache_integrations.errors import ConfigurationError
+from prefixcache_integrations.lazy import loader
 
 if TYPE_CHECKING:
     from prefixcache_integrations.llama_index.events import PrefixCacheEvent
@@ -31,18 +30,7 @@ _MODULES = {
     "enable": "llm",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("llama_index"):
-            raise
-        raise ConfigurationError(
-            f"{name} needs {error.name}: pip install 'prefixcache-integrations[llama-index]'"
-        ) from error
+__getattr__ = loader(__name__, _MODULES, needs="llama_index", extra="llama-index")
 
 
 def __dir__() -> list[str]:
