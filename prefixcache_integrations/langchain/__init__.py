@@ -9,6 +9,7 @@ from prefixcache_integrations.lazy import loader
 if TYPE_CHECKING:
     from prefixcache_integrations.langchain.cache import ResponseCache
     from prefixcache_integrations.langchain.callbacks import CachedTokensHandler
+    from prefixcache_integrations.langchain.chain import with_prompt_layout
     from prefixcache_integrations.langchain.control import CachingMiddleware
     from prefixcache_integrations.langchain.middleware import PromptLayoutMiddleware
     from prefixcache_integrations.langchain.response_model import with_response_cache
@@ -20,6 +21,7 @@ __all__ = [
     "PromptLayoutMiddleware",
     "ResponseCache",
     "ToolResultCache",
+    "with_prompt_layout",
     "with_response_cache",
 ]
 
@@ -29,6 +31,7 @@ _MODULES = {
     "PromptLayoutMiddleware": "middleware",
     "ResponseCache": "cache",
     "ToolResultCache": "tool_results",
+    "with_prompt_layout": "chain",
     "with_response_cache": "response_model",
 }
 

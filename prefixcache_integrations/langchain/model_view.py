@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar, cast
 
 from langchain.chat_models.base import _DECLARATIVE_METHODS, _ConfigurableModel
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable, RunnableWithFallbacks
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
 from pydantic import BaseModel
@@ -23,6 +23,7 @@ from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.dialects import Dialect
 from prefixcache_integrations.events import Observer, PassedThrough, tell
 from prefixcache_integrations.flows.prepare import prepare
+from prefixcache_integrations.langchain.composed import rebuilt
 from prefixcache_integrations.langchain.on_the_wire import notice
 from prefixcache_integrations.profiles import Provider
 from prefixcache_integrations.prompt.stability import PromptMemory
@@ -41,7 +42,6 @@ _PROVIDERS: Mapping[str, Provider] = {
 }
 # Arguments of the SDKs' methods that are no fields of the body, or not as they stand.
 _NO_BODY_FIELDS = frozenset({"extra_body", "extra_headers", "extra_query", "timeout", "text_format"})
-_WRAPPED = ("bound", "default", "alternatives", "runnable", "fallbacks")
 _SHARED_STATE = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 
 
@@ -76,7 +76,7 @@ class ModelLayout:
         """
         match model:
             case RunnableBindingBase() | DynamicRunnable() | RunnableWithFallbacks():
-                view: Runnable[Any, Any] = self._rewrapped(model)
+                view: Runnable[Any, Any] = rebuilt(model, self.laid_out)
             case _ConfigurableView():
                 return model
             case _ConfigurableModel():
@@ -120,20 +120,6 @@ class ModelLayout:
         for name in _SHARED_STATE:
             object.__setattr__(view, name, getattr(model, name))
         return view
-
-    def _rewrapped(self, wrapper: RunnableSerializable[Any, Any]) -> RunnableSerializable[Any, Any]:
-        return wrapper.model_copy(update={name: self._each(value) for name, value in wrapper if name in _WRAPPED})
-
-    def _each(self, value: object) -> object:
-        match value:
-            case Runnable():
-                return self.laid_out(value)
-            case list():
-                return [self._each(item) for item in value]
-            case dict():
-                return {name: self._each(item) for name, item in value.items()}
-            case _:
-                return value
 
     def _tell_passed(self, kind: type) -> None:
         if kind not in self._passed:

@@ -1,0 +1,73 @@
+"""`with_prompt_layout`: chains whose every request is laid out so that the provider's prompt cache finds it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar, cast
+
+from langchain.chat_models.base import _ConfigurableModel
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable, RunnableLambda
+
+from prefixcache_integrations.canonical import Level, Tokenizer
+from prefixcache_integrations.errors import ConfigurationError
+from prefixcache_integrations.events import Observer, PassedThrough, tell
+from prefixcache_integrations.langchain.composed import AnyRunnable, parts, rebuilt
+from prefixcache_integrations.langchain.model_view import ModelLayout
+from prefixcache_integrations.prompt.stability import PromptMemory
+
+RunnableT = TypeVar("RunnableT", bound=Runnable[Any, Any])
+
+
+def with_prompt_layout(
+    chain: RunnableT,
+    *,
+    level: Level = "canonical",
+    observers: Sequence[Observer] = (),
+    tokenizer: Tokenizer | None = None,
+    memory: PromptMemory | None = None,
+) -> RunnableT:
+    """Return a copy of ``chain`` whose models send requests laid out for the provider's prompt cache.
+
+    A chain is whatever LangChain makes of ``|``, dicts, bindings, retries, fallbacks and branches, or a model alone.
+    The copy takes and returns what ``chain`` does, with the same names in traces; ``chain``, its templates and its
+    models go on as they are. What cannot be looked into, such as a function that calls a model, stays as it is.
+
+    Args:
+        chain: The chain; wrap it before it is given to a function or to an object that only calls it.
+        level: How far it may go; see `Level`.
+        observers: Told `PromptPlanned` or `PassedThrough` for each request, and `PassedThrough` right away for each
+            part of the chain that cannot be laid out.
+        tokenizer: What counts tokens; by default the best at hand.
+        memory: What was sent before, from which it learns where markers pay and, at ``arrange``, where documents go.
+            An application may share one, its tenants should not.
+
+    Raises `ConfigurationError` for what is no Runnable.
+    """
+    if not isinstance(chain, Runnable):
+        raise ConfigurationError(f"a prompt layout is put on a chain, not on a {type(chain).__name__}")
+    layout = ModelLayout(level=level, observers=observers, tokenizer=tokenizer, memory=memory)
+    if not _asks_a_model(chain):
+        tell(observers, PassedThrough(reason=f"no chat model is found in a {type(chain).__name__}"))
+    return cast("RunnableT", _laid_out(chain, layout, observers))
+
+
+def _laid_out(runnable: AnyRunnable, layout: ModelLayout, observers: Sequence[Observer]) -> AnyRunnable:
+    if _is_model(runnable):
+        return layout.laid_out(runnable)
+    if isinstance(runnable, RunnableLambda) and _asks_a_model(runnable):
+        tell(observers, PassedThrough(reason="a function that calls a model by itself cannot be looked into"))
+    return rebuilt(runnable, lambda part: _laid_out(part, layout, observers))
+
+
+def _asks_a_model(runnable: AnyRunnable, *around: AnyRunnable) -> bool:
+    """Tell whether ``runnable`` is or holds a model; functions may hold what is ``around`` them."""
+    inside = runnable.deps if isinstance(runnable, RunnableLambda) else parts(runnable)
+    around = (*around, runnable)
+    return _is_model(runnable) or any(
+        _asks_a_model(part, *around) for part in inside if all(part is not each for each in around)
+    )
+
+
+def _is_model(runnable: AnyRunnable) -> bool:
+    return isinstance(runnable, BaseChatModel | _ConfigurableModel)
