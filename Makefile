@@ -93,7 +93,7 @@ $(LLAMA)/.ready: pyproject.toml
 	$(call make_venv,$(LLAMA))
 	@echo "Installing LlamaIndex into $(LLAMA) (once, about a minute) …"
 	@$(LLAMA)/bin/python -m pip install --quiet --group test-run \
-		--editable ".[llama-index-anthropic,tokens,prices,server,redis,crypto,zstd]"
+		--editable ".[llama-index-anthropic,tokens,prices,server,redis,postgres,crypto,zstd]"
 	@touch $@
 
 $(MINIMUM)/.ready: pyproject.toml tests/minimum.txt

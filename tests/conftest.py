@@ -1,5 +1,6 @@
 import pytest
 
+from tests import postgres_server
 from tests.redis_server import ADVICE, RedisServer, find_server
 
 
@@ -26,6 +27,36 @@ def start_redis(redis_program):
 
     def start(**settings):
         started.append(RedisServer(redis_program, **settings))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_programs():
+    programs = postgres_server.find_programs()
+    if programs is None:
+        pytest.skip(f"no PostgreSQL server here; {postgres_server.ADVICE}")
+    return programs
+
+
+@pytest.fixture(scope="session")
+def shared_postgres(postgres_programs):
+    """A server that all tests share; what a test needs to be alone with, it starts itself."""
+    server = postgres_server.PostgresServer(postgres_programs)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def start_postgres(postgres_programs):
+    """Return a function that starts a server for this test alone."""
+    started = []
+
+    def start():
+        started.append(postgres_server.PostgresServer(postgres_programs))
         return started[-1]
 
     yield start

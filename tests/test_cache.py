@@ -16,6 +16,7 @@ from prefixcache_integrations.events import CacheMiss, EntryStored
 from prefixcache_integrations.flows.op import Entry
 from prefixcache_integrations.langchain import ResponseCache
 from prefixcache_integrations.stores import MemoryStore
+from prefixcache_integrations.stores.postgres import PostgresStore
 
 ANSWER = {
     "id": "chatcmpl-1",
@@ -49,10 +50,14 @@ class Provider:
         return self.answer
 
 
-@pytest.fixture(params=["memory://", "sqlite", "redis"])
+@pytest.fixture(params=["memory://", "sqlite", "redis", "postgres"])
 def url(request, tmp_path):
     if request.param == "redis":
         return request.getfixturevalue("start_redis")().url() + "?timeout=5"
+    if request.param == "postgres":
+        server = request.getfixturevalue("shared_postgres")
+        PostgresStore(server.url()).clear("")
+        return server.url(options="?timeout=5")
     return f"sqlite:///{tmp_path}/answers.db" if request.param == "sqlite" else request.param
 
 

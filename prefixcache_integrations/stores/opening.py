@@ -27,6 +27,7 @@ def _is_positive(value: str) -> bool:
     return (whole + fraction).isdecimal() and value.isascii() and float(value) > 0
 
 
+_COUNT = _Setting("a whole number above 0", lambda value: value.isdecimal() and int(value) > 0, int)
 _BYTES = _Setting("a whole number above 0", lambda value: value.isdecimal() and int(value) > 0, int)
 _SECONDS = _Setting("a number of seconds above 0", _is_positive, float)
 _SWITCH = _Setting("true or false", lambda value: value in ("true", "false"), "true".__eq__)
@@ -35,7 +36,12 @@ _TEXT = _Setting("text", bool, str)
 _ALL = {"read_only": _SWITCH}
 _TLS = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 _OWN = {"max_bytes": _BYTES} | _ALL
-_REDIS = {"timeout": _SECONDS, "memory_ttl": _SECONDS, "memory_bytes": _BYTES} | _ALL
+_SERVED = {"timeout": _SECONDS, "memory_ttl": _SECONDS, "memory_bytes": _BYTES} | _ALL
+_LIBPQ = (
+    "sslmode", "sslrootcert", "sslcert", "sslkey", "channel_binding", "options", "application_name", "passfile",
+    "service", "target_session_attrs", "host", "port", "user", "dbname",
+)  # fmt: skip
+_POSTGRES = _SERVED | _OWN | {"connections": _COUNT} | dict.fromkeys(_LIBPQ, _TEXT)
 
 
 class _Address(NamedTuple):
@@ -53,11 +59,13 @@ def open_store(url: str, *, secrets: Sequence[bytes] = (), observers: Sequence[O
     - ``memory://``, with the option ``max_bytes``: ``memory://?max_bytes=1000000``.
     - ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``, with ``max_bytes``.
     - ``redis://user:password@host:6379/0``, ``rediss://`` for TLS (with redis-py's ``ssl_…`` options), or
-      ``unix:///path/to/socket?db=0``; with ``timeout`` (seconds per exchange) and, for a store in memory in front
-      of it, ``memory_ttl`` (seconds) and ``memory_bytes``. While the server fails it is left alone but for a
-      probe per second.
+      ``unix:///path/to/socket?db=0``.
+    - ``postgresql://user:password@host:5432/database``, with libpq's options (``sslmode=verify-full``),
+      ``max_bytes``, and ``connections`` for all threads together.
 
-    Each with ``read_only=true``. In SQLite and Redis long values are compressed where zstandard is installed.
+    Servers with ``timeout`` (seconds per exchange) and, for a store in memory in front of them, ``memory_ttl``
+    (seconds) and ``memory_bytes``. While one fails it is left alone but for a probe per second. Each store with
+    ``read_only=true``. Outside this process's memory, long values are compressed where zstandard is installed.
 
     Args:
         url: As above.
@@ -110,14 +118,32 @@ def _open_sqlite(address: _Address) -> Store:
 
 
 def _open_redis(address: _Address) -> Store:
-    from prefixcache_integrations.stores.failsafe import FailSafe
     from prefixcache_integrations.stores.redis import DEFAULT_TIMEOUT, RedisStore
+
+    server = RedisStore(_theirs(address), timeout=address.options.get("timeout", DEFAULT_TIMEOUT))
+    return _left_alone(server, address)
+
+
+def _open_postgres(address: _Address) -> Store:
+    from prefixcache_integrations.stores.postgres import PostgresStore
+
+    own = {name: address.options[name] for name in ("timeout", "connections", "max_bytes") if name in address.options}
+    return _left_alone(PostgresStore(_theirs(address), **own), address)
+
+
+def _theirs(address: _Address) -> str:
+    """Return the URL without the options that are ours."""
+    ours = _SERVED | _OWN | {"connections": _COUNT}
+    theirs = {name: value for name, value in address.options.items() if name not in ours}
+    return address.parts._replace(query=urlencode(theirs)).geturl()
+
+
+def _left_alone(server: Store, address: _Address) -> Store:
+    """Leave ``server`` alone while it fails, behind a store in memory if that is wanted."""
+    from prefixcache_integrations.stores.failsafe import FailSafe
     from prefixcache_integrations.stores.tiered import DEFAULT_NEAR_TTL, Tiered
 
     options = address.options
-    theirs = {name: value for name, value in options.items() if name not in _REDIS}
-    url = address.parts._replace(query=urlencode(theirs)).geturl()
-    server = RedisStore(url, timeout=options.get("timeout", DEFAULT_TIMEOUT))
     store = _compressed(FailSafe(server, observers=address.observers), address)
     if "memory_ttl" not in options and "memory_bytes" not in options:
         return store
@@ -143,7 +169,9 @@ def _compressed(store: Store, address: _Address) -> Store:
 _KINDS: Mapping[str, tuple[Callable[[_Address], Store], Mapping[str, _Setting]]] = {
     "memory": (_open_memory, _OWN),
     "sqlite": (_open_sqlite, _OWN),
-    "redis": (_open_redis, _REDIS | {"db": _TEXT}),
-    "rediss": (_open_redis, _REDIS | dict.fromkeys(("db", *_TLS), _TEXT)),
-    "unix": (_open_redis, _REDIS | {"db": _TEXT}),
+    "redis": (_open_redis, _SERVED | {"db": _TEXT}),
+    "rediss": (_open_redis, _SERVED | dict.fromkeys(("db", *_TLS), _TEXT)),
+    "unix": (_open_redis, _SERVED | {"db": _TEXT}),
+    "postgresql": (_open_postgres, _POSTGRES),
+    "postgres": (_open_postgres, _POSTGRES),
 }

@@ -6,17 +6,16 @@ tries once, briefly, and nobody is turned away.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any
 from weakref import WeakSet
 
 from prefixcache_integrations.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from prefixcache_integrations.flows.op import Op
+from prefixcache_integrations.stores.lines import Line, Lines, Waiting
 
 try:
     import redis
@@ -27,12 +26,7 @@ try:
 except ModuleNotFoundError as missing:
     raise ConfigurationError("a Redis store needs redis: pip install 'prefixcache-integrations[redis]'") from missing
 
-MAX_BATCH = 128
-"""Commands that are sent together; with answers of 20 kB that is a few megabytes on their way at most."""
-
 _SETTINGS: dict[str, Any] = {"protocol": 2, "max_connections": 2**31 - 1, "decode_responses": False}
-
-_Waiting: TypeAlias = "tuple[Op[Any], asyncio.Future[Any]]"
 
 
 class Read(Op[list[bytes | None]], frozen=True):
@@ -93,104 +87,37 @@ class AwaitingClient:
     """Performs commands, batched per event loop; each batch within ``timeout`` seconds, connecting included."""
 
     def __init__(self, url: str, timeout: float) -> None:
-        self._url = url
-        self._timeout = timeout
-        self._lines: dict[asyncio.AbstractEventLoop, _Line] = {}
-        self._lock = threading.Lock()
+        self._lines = Lines(partial(_RedisLine, url, timeout))
 
     async def perform(self, op: Op[Any]) -> object:
         """Perform ``op``. Raises `StoreUnavailable`."""
-        loop = asyncio.get_running_loop()
-        line = self._lines.get(loop)
-        if not isinstance(op, Disconnect):
-            return await (line or await self._open(loop)).perform(op)
-        if line is not None:
-            await line.aclose()
-        return None
+        return await (self._lines.close() if isinstance(op, Disconnect) else self._lines.perform(op))
 
-    async def _open(self, loop: asyncio.AbstractEventLoop) -> _Line:
+
+class _RedisLine(Line):
+    """One event loop's connection."""
+
+    failures = (*Line.failures, redis.RedisError)
+
+    def __init__(self, url: str, timeout: float) -> None:
+        super().__init__(timeout)
         # Time is kept per batch: redis-py's own limits would only add a timer to every read.
         settings = {"socket_timeout": None, "socket_connect_timeout": None, "retry": AsyncRetry(NoBackoff(), 0)}
-        client = redis.asyncio.Redis.from_url(self._url, **(_SETTINGS | settings))
-        line = _Line(client, self._timeout, loop, forget=lambda: self._lines.pop(loop, None))
-        with self._lock:
-            for closed in [known for known in self._lines if known.is_closed()]:
-                del self._lines[closed]
-            self._lines[loop] = line
-        await anext(line.lifetime)
-        return line
+        self._client: Any = redis.asyncio.Redis.from_url(url, **(_SETTINGS | settings))
 
-
-class _Line:
-    """One event loop's connection. What is asked while a batch is on its way goes with the next."""
-
-    def __init__(
-        self,
-        client: redis.asyncio.Redis,
-        timeout: float,
-        loop: asyncio.AbstractEventLoop,
-        forget: Callable[[], object],
-    ) -> None:
-        self.lifetime = self._live(forget)
-        self._client: Any = client
-        self._timeout = timeout
-        self._loop = loop
-        self._waiting: list[_Waiting] = []
-        self._sender: asyncio.Task[None] | None = None
-
-    async def perform(self, op: Op[Any]) -> object:
-        future = self._loop.create_future()
-        self._waiting.append((op, future))
-        if self._sender is None:
-            self._sender = self._loop.create_task(self._send_all())
-        return await future
-
-    async def aclose(self) -> None:
-        await self.lifetime.aclose()
-
-    async def _live(self, forget: Callable[[], object]) -> AsyncGenerator[None, None]:
-        """Last as long as the loop: a loop that shuts down closes the generators that began on it."""
-        try:
-            yield
-        finally:
-            forget()
-            await self._client.aclose()
-
-    async def _send_all(self) -> None:
-        batch: list[_Waiting] = []
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                await self._send(batch)
-        except (redis.RedisError, OSError, EOFError) as error:
-            self._fail(batch, error)
-        except BaseException as error:
-            self._fail(batch, error)
-            raise
-        finally:
-            self._sender = None
-
-    def _fail(self, batch: Sequence[_Waiting], error: BaseException) -> None:
-        """Fail the batch and all that waited behind it: for them the time is up as well."""
-        waiting, self._waiting = self._waiting, []
-        for _, future in chain(batch, waiting):
-            if not future.done():
-                failure = _translated(error)
-                failure.__cause__ = error
-                future.set_exception(failure)
-
-    async def _send(self, batch: Sequence[_Waiting]) -> None:
+    async def send(self, batch: Sequence[Waiting]) -> None:
         reads = _merged(batch)
         commands: list[Sequence[Any]] = [("MGET", *names) for names in reads.values()]
         commands += [op.words for op, _ in batch if isinstance(op, Command)]
-        async with asyncio.timeout(None) as limit:
-            # In two halves: after a pause of the loop itself, answers that have come in meanwhile are still read.
-            half = self._loop.call_later(self._timeout / 2, _start_second_half, limit, self._loop, self._timeout / 2)
-            try:
-                replies = await self._exchange(commands)
-            finally:
-                half.cancel()
-        _answer(batch, reads, replies)
+        async with self.in_time():
+            replies = await self._exchange(commands)
+        self._answer(batch, reads, replies)
+
+    async def disconnect(self) -> None:
+        await self._client.aclose()
+
+    def translated(self, error: BaseException) -> StoreUnavailable:
+        return _translated(error)
 
     async def _exchange(self, commands: Sequence[Sequence[Any]]) -> Sequence[Any]:
         if len(commands) == 1:
@@ -204,12 +131,23 @@ class _Line:
         replies: Sequence[Any] = await pipeline.execute(raise_on_error=False)
         return replies
 
+    def _answer(self, batch: Sequence[Waiting], reads: dict[str, dict[str, int]], replies: Sequence[Any]) -> None:
+        """Give every waiter its part of ``replies``: first those to ``reads``, then those to commands in order."""
+        read = dict(zip(reads, replies[: len(reads)], strict=True))
+        rest = iter(replies[len(reads) :])
+        for op, future in batch:
+            reply = read[op.names[0]] if isinstance(op, Read) else next(rest)
+            if isinstance(reply, Exception):
+                self.fail(future, reply)
+            elif future.done():
+                continue
+            elif isinstance(op, Read):
+                future.set_result([reply[reads[op.names[0]][name]] for name in op.names])
+            else:
+                future.set_result(reply)
 
-def _start_second_half(limit: asyncio.Timeout, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-    limit.reschedule(loop.time() + seconds)
 
-
-def _merged(batch: Sequence[_Waiting]) -> dict[str, dict[str, int]]:
+def _merged(batch: Sequence[Waiting]) -> dict[str, dict[str, int]]:
     """Return the names that ``batch`` reads, by slot (named by its first), each with its place in the answer."""
     slots: dict[str, dict[str, int]] = {}
     for op, _ in batch:
@@ -218,24 +156,6 @@ def _merged(batch: Sequence[_Waiting]) -> dict[str, dict[str, int]]:
             for name in op.names:
                 places.setdefault(name, len(places))
     return slots
-
-
-def _answer(batch: Sequence[_Waiting], reads: dict[str, dict[str, int]], replies: Sequence[Any]) -> None:
-    """Give every waiter its part of ``replies``: first those to ``reads``, then those to commands in their order."""
-    read = dict(zip(reads, replies[: len(reads)], strict=True))
-    rest = iter(replies[len(reads) :])
-    for op, future in batch:
-        reply = read[op.names[0]] if isinstance(op, Read) else next(rest)
-        if future.done():
-            continue
-        if isinstance(reply, Exception):
-            failure = _translated(reply)
-            failure.__cause__ = reply
-            future.set_exception(failure)
-        elif isinstance(op, Read):
-            future.set_result([reply[reads[op.names[0]][name]] for name in op.names])
-        else:
-            future.set_result(reply)
 
 
 def _words(op: Op[Any]) -> Sequence[str | bytes | int]:

@@ -47,6 +47,24 @@ class TestRedis(SyncCacheTestSuite):
         cache.close()
 
 
+class TestPostgres(SyncCacheTestSuite):
+    @pytest.fixture
+    def cache(self, shared_postgres):
+        cache = ResponseCache.from_url(shared_postgres.url(options="?timeout=5"))
+        cache.clear()
+        yield cache
+        cache.close()
+
+
+class TestPostgresAsync(AsyncCacheTestSuite):
+    @pytest.fixture
+    async def cache(self, shared_postgres):
+        cache = ResponseCache.from_url(shared_postgres.url(options="?timeout=5"))
+        await cache.aclear()
+        yield cache
+        await cache.aclose()
+
+
 class TestRedisAsync(AsyncCacheTestSuite):
     @pytest.fixture(params=["", "?memory_ttl=5"], ids=["alone", "behind memory"])
     async def cache(self, redis_url, request):

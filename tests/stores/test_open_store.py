@@ -40,13 +40,16 @@ def test_the_bound_is_an_option(url, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("url", "named"),
     [
-        ("postgres://localhost", "postgres"),
+        ("mysql://localhost", "mysql"),
         ("redis://localhost?max_bytes=3", "max_bytes"),
         ("redis://localhost?timeout=soon", "seconds above 0, not 'soon'"),
         ("redis://localhost?timeout=0", "timeout"),
         ("redis://localhost?memory_ttl=-1", "memory_ttl"),
         ("redis://localhost?ssl_ca_certs=ca.pem", "ssl_ca_certs"),
         ("redis://localhost:port", "URL of a Redis server"),
+        ("postgresql://localhost/%zz", "URL of a PostgreSQL server"),
+        ("postgresql://localhost?max_bytes=none", "max_bytes"),
+        ("postgresql://localhost?colour=red", "colour"),
         ("sqlite:///a.db?read_only=maybe", "true or false"),
         ("answers.db", "answers.db"),
         ("", "known are memory://, sqlite://"),
@@ -97,12 +100,13 @@ async def test_a_server_that_is_down_is_left_alone_and_memory_in_front_goes_on(s
     await store.aclose()
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
-def test_what_is_sealed_is_read_with_its_secret_alone_and_long_texts_take_little_room(kind, tmp_path, start_redis):
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "redis", "postgres"])
+def test_what_is_sealed_is_read_with_its_secret_alone_and_long_texts_take_little_room(kind, tmp_path, request):
     url = {
         "memory": lambda: "memory://",
         "sqlite": lambda: f"sqlite:///{tmp_path}/a.db",
-        "redis": lambda: start_redis().url(),
+        "redis": lambda: request.getfixturevalue("start_redis")().url(),
+        "postgres": lambda: request.getfixturevalue("shared_postgres").url(),
     }[kind]()
     secret, text = os.urandom(32), b"a long answer " * 1000
     store = open_store(url, secrets=[secret])
@@ -133,8 +137,6 @@ def test_a_file_opened_to_be_read_is_not_written(tmp_path):
 
 
 def test_importing_the_package_s_stores_loads_no_driver():
-    code = (
-        "import sys, prefixcache_integrations.stores; print(*{'redis', 'cryptography', 'zstandard'} & set(sys.modules))"
-    )
+    code = "import sys, prefixcache_integrations.stores; print(*{'redis', 'psycopg', 'cryptography', 'zstandard'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - our own interpreter
     assert done.stdout == "\n"

@@ -1,0 +1,68 @@
+"""How values lie in PostgreSQL: the table, and every statement that is executed on it."""
+
+from __future__ import annotations
+
+CREATE = """
+DO $$ BEGIN
+    PERFORM pg_advisory_xact_lock(7027164309115437121);
+    CREATE TABLE IF NOT EXISTS prefixcache_entries_v1 (
+        namespace bytea NOT NULL, digest bytea NOT NULL, metadata jsonb NOT NULL, value bytea NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now(), used_at timestamptz NOT NULL DEFAULT now(),
+        expires_at timestamptz, PRIMARY KEY (namespace, digest)
+    );
+    ALTER TABLE prefixcache_entries_v1 ALTER COLUMN value SET STORAGE EXTERNAL;
+    CREATE INDEX IF NOT EXISTS prefixcache_entries_v1_used ON prefixcache_entries_v1 (used_at);
+    CREATE INDEX IF NOT EXISTS prefixcache_entries_v1_expiry ON prefixcache_entries_v1 (expires_at)
+        WHERE expires_at IS NOT NULL;
+END $$
+"""
+"""Creates the table where there is none; values come compressed, where that pays."""
+
+GET = "prefixcache_get"
+TOUCH = "prefixcache_touch"
+PUT = "prefixcache_put"
+DELETE = "prefixcache_delete"
+INVALIDATE = "prefixcache_invalidate"
+CLEAR = "prefixcache_clear"
+EXPIRE = "prefixcache_expire"
+EVICT = "prefixcache_evict"
+
+# The advisory lock is for who changes many rows: two of them, each in an order of its own, could wait for each other.
+STATEMENTS = {
+    GET: """
+        SELECT value, used_at < now() - interval '1 hour' FROM prefixcache_entries_v1
+        WHERE namespace = $1 AND digest = $2 AND (expires_at IS NULL OR expires_at > now())
+    """,
+    TOUCH: "UPDATE prefixcache_entries_v1 SET used_at = now() WHERE namespace = $1 AND digest = $2",
+    PUT: """
+        INSERT INTO prefixcache_entries_v1 (namespace, digest, metadata, value, expires_at)
+        VALUES ($1, $2, $3, $4, now() + $5::float8 * interval '1 second')
+        ON CONFLICT (namespace, digest) DO UPDATE SET metadata = excluded.metadata, value = excluded.value,
+        created_at = excluded.created_at, used_at = excluded.used_at, expires_at = excluded.expires_at
+    """,
+    DELETE: "DELETE FROM prefixcache_entries_v1 WHERE namespace = $1 AND digest = $2",
+    INVALIDATE: """
+        WITH alone AS MATERIALIZED (SELECT pg_advisory_xact_lock(7027164309115437121))
+        DELETE FROM prefixcache_entries_v1
+        WHERE (SELECT count(*) FROM alone) = 1 AND namespace = $1 AND metadata -> 'tags' ? $2
+    """,
+    CLEAR: """
+        WITH alone AS MATERIALIZED (SELECT pg_advisory_xact_lock(7027164309115437121))
+        DELETE FROM prefixcache_entries_v1 WHERE (SELECT count(*) FROM alone) = 1 AND namespace = $1
+    """,
+    EXPIRE: """
+        DELETE FROM prefixcache_entries_v1 WHERE ctid IN (
+            SELECT ctid FROM prefixcache_entries_v1 WHERE expires_at <= now() FOR UPDATE SKIP LOCKED
+        )
+    """,
+    # $1 bytes may stay, each row counting $2 beside its value: metadata, hashes, headers, its places in indexes.
+    EVICT: """
+        WITH alone AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(7027164309115437121) AS so),
+        kept AS (
+            SELECT namespace, digest, sum(octet_length(value) + $2::bigint) OVER (ORDER BY used_at DESC) AS bytes
+            FROM prefixcache_entries_v1 WHERE (SELECT so FROM alone)
+        )
+        DELETE FROM prefixcache_entries_v1 AS entry USING kept
+        WHERE entry.namespace = kept.namespace AND entry.digest = kept.digest AND kept.bytes > $1::bigint
+    """,
+}
