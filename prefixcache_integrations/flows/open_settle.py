@@ -70,7 +70,7 @@ def open_call(terms: Terms, revive: Callable[[Entry], T]) -> Flow[Opened[T]]:
     else:
         opened = Opened(outcome="miss")  # what others are calling for is no refresh, and not stored either
     try:
-        yield from Emit(_EVENTS[opened.outcome](key=terms.key.digest, model=terms.model, labels=terms.labels))
+        yield Emit(_EVENTS[opened.outcome](key=terms.key.digest, model=terms.model, labels=terms.labels))
     except BaseException:
         _abandon(opened.flight)
         raise

@@ -91,7 +91,7 @@ def read(terms: Terms, revive: Callable[[Entry], T]) -> Flow[Reading[T]]:
     if terms.mode == "refresh":
         return Reading()
     try:
-        entry = yield from Load(terms.key)
+        entry: Entry | None = yield Load(terms.key)  # bare: a hit needs no generator for each operation
         return Reading(entry, None if entry is None else revive(entry))
     except CorruptEntry as error:
         yield from _discard(terms.key, str(error))

@@ -12,7 +12,7 @@ import copy
 import sys
 import weakref
 from collections.abc import Mapping
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -23,9 +23,10 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 _FRAMES = 16
 """How far up the stack a model's method is looked for: other caches may stand between it and this one."""
 
-_CHAT = frozenset({BaseChatModel._generate_with_cache.__code__, BaseChatModel._agenerate_with_cache.__code__})  # noqa: SLF001 - the methods that ask a cache
-_COMPLETION = frozenset({BaseLLM.generate.__code__, BaseLLM.agenerate.__code__})
-_ASKING: frozenset[CodeType] = _CHAT | _COMPLETION
+_CHAT = (BaseChatModel._generate_with_cache.__code__, BaseChatModel._agenerate_with_cache.__code__)  # noqa: SLF001 - the methods that ask a cache
+_COMPLETION = (BaseLLM.generate.__code__, BaseLLM.agenerate.__code__)
+_ASKING = frozenset(map(id, _CHAT + _COMPLETION))
+"""By identity: code is hashed and compared as a whole."""
 
 _DEFAULT_ADDRESS = "https://api.openai.com/v1/"
 _DUMP = "_serialized"
@@ -85,7 +86,7 @@ def chat_llm_string(
 
 def _asking_frame(frame: FrameType | None) -> FrameType | None:
     for _ in range(_FRAMES):
-        if frame is None or frame.f_code in _ASKING:
+        if frame is None or id(frame.f_code) in _ASKING:
             return frame
         frame = frame.f_back
     return None

@@ -17,16 +17,16 @@ from pydantic import BaseModel, ValidationError
 from typing_extensions import TypedDict
 
 from prefixcache_integrations.canonical import Part, Response, StopReason
-from prefixcache_integrations.canonical.json import as_object, as_text, without
+from prefixcache_integrations.canonical.json import as_object, as_text
 from prefixcache_integrations.errors import CorruptEntry
 from prefixcache_integrations.flows.op import Entry
 from prefixcache_integrations.flows.policy import STOP_FIELDS, stop_reason
 from prefixcache_integrations.langchain.messages import content_parts
-from prefixcache_integrations.langchain.revive import revived
+from prefixcache_integrations.langchain.revive import Fields, revived
 
 T = TypeVar("T")
 
-CODEC = "langchain-generations/1"
+CODEC = "langchain-generations/2"
 
 MARKER = "prefixcache"
 """The field of ``response_metadata`` that tells a hit: ``hit``, the response ``key``, and the original's usage.
@@ -62,13 +62,17 @@ class _InvalidToolCall(TypedDict):
 
 
 class _Message(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """A message as a hit tells it, and the two forms of what it had used: nothing of it is worked out at every hit."""
+
     content: str | list[str | dict[str, Any]]
     additional_kwargs: dict[str, Any]
     response_metadata: dict[str, Any]
     name: str | None
     tool_calls: list[_ToolCall]
     invalid_tool_calls: list[_InvalidToolCall]
+    zero_usage: dict[str, int | dict[str, int]]
     usage: dict[str, Any] | None
+    provider_usage: Any
 
 
 class _Record(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -114,6 +118,7 @@ def _message_record(message: AIMessage) -> _Message:
     metadata = _plain_dict(message.response_metadata)
     if str(metadata.get("id", "")).startswith("resp_"):
         del metadata["id"]  # would chain the next call onto another conversation's server state
+    billed = [usage for name in _PROVIDER_USAGE if (usage := metadata.pop(name, None)) is not None]
     extras = dict(message.additional_kwargs)
     if isinstance(parsed := extras.get("parsed"), BaseModel):
         extras["parsed"] = parsed.model_dump(mode="json", by_alias=True)
@@ -124,7 +129,9 @@ def _message_record(message: AIMessage) -> _Message:
         name=message.name,
         tool_calls=_calls(message.tool_calls, list[_ToolCall]),
         invalid_tool_calls=_calls(message.invalid_tool_calls, list[_InvalidToolCall]),
+        zero_usage=_zeros(message.usage_metadata or {}),
         usage=None if message.usage_metadata is None else _plain_dict(message.usage_metadata),
+        provider_usage=billed[0] if billed else None,
     )
 
 
@@ -175,24 +182,25 @@ def _generation(record: _Record, key: str, new_id: Callable[[], str]) -> Generat
         return Generation(text=record.text, generation_info=record.info)
     message = record.message
     marker = {"hit": True, "key": key, "usage": message.usage}
-    if billed := [usage for name in _PROVIDER_USAGE if (usage := message.response_metadata.get(name)) is not None]:
-        marker["provider_usage"] = billed[0]
-    return revived(
-        {
-            "content": message.content,
-            "additional_kwargs": message.additional_kwargs,
-            "response_metadata": {**without(message.response_metadata, *_PROVIDER_USAGE), MARKER: marker},
-            "name": message.name,
-            "tool_calls": message.tool_calls,
-            "invalid_tool_calls": message.invalid_tool_calls,
-            "usage_metadata": _zeros(message.usage or {}),
-            "id": new_id(),
-        },
-        record.info,
-    )
+    if message.provider_usage is not None:
+        marker["provider_usage"] = message.provider_usage
+    message.response_metadata[MARKER] = marker
+    fields: Fields = {
+        "content": message.content,
+        "additional_kwargs": message.additional_kwargs,
+        "response_metadata": message.response_metadata,
+        "type": "ai",
+        "name": message.name,
+        "id": new_id(),
+        "tool_calls": message.tool_calls,
+        "invalid_tool_calls": message.invalid_tool_calls,
+        "usage_metadata": message.zero_usage,
+    }
+    return revived(fields, record.info)
 
 
-def _zeros(usage: Mapping[str, Any]) -> Any:  # noqa: ANN401 - LangChain's UsageMetadata, with the same details
+def _zeros(usage: Mapping[str, Any]) -> dict[str, int | dict[str, int]]:
+    """Return LangChain's usage of no tokens at all, with the same details."""
     details = {name: dict.fromkeys(usage[name], 0) for name in _DETAILS if isinstance(usage.get(name), dict)}
     return {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0, **details}
 

@@ -92,12 +92,8 @@ class _Guard(BaseCallbackHandler):
     @property
     @override
     def ignore_chat_model(self) -> bool:
-        """Whether an event loop runs here: its chat models are known by their tasks."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return False
-        return True
+        """Whether the beginning of a run says nothing: all that is led here later is its own, or its task tells."""
+        return not _watched_here() or _in_loop()
 
     @override
     def on_chat_model_start(
@@ -117,6 +113,15 @@ class _Guard(BaseCallbackHandler):
         for flight in _watched_here():
             if flight.number > begun:
                 _land(flight, cancelled=not isinstance(error, Exception))
+
+
+def _in_loop() -> bool:
+    """Return whether an event loop runs here: its chat models are known by their tasks."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 # Hooks cannot be taken back: there is one for the process, whatever number of caches.

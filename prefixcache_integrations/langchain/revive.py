@@ -6,7 +6,7 @@ the LangChain that is installed; where it does not, they are made by their const
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -15,15 +15,18 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration
 from pydantic import BaseModel
 
-Fields: TypeAlias = Mapping[str, Any]
-"""The fields of an `AIMessage`, every one of them, but ``type``."""
-
-_MESSAGE_ORDER = (
-    "content", "additional_kwargs", "response_metadata", "type", "name", "id", "tool_calls", "invalid_tool_calls",
-    "usage_metadata",
-)  # fmt: skip
+Fields: TypeAlias = dict[str, Any]
+"""The fields of an `AIMessage`, every one of them, in the order that the class has them in."""
 
 _Maker: TypeAlias = Callable[[Fields, dict[str, Any] | None], ChatGeneration]
+
+_GIVEN_MESSAGE = frozenset(
+    {
+        "content", "additional_kwargs", "response_metadata", "name", "id", "tool_calls", "invalid_tool_calls",
+        "usage_metadata",
+    }
+)  # fmt: skip
+_GIVEN_GENERATION = frozenset({"text", "message", "generation_info"})
 
 
 def revived(fields: Fields, info: dict[str, Any] | None) -> ChatGeneration:
@@ -39,25 +42,30 @@ def maker() -> _Maker:
 
 def validated(fields: Fields, info: dict[str, Any] | None) -> ChatGeneration:
     """Make a generation by the constructors."""
-    return ChatGeneration(message=AIMessage(**fields), generation_info=info)
+    given = {name: fields[name] for name in fields if name in _GIVEN_MESSAGE}
+    return ChatGeneration(message=AIMessage(**given), generation_info=info)
 
 
 def filled(fields: Fields, info: dict[str, Any] | None) -> ChatGeneration:
     """Make a generation by filling its fields in."""
-    message = _fill(AIMessage, {name: fields.get(name, "ai") for name in _MESSAGE_ORDER}, set(fields))
-    if not isinstance(message.content, str):
+    message = _fill(AIMessage, fields, set(_GIVEN_MESSAGE))
+    if type(fields["content"]) is not str:
         return ChatGeneration(message=message, generation_info=info)  # works out the text
     held = {"text": message.text, "generation_info": info, "type": "ChatGeneration", "message": message}
-    generation: ChatGeneration = _fill(ChatGeneration, held, {"text", "message", "generation_info"})
+    generation: ChatGeneration = _fill(ChatGeneration, held, set(_GIVEN_GENERATION))
     return generation
+
+
+_set = object.__setattr__
+_EXTRA = frozenset(kind for kind in (AIMessage, ChatGeneration) if kind.model_config.get("extra") == "allow")
 
 
 def _fill(kind: type[BaseModel], fields: dict[str, Any], given: set[str]) -> Any:  # noqa: ANN401 - an instance of kind
     made = kind.__new__(kind)
-    object.__setattr__(made, "__dict__", fields)
-    object.__setattr__(made, "__pydantic_fields_set__", given)
-    object.__setattr__(made, "__pydantic_extra__", {} if kind.model_config.get("extra") == "allow" else None)
-    object.__setattr__(made, "__pydantic_private__", None)
+    _set(made, "__dict__", fields)
+    _set(made, "__pydantic_fields_set__", given)
+    _set(made, "__pydantic_extra__", {} if kind in _EXTRA else None)
+    _set(made, "__pydantic_private__", None)
     return made
 
 
@@ -73,9 +81,9 @@ def _state(made: BaseModel) -> list[object]:
 def _sample(**fields: object) -> Callable[[], tuple[Fields, dict[str, Any] | None]]:
     def sample() -> tuple[Fields, dict[str, Any] | None]:
         usage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0, "input_token_details": {"cache_read": 0}}
-        empty: dict[str, Any] = {"content": "text", "additional_kwargs": {}, "response_metadata": {}, "name": None}
-        calls = {"tool_calls": [], "invalid_tool_calls": [], "usage_metadata": usage, "id": "id"}
-        return {**empty, **calls, **fields}, {"finish_reason": "stop"}
+        said: Fields = {"content": "text", "additional_kwargs": {}, "response_metadata": {}, "type": "ai"}
+        calls = {"name": None, "id": "id", "tool_calls": [], "invalid_tool_calls": [], "usage_metadata": usage}
+        return {**said, **calls, **fields}, {"finish_reason": "stop"}
 
     return sample
 

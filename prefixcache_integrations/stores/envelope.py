@@ -39,7 +39,7 @@ def pack(key: EntryKey, entry: Entry) -> bytes:
 
 def unpack(key: EntryKey, value: bytes) -> Entry:
     """Read what `pack` wrote under the same key. Raises `CorruptEntry` for everything else."""
-    if value[: len(_HEADER)] != _HEADER:
+    if not value.startswith(_HEADER):
         raise CorruptEntry("not an entry of this version")
     record = value[_BODY:]
     if value[len(_HEADER) : _BODY] != _checksum(key, record):
@@ -53,7 +53,5 @@ def unpack(key: EntryKey, value: bytes) -> Entry:
 
 def _checksum(key: EntryKey, record: bytes) -> bytes:
     namespace, digest = key.namespace.encode("utf-8", "surrogatepass"), key.digest.encode("utf-8", "surrogatepass")
-    digester = sha256(b"%d %d " % (len(namespace), len(digest)))
-    digester.update(namespace + digest)
-    digester.update(record)
-    return digester.digest()[:_CHECKSUM_SIZE]
+    led = b"%d %d %b%b" % (len(namespace), len(digest), namespace, digest)
+    return sha256(led + record).digest()[:_CHECKSUM_SIZE]

@@ -213,13 +213,13 @@ def entry(*record):
     return Entry(codec=CODEC, body=msgspec.msgpack.encode(list(record)))
 
 
-MESSAGE = ["text", {}, {}, None, [], [], None]
+MESSAGE = ["text", {}, {}, None, [], [], {}, None, None]
 
 
 @pytest.mark.parametrize(
     "forged",
     [
-        Entry(codec="langchain-generations/2", body=write([chat()]).body),
+        Entry(codec="langchain-generations/3", body=write([chat()]).body),
         Entry(codec="other/1", body=b""),
         Entry(codec=CODEC, body=b""),
         Entry(codec=CODEC, body=b"plain text"),
@@ -229,10 +229,11 @@ MESSAGE = ["text", {}, {}, None, [], [], None]
         entry(["text"]),
         entry(["text", None, None, "more"]),
         entry([1, None, None]),
-        entry(["", None, ["text", {}, {}, None, [], []]]),
-        entry(["", None, [{"type": "text"}, {}, {}, None, [], [], None]]),
-        entry(["", None, ["text", {}, {}, None, [{"name": "f"}], [], None]]),
-        entry(["", None, ["text", {}, {}, None, [{"name": 1, "args": "x", "id": []}], [], None]]),
+        entry(["", None, MESSAGE[:-1]]),
+        entry(["", None, [{"type": "text"}, *MESSAGE[1:]]]),
+        entry(["", None, [*MESSAGE[:4], [{"name": "f"}], *MESSAGE[5:]]]),
+        entry(["", None, [*MESSAGE[:4], [{"name": 1, "args": "x", "id": []}], *MESSAGE[5:]]]),
+        entry(["", None, [*MESSAGE[:6], {"input_tokens": 0.5}, *MESSAGE[7:]]]),
         entry({"lc": 1, "type": "constructor", "id": ["langchain", "prompts", "PromptTemplate"], "kwargs": {}}),
     ],
 )

@@ -32,11 +32,12 @@ messages = st.fixed_dictionaries(
         "content": texts | st.lists(texts | blocks, max_size=3),
         "additional_kwargs": objects,
         "response_metadata": objects,
+        "type": st.just("ai"),
         "name": st.none() | texts,
+        "id": texts,
         "tool_calls": st.lists(calls, min_size=1, max_size=2),
         "invalid_tool_calls": st.lists(invalid, max_size=2),
         "usage_metadata": st.none() | usage,
-        "id": texts,
     }
 )
 
