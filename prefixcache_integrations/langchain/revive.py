@@ -82,7 +82,7 @@ def _sample(**fields: object) -> Callable[[], tuple[Fields, dict[str, Any] | Non
     def sample() -> tuple[Fields, dict[str, Any] | None]:
         usage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0, "input_token_details": {"cache_read": 0}}
         said: Fields = {"content": "text", "additional_kwargs": {}, "response_metadata": {}, "type": "ai"}
-        calls = {"name": None, "id": "id", "tool_calls": [], "invalid_tool_calls": [], "usage_metadata": usage}
+        calls: Fields = {"name": None, "id": "id", "tool_calls": [], "invalid_tool_calls": [], "usage_metadata": usage}
         return {**said, **calls, **fields}, {"finish_reason": "stop"}
 
     return sample
