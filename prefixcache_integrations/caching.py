@@ -80,6 +80,12 @@ def current_controls() -> Controls:
     return _entered.get()[-1]
 
 
+def current_namespace() -> str:
+    """Return the namespace that the `caching` blocks around this call name, empty where none does."""
+    named = current_controls().namespace
+    return named if isinstance(named, str) else ""
+
+
 class caching:  # noqa: N801 - read as a statement: ``with caching(ttl=60):``
     """Cache the calls of a ``with`` or ``async with`` block otherwise than their caches are set.
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 from prefixcache_integrations import dialects, profiles, tokens
+from prefixcache_integrations.caching import current_namespace
 from prefixcache_integrations.canonical import DialectName, Level, Tokenizer
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.errors import ConfigurationError
@@ -62,8 +63,10 @@ class ClientLayout:
                 raise ConfigurationError(f"{type(client).__name__} is no client of the Anthropic or OpenAI SDK")
         return cast("ClientT", view)
 
-    def prepared(self, options: _Options, dialect: DialectName, provider: Provider) -> dict[str, Any] | None:
-        """Return the body that ``options`` will send, laid out; ``None`` where there is nothing to lay out."""
+    def prepared(
+        self, options: _Options, dialect: DialectName, provider: Provider, base_url: str | None = None
+    ) -> dict[str, Any] | None:
+        """Return the body that ``options`` will send to ``base_url``, laid out; ``None`` where there is nothing to."""
         given = as_object(options.json_data)
         if given is None:
             return None
@@ -73,10 +76,11 @@ class ClientLayout:
         made = prepare(
             body,
             dialects.by_name(dialect),
-            lambda name: profiles.resolve(name, provider),
+            lambda name: profiles.resolve(name, provider, base_url),
             self._tokenizer,
             level=self.level,
             observers=self._observers,
+            namespace=current_namespace(),
         )
         return dict(made.body)
 
@@ -170,19 +174,19 @@ def _laid_out_class(kind: type[Any], layout: ClientLayout) -> type:
     provider: Provider = "azure" if any("azure" in base.__module__ for base in kind.__mro__) else "openai"
     parents = kind._prepare_options  # noqa: SLF001 - the SDK's hook
 
-    def laid_out(options: _Options) -> _Options:
+    def laid_out(client: Any, options: _Options) -> _Options:  # noqa: ANN401 - any of OpenAI's clients
         dialect = _OPENAI_PATHS.get(options.url)
-        body = dialect and layout.prepared(options, dialect, provider)
+        body = dialect and layout.prepared(options, dialect, provider, str(client.base_url))
         if body:
             # The SDK hands every attempt a copy of the options; the bodies inside are never changed.
             options.json_data, options.extra_json = body, None
         return options
 
     def prepare_options(client: object, options: _Options) -> _Options:
-        return laid_out(parents(client, options))
+        return laid_out(client, parents(client, options))
 
     async def aprepare_options(client: object, options: _Options) -> _Options:
-        return laid_out(await parents(client, options))
+        return laid_out(client, await parents(client, options))
 
     hook = aprepare_options if _awaits(kind) else prepare_options
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}

@@ -1,6 +1,8 @@
 """Plans on the wire, put there through the real SDKs' clients, against the simulator."""
 
 import copy
+import importlib
+import json
 import threading
 from types import SimpleNamespace
 
@@ -10,6 +12,7 @@ import pydantic
 import pytest
 
 from prefixcache_integrations import dialects
+from prefixcache_integrations.canonical.json import without
 from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.events import PromptPlanned
 from prefixcache_integrations.sdk_hooks import ClientLayout, lay_out_client
@@ -110,6 +113,7 @@ def test_an_openai_client_marks_system_prompts_and_orders_tools(simulator, clien
     first, second = simulator.calls
     assert [tool["function"]["name"] for tool in first.body["tools"]] == sorted(NAMES)
     assert marked(first)[2]
+    assert first.body["prompt_cache_key"] == second.body["prompt_cache_key"]
     assert_reads(second, at_least=0.9)
 
 
@@ -131,6 +135,23 @@ async def test_awaiting_clients_send_what_blocking_ones_do(simulator, clients):
     bodies = [call.body for call in simulator.calls]
     assert bodies[:2] == bodies[2:]
     assert any(marked(simulator.calls[2]))
+
+
+def test_a_server_that_is_not_openais_gets_no_cache_key():
+    sent = []
+
+    def answer(request):
+        sent.append(json.loads(request.content))
+        return http.Response(400)
+
+    http = importlib.import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
+    for base_url in (None, "https://openrouter.ai/api/v1"):
+        transport = http.Client(transport=http.MockTransport(answer))
+        client = openai.OpenAI(base_url=base_url, http_client=transport, **SETTINGS)
+        with client, pytest.raises(openai.BadRequestError):
+            lay_out_client(client).chat.completions.create(**chat_call())
+    ours, theirs = sent
+    assert without(ours, "prompt_cache_key") == theirs != ours
 
 
 def test_azure_deployments_are_planned_as_azure_models(simulator, clients):

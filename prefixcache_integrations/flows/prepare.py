@@ -36,21 +36,24 @@ def prepare(
     observers: Sequence[Observer] = (),
     memory: PromptMemory | None = None,
     now: float = 0.0,
+    namespace: str = "",
 ) -> Prepared:
     """Lay out ``body`` for the provider's prompt cache. Never raises, and never changes ``body``.
 
     ``profile_of`` finds the facts about a model by its name. Observers are told `PromptPlanned`, or `PassedThrough`
     where the body could not be understood and is returned as it is. With a ``memory``, planning goes by what it holds
-    at ``now``, in seconds, and the request is added to it; threads may share one, and take turns.
+    at ``now``, in seconds, and the request is added to it; threads may share one, and take turns. ``namespace`` is the
+    tenant whose request it is.
     """
     try:
         request = dialect.decode_request(body)
         profile = profile_of(request.model)
         if memory is None:
-            made = decide(request, profile, tokenizer, level=level, snapshot=None)
+            made = decide(request, profile, tokenizer, level=level, snapshot=None, namespace=namespace)
         else:
             with memory.turn:
-                made = decide(request, profile, tokenizer, level=level, snapshot=memory.snapshot(now))
+                snapshot = memory.snapshot(now)
+                made = decide(request, profile, tokenizer, level=level, snapshot=snapshot, namespace=namespace)
                 if made.sighting is not None:
                     memory.observe(made.sighting, now)
         laid_out = dialect.encode_request(made.request)

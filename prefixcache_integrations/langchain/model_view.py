@@ -18,6 +18,7 @@ from langchain_core.runnables.configurable import DynamicRunnable
 from pydantic import BaseModel
 
 from prefixcache_integrations import dialects, profiles, tokens
+from prefixcache_integrations.caching import current_namespace
 from prefixcache_integrations.canonical import DialectName, Level, Tokenizer
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.dialects import Dialect
@@ -96,12 +97,13 @@ class ModelLayout:
         prepared = prepare(
             fields,
             dialect,
-            lambda name: profiles.resolve(name, provider),
+            lambda name: profiles.resolve(name, provider, _base_url(model)),
             self._tokenizer,
             level=self._level,
             observers=self._observers,
             memory=self._memory,
             now=time.monotonic(),
+            namespace=current_namespace(),
         )
         notice(dialect, prepared)
         extra = _extra_body(payload)
@@ -125,6 +127,12 @@ class ModelLayout:
         if kind not in self._passed:
             self._passed.add(kind)
             tell(self._observers, PassedThrough(reason=f"{kind.__name__} builds no request body that can be laid out"))
+
+
+def _base_url(model: BaseChatModel) -> str | None:
+    """Return where the requests of a model of langchain-openai go, ``None`` for any other."""
+    client = getattr(model, "root_client", None) or getattr(model, "root_async_client", None)
+    return None if client is None else str(client.base_url)
 
 
 def _builder(kind: type) -> DialectName | None:

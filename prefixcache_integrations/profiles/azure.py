@@ -5,7 +5,9 @@ differs there: a TTL of 30 minutes only, in-memory retention as the default up t
 within a subscription. Prices are OpenAI's, which Global Standard deployments share; regional deployments cost
 10 to 20 % more. Provisioned deployments take no explicit breakpoints and have no price per token: no row
 describes them. The page gives an interval of 128 for all models before GPT-5.6 and does not name
-GPT-5.5; its row keeps the interval of the model, which promises less.
+GPT-5.5; its row keeps the interval of the model, which promises less. It recommends ``prompt_cache_key``, but endpoints
+with an older API version or another maker's model refuse it ("Unrecognized request argument supplied",
+github.com/vectorize-io/hindsight issue 3518), so no row takes one.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ def _on_azure(row: CacheProfile) -> CacheProfile:
         scope="subscription",
         lifetimes=lifetimes,
         retention=retention,
+        requests_per_key=0,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
@@ -49,6 +50,9 @@ _FINE_TUNED = re.compile(r"^ft:(?P<base>[^:]+)|^(?P<azure>[^:]+)\.ft-")
 # A date in any of the usual spellings, `latest`, and Bedrock's version, as in claude-sonnet-4-5-20250929-v1:0.
 _SUFFIX = re.compile(r"(?:-v\d+)?(?:[-@](?:\d{8}|\d{4}-\d\d-\d\d|\d{4}|latest|default))?(?:-v\d+)?(?::\d+)*")
 _OPENAI_NAME = re.compile(r"(?:chat)?gpt-(?:\d|chat)|o\d(?:-|$)|codex-|computer-use")
+# Whose servers take every field of OpenAI's: its own, regional ones included, and those on this machine, which
+# pass over what they do not know (vLLM, llama.cpp, Ollama, LiteLLM, and this package's simulator).
+_OPENAI_HOST = re.compile(r"(?:[a-z]+\.)?api\.openai\.com|localhost|127\.0\.0\.1|::1")
 _VERSION_DOT = re.compile(r"(?<=\d)\.(?=\d)")
 
 
@@ -58,8 +62,11 @@ def rows() -> tuple[CacheProfile, ...]:
 
 
 @lru_cache(maxsize=1024)
-def resolve(model: str, provider: Provider | None = None) -> CacheProfile:
+def resolve(model: str, provider: Provider | None = None, base_url: str | None = None) -> CacheProfile:
     """Return the row of ``model``, at ``provider`` where given, else at the provider its name points to.
+
+    ``base_url`` is where its requests go, ``None`` for the provider's own: another's gets no ``prompt_cache_key``,
+    which some that speak OpenAI's format refuse.
 
     A model without a row gets its provider's conservative stand-in, ``known=False``; this never raises. On
     Azure the name is that of a deployment and may say nothing about the model. A fine-tuned model has the row
@@ -68,9 +75,17 @@ def resolve(model: str, provider: Provider | None = None) -> CacheProfile:
     name = _PREFIX.sub("", model.lower())
     at = provider or _guess(name)
     tuned = _FINE_TUNED.match(name)
-    if tuned is None:
-        return _find(name, at)
-    return replace(_find(tuned["base"] or tuned["azure"], at), prices=())
+    row = _find(name if tuned is None else tuned["base"] or tuned["azure"], at)
+    if row.requests_per_key and base_url is not None and not _OPENAI_HOST.fullmatch(_host(base_url)):
+        row = replace(row, requests_per_key=0)
+    return row if tuned is None else replace(row, prices=())
+
+
+def _host(base_url: str) -> str:
+    try:
+        return urlsplit(base_url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _guess(name: str) -> Provider:

@@ -47,6 +47,9 @@ _RENDERED: dict[str, Tier] = {
 # Since GPT-5.6 the key partitions the cache; before, it only routes.
 _RENDERED_AND_KEY: dict[str, Tier] = {**_RENDERED, "prompt_cache_key": "tools"}
 
+# "Around 15 requests per minute" of one prefix and key go to one machine; the others overflow to another.
+_PER_KEY = 15
+
 _LONG_PROMPT = (WholeRequestTier(above_tokens=272_000, input_factor=Decimal(2), output_factor=Decimal("1.5")),)
 
 # o200k_base is the published encoding up to GPT-5.6 (tiktoken 0.14.0, model.py). What remains is framing and OpenAI's
@@ -76,6 +79,7 @@ def _marked(*models: str, prices: tuple[Price, ...], uncertainty: float = _UNPUB
         invalidation=_RENDERED_AND_KEY,
         tokenizer_uncertainty=uncertainty,
         late_instructions="developer",
+        requests_per_key=_PER_KEY,
     )
 
 
@@ -105,6 +109,7 @@ def _interval(
         invalidation=_RENDERED,
         tokenizer_uncertainty=_PUBLISHED,
         late_instructions=late,
+        requests_per_key=_PER_KEY,
     )
 
 
@@ -213,9 +218,13 @@ ROWS: tuple[CacheProfile, ...] = (
 )
 
 UNKNOWN = replace(
-    _interval("unknown-openai", prices=(), late=None), models=(), tokenizer_uncertainty=_UNPUBLISHED, known=False
+    _interval("unknown-openai", prices=(), late=None),
+    models=(),
+    tokenizer_uncertainty=_UNPUBLISHED,
+    requests_per_key=0,
+    known=False,
 )
-"""Stands in for an OpenAI model without a row: no markers, which older models refuse, and no price.
+"""Stands in for an OpenAI model without a row: no markers, which older models refuse, no key, and no price.
 
 Most names without a row are variants of models that have an interval of 128.
 """

@@ -92,6 +92,8 @@ class CacheProfile(Struct, frozen=True, kw_only=True):
     ``tokenizer_uncertainty``: by which share the provider's count may exceed that of our tokeniser.
     ``strips_thinking``: adding user text after tool use drops earlier thinking, and the prefix with it.
     ``late_instructions``: the message role that can add instructions without touching the prefix.
+    ``requests_per_key``: up to how many requests a minute one ``prompt_cache_key`` keeps together, 0 where the
+    endpoint takes none.
     ``known`` is false for the conservative default that stands in for a model without a row.
     """
 
@@ -115,6 +117,7 @@ class CacheProfile(Struct, frozen=True, kw_only=True):
     tokenizer_uncertainty: float = 0.0
     strips_thinking: bool = False
     late_instructions: Literal["system", "developer"] | None = None
+    requests_per_key: int = 0
     known: bool = True
 
     def lifetime(self, name: str | None) -> Lifetime | None:

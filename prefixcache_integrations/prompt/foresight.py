@@ -38,13 +38,13 @@ class Foresight(Struct, frozen=True):
     bill: Bill
     tools: tuple[str, ...]
 
-    def sighting(self, writes: Mapping[int, float]) -> Sighting:
+    def sighting(self, writes: Mapping[int, float], cache_key: str | None = None) -> Sighting:
         """Return what to remember of the request, with the lifetime in seconds that is asked for at each block."""
         if not writes:
-            return Sighting(self.steps, self.looked_up, self.bill, self.tools)
+            return Sighting(self.steps, self.looked_up, self.bill, self.tools, cache_key)
         by_place = {place: writes[number] for place, number in enumerate(self.order) if number in writes}
         steps = (Step(step.key, step.likeness, by_place.get(place, 0.0)) for place, step in enumerate(self.steps))
-        return Sighting(tuple(steps), self.looked_up, self.bill, self.tools)
+        return Sighting(tuple(steps), self.looked_up, self.bill, self.tools, cache_key)
 
 
 class _Candidate(Struct, frozen=True):

@@ -24,6 +24,7 @@ from prefixcache_integrations.canonical import (
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.breakpoints import Reason, breakpoints, chosen, marker_rules, places
+from prefixcache_integrations.prompt.cache_key import CACHE_KEY, Route, route
 from prefixcache_integrations.prompt.cache_options import explicit_mode, repaired_options, with_options
 from prefixcache_integrations.prompt.foresight import Foresight, foresee
 from prefixcache_integrations.prompt.markers import placed, repaired
@@ -54,14 +55,16 @@ def plan(
     *,
     level: Level = "canonical",
     snapshot: Snapshot | None = None,
+    namespace: str = "",
 ) -> PromptPlan:
     """Decide how ``request`` should be laid out; `apply` does it. Pure: nothing is changed and nothing remembered.
 
     With a ``snapshot`` of what was sent before, markers stand where they are expected to pay, and nowhere else.
-    Planning a request that a plan was applied to changes nothing, for one snapshot. Raises `MalformedRequest` for
-    text that is no Unicode and values that are no JSON.
+    Planning a request that a plan was applied to changes nothing, for one snapshot. ``namespace`` is the tenant, whose
+    requests are routed by a key of their own. Raises `MalformedRequest` for text that is no Unicode and values that
+    are no JSON.
     """
-    return decide(request, profile, tokenizer, level=level, snapshot=snapshot).plan
+    return decide(request, profile, tokenizer, level=level, snapshot=snapshot, namespace=namespace).plan
 
 
 def decide(
@@ -71,6 +74,7 @@ def decide(
     *,
     level: Level = "canonical",
     snapshot: Snapshot | None = None,
+    namespace: str = "",
 ) -> Decision:
     """Return the `plan` of a request together with all that comes of it."""
     order = tuple(range(len(request.tools))) if level == "mark" else tool_order(request.tools, snapshot)
@@ -78,6 +82,9 @@ def decide(
     bounds = _bounds(profile, tokenizer)
     prompt = segments(tidy)
     counts = token_counts(prompt, tokenizer)
+    way = _route(tidy, prompt, profile, namespace, snapshot) if sum(counts) >= bounds.enough else None
+    keyed: JsonObject = {} if way is None else {CACHE_KEY: way.sent}
+    tidy = replace(tidy, options=with_options(tidy.options, keyed))
     foresight, moves = None, tuple[Move, ...]()
     if snapshot is not None and profile.regime != "none":
         foresight = foresee(tidy, prompt, counts, profile, snapshot, level=level, enough=bounds.enough)
@@ -95,7 +102,7 @@ def decide(
         tool_order=order,
         moves=moves,
         breakpoints=marked.rows,
-        options=marked.options,
+        options={**keyed, **marked.options},
         findings=(
             *_about_model(profile, tokenizer),
             *_about_length(total, profile, bounds),
@@ -107,7 +114,19 @@ def decide(
     )
     sent = replace(placed(tidy, marked.rows), options=with_options(tidy.options, marked.options))
     writes = {} if foresight is None else _writes(foresight, prompt, marked, profile)
-    return Decision(plan=made, request=sent, sighting=None if foresight is None else foresight.sighting(writes))
+    return Decision(
+        plan=made,
+        request=sent,
+        sighting=None if foresight is None else foresight.sighting(writes, None if way is None else way.key),
+    )
+
+
+def _route(
+    request: Request, prompt: Sequence[Segment], profile: CacheProfile, namespace: str, snapshot: Snapshot | None
+) -> Route | None:
+    if snapshot is None:
+        return route(request, prompt, profile, namespace=namespace)
+    return route(request, prompt, profile, namespace=namespace, routes=snapshot.routes, now=snapshot.now)
 
 
 class _Bounds(Struct, frozen=True):

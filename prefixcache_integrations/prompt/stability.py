@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
+from prefixcache_integrations.prompt.cache_key import Routes
 from prefixcache_integrations.prompt.rates import FOREVER, MANY, Likeness, Prefix, Rates
 
 TOOLS = 4096
@@ -46,13 +47,14 @@ class Bill(NamedTuple):
 class Sighting(Struct, frozen=True):
     """One request, ready to be remembered: its steps in the order sent, and its documents by their digests.
 
-    ``tools`` are the names of its tools, in the order sent.
+    ``tools`` are the names of its tools, in the order sent; ``cache_key`` is the one that routes it, before spreading.
     """
 
     steps: tuple[Step, ...]
     documents: Mapping[bytes, Document] = field(default_factory=dict)
     bill: Bill = Bill()
     tools: tuple[str, ...] = ()
+    cache_key: str | None = None
 
 
 class PromptMemory:
@@ -72,6 +74,7 @@ class PromptMemory:
         self._rates = Rates()
         self._documents = _DocumentMemory(max(limit // 50, 16))
         self._tools: dict[str, int] = {}
+        self._routes = Routes()
 
     def __len__(self) -> int:
         """Return how many prefixes are remembered."""
@@ -79,7 +82,7 @@ class PromptMemory:
 
     def snapshot(self, now: float) -> Snapshot:
         """Return what is known at ``now``, in seconds: a view, so that it changes with the next `observe`."""
-        return Snapshot(self._prefixes, self._rates, self._documents, self._tools, now)
+        return Snapshot(self._prefixes, self._rates, self._documents, self._tools, routes=self._routes, now=now)
 
     def observe(self, sighting: Sighting, now: float) -> None:
         """Remember a request that was sent at ``now``."""
@@ -92,6 +95,8 @@ class PromptMemory:
                 prefix.lifetime = max(step.writes, prefix.lifetime if prefix.alive_until >= now else 0.0)
                 prefix.alive_until = now + prefix.lifetime
         self._documents.observe(sighting.documents, sighting.bill)
+        if sighting.cache_key is not None:
+            self._routes.observe(sighting.cache_key, now)
         for name in sighting.tools:
             if len(self._tools) < TOOLS:
                 self._tools.setdefault(name, len(self._tools))
@@ -218,12 +223,15 @@ class Snapshot:
         rates: Rates,
         documents: _DocumentMemory,
         tools: Mapping[str, int],
+        *,
+        routes: Routes,
         now: float,
     ) -> None:
         self._prefixes = prefixes
         self._rates = rates
         self._documents = documents
         self._tools = tools
+        self.routes = routes
         self.now = now
 
     @property

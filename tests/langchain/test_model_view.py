@@ -13,6 +13,8 @@ from langchain_core.tools import tool
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
 from pydantic import BaseModel
 
+from prefixcache_integrations.caching import caching
+from prefixcache_integrations.canonical.json import without
 from prefixcache_integrations.events import PassedThrough, PromptPlanned
 from prefixcache_integrations.langchain.model_view import ModelLayout
 
@@ -173,7 +175,7 @@ def test_tools_are_sent_in_one_order_and_the_rest_as_it_was(model, layout):
     assert names(plain) == ["track", "cancel"]
     assert names(sent) == ["cancel", "track"]
     assert bodies(model, view, **swapped)[1] == sent
-    assert sent.keys() == plain.keys()
+    assert without(sent, "prompt_cache_key").keys() == plain.keys()
 
 
 def test_claude_gets_markers_within_the_budget(layout, events):
@@ -189,6 +191,20 @@ def test_newer_openai_models_get_breakpoints(layout):
     for settings in ({"use_responses_api": True}, {"use_responses_api": False}):
         view = layout.laid_out(ChatOpenAI(model="gpt-5.6-luna", api_key="k", **settings))
         assert markers(view._get_request_payload(QUESTION)) >= 1
+
+
+def test_openai_is_told_which_requests_share_a_prefix_and_other_servers_are_not(layout):
+    def key(**settings):
+        view = layout.laid_out(ChatOpenAI(**{"model": "gpt-4o-mini", "api_key": "k", **settings}))
+        return view._get_request_payload(QUESTION).get("prompt_cache_key")
+
+    with caching(namespace="acme"):
+        acme = key()
+    assert len({key(), acme, None}) == 3
+    assert key(model_kwargs={"prompt_cache_key": "shop"}) == "shop"
+    assert key(extra_body={"prompt_cache_key": "shop"}) is None, "it stands where it was"
+    assert key(base_url="https://openrouter.ai/api/v1") is None
+    assert "prompt_cache_key" not in layout.laid_out(MODELS["azure"]())._get_request_payload(QUESTION)
 
 
 def test_an_azure_deployment_without_a_model_name_keeps_none_in_the_body(layout, events):
@@ -208,7 +224,7 @@ def test_a_pydantic_response_format_stays_a_class_and_is_counted_as_its_schema(l
     layout.laid_out(model)._get_request_payload(QUESTION)
 
     assert Verdict in sent.values()
-    assert sent == plain
+    assert without(sent, "prompt_cache_key") == plain
     assert events[0].plan.prompt_tokens > events[1].plan.prompt_tokens
 
 
@@ -218,7 +234,7 @@ def test_arguments_of_the_sdk_pass_by(layout):
 
     plain, sent = bodies(model, layout.laid_out(model), **options)
 
-    assert sent == plain
+    assert without(sent, "prompt_cache_key") == plain
     assert sent["timeout"] is options["timeout"]
     assert sent["extra_body"] == {"top_k": 3}
 

@@ -79,7 +79,7 @@ def test_level_mark_changes_markers_alone(dialect: Dialect, bodies: Any) -> None
         result = laid_out(request, "mark")
         assert list(texts(result)) == list(texts(request))
         assert [tool.raw for tool in result.tools] == [tool.raw for tool in request.tools]
-        settings = ("prompt_cache_options", "prompt_cache_retention")
+        settings = ("prompt_cache_options", "prompt_cache_retention", "prompt_cache_key")
         assert without(result.options, *settings) == without(request.options, *settings)
 
     check()

@@ -1,0 +1,141 @@
+"""`prompt_cache_key`: which requests OpenAI is asked to send to one machine, because they can share a cached prefix."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from math import ceil
+
+from msgspec import Struct
+
+from prefixcache_integrations.canonical import Request
+from prefixcache_integrations.profiles.profile import CacheProfile
+from prefixcache_integrations.prompt.content import wire_form
+from prefixcache_integrations.prompt.identity import canonical_json, wire_bytes
+from prefixcache_integrations.prompt.segments import Segment
+
+CACHE_KEY = "prompt_cache_key"
+"""The field of the request."""
+
+KEYS = 1024
+"""How many keys are counted at a time, at most."""
+
+MINUTE = 60.0
+
+LASTING = 3600.0
+"""For how many seconds the busiest minute of a key decides over how many routes it is spread."""
+
+_SERVER_STATE = ("previous_response_id", "conversation")
+"""Fields of a request whose beginning is kept by the provider: what is sent does not tell its prefix."""
+
+
+class Route(Struct, frozen=True):
+    """The key of a request, and the one that it is sent with: one of several where one would get too many requests."""
+
+    key: str
+    sent: str
+
+
+class Routes:
+    """How many requests a minute each key gets, and over how many routes it is therefore spread; bounded."""
+
+    def __init__(self) -> None:
+        self._counts: OrderedDict[str, _Count] = OrderedDict()
+
+    def observe(self, key: str, now: float) -> None:
+        """Count a request that is sent at ``now``, in seconds."""
+        count = self._counts.setdefault(key, _Count())
+        self._counts.move_to_end(key)
+        if len(self._counts) > KEYS:
+            self._counts.popitem(last=False)
+        minute = int(now // MINUTE)
+        count.requests = count.requests + 1 if minute == count.minute else 1
+        count.minute = minute
+        if count.requests >= count.most or now - count.most_at > LASTING:
+            count.most, count.most_at = count.requests, now
+
+    def ways(self, key: str, rate: int, now: float) -> int:
+        """Return over how many routes to spread ``key``, so that each gets ``rate`` requests a minute or fewer."""
+        count = self._counts.get(key)
+        if count is None or now - count.most_at > LASTING:
+            return 1
+        return max(ceil(count.most / rate), 1)
+
+
+class _Count(Struct):
+    """The requests of the latest ``minute``, and of the busiest one, which had its last at ``most_at``."""
+
+    minute: int = 0
+    requests: int = 0
+    most: int = 0
+    most_at: float = 0.0
+
+
+def route(
+    request: Request,
+    prompt: Sequence[Segment],
+    profile: CacheProfile,
+    *,
+    namespace: str = "",
+    routes: Routes | None = None,
+    now: float = 0.0,
+) -> Route | None:
+    """Return the key to send ``request`` with; ``prompt`` are its segments.
+
+    ``None`` where the model routes by no key, where the application has set one, and where there are no instructions
+    and no tools to go by. Requests that can share a cached prefix have one key: it is made of the model, ``namespace``,
+    and as much of instructions and tools as two must have in common for that. By what ``routes`` has counted a busy key
+    is spread; a conversation keeps its route, as long as no more of them are needed.
+    """
+    if not profile.requests_per_key or request.options.get(CACHE_KEY) is not None:
+        return None
+    head = _head(prompt, profile.minimum_tokens)
+    if not head or any(request.options.get(name) is not None for name in _SERVER_STATE):
+        return None
+    key = f"prefixcache-{_digest(canonical_json([request.model, namespace]), head)}"
+    ways = 1 if routes is None else routes.ways(key, profile.requests_per_key, now)
+    way = _way(_conversation(request), ways) if ways > 1 else 0
+    return Route(key, f"{key}-{way}" if way else key)
+
+
+def _head(prompt: Sequence[Segment], tokens: int) -> bytes:
+    """Return the beginning of the static text, a byte for each of ``tokens``.
+
+    No token is shorter than that, so requests that share so many tokens share all of this. What changes further
+    behind, such as the time at the end of the instructions, does not change the key.
+    """
+    head = bytearray()
+    for segment in prompt:
+        if segment.tier == "messages" or len(head) >= tokens:
+            break
+        head += segment.text.encode()
+    return bytes(head[:tokens])
+
+
+def _conversation(request: Request) -> int:
+    """Return a number that stays the same for a conversation: made of its first message from a user."""
+    first = next((message for message in request.messages if message.role == "user"), None)
+    said = b"" if first is None else wire_bytes([wire_form(part) for part in first.parts])
+    return int.from_bytes(hashlib.blake2b(said, digest_size=8).digest())
+
+
+def _way(conversation: int, ways: int) -> int:
+    """Return one of ``ways`` routes; with one more of them, a conversation stays or goes to the new one.
+
+    Jump consistent hashing (Lamping and Veach, arXiv:1406.2294).
+    """
+    state, way, following = conversation, 0, 0
+    while following < ways:
+        way = following
+        state = (state * 2_862_933_555_777_941_757 + 1) % (1 << 64)
+        following = ((way + 1) << 31) // ((state >> 33) + 1)
+    return way
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.blake2b(digest_size=12)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()
