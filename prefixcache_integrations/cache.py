@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 from uuid import uuid4
 
-import msgspec
 from msgspec.structs import replace
 
-from prefixcache_integrations import dialects, tokens
+from prefixcache_integrations import tokens
+from prefixcache_integrations.body_codec import BodyCodec
 from prefixcache_integrations.caching import CacheSettings, current_controls
 from prefixcache_integrations.canonical import JsonObject, Level, PromptPlan, Request, Response, Usage
-from prefixcache_integrations.errors import CorruptEntry, MalformedRequest
-from prefixcache_integrations.events import Event, Observer, StoreDegraded
+from prefixcache_integrations.errors import MalformedRequest
+from prefixcache_integrations.events import EntryEvicted, EntryStored, Event, Observer, tell
 from prefixcache_integrations.flows.op import Entry, EntryKey, Flow
 from prefixcache_integrations.flows.open_settle import Opened, open_call, settle
 from prefixcache_integrations.flows.policy import bypass
 from prefixcache_integrations.flows.response_cache import DEFAULT_PATIENCE, Terms, empty, invalidate, model_tag
 from prefixcache_integrations.flows.serve import Codec, Served, serve
 from prefixcache_integrations.insight.diagnosis import Explanation, explain
+from prefixcache_integrations.outages import OutageLog
 from prefixcache_integrations.profiles import Provider, resolve
 from prefixcache_integrations.prompt.keys import response_key
 from prefixcache_integrations.prompt.layout import plan
 from prefixcache_integrations.runner import StoreIO, aclose, arun, async_io, new_flights, run
-from prefixcache_integrations.stats import Counters, Stats
+from prefixcache_integrations.stats import Counters, Evictions, Stats
 from prefixcache_integrations.stores import Store, open_store
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-_logger = logging.getLogger("prefixcache_integrations")
 
 
 class PrefixCache:
@@ -40,7 +38,7 @@ class PrefixCache:
 
     Of callers who ask the same at the same time one calls, in this process and among all that share the store, as
     far as it has leases (files and Redis do); the others get its answer. `caching` overrides settings for a while.
-    A store that fails costs a miss and an event, which is also logged. Safe to share between threads and event loops.
+    A store that fails costs a miss and an event; an outage is logged once. Safe to share between threads and loops.
     """
 
     def __init__(
@@ -61,7 +59,7 @@ class PrefixCache:
             secret: Keeps keys from being computed by others who see the store.
             require_namespace: Cache only calls that somebody named a namespace for.
             patience: Seconds a call may wait for another's of the same before it is made as well.
-            observers: Told every hit, miss, joined call, stored or rejected entry, and failure of the store.
+            observers: Told every hit, miss, joined call, stored, rejected or evicted entry, and failure of the store.
         """
         self._store = store
         self.settings = settings
@@ -70,7 +68,9 @@ class PrefixCache:
         self._patience = patience
         self._counters = Counters()
         self._flights = new_flights()
-        told = (self._counters.count, *observers, _log_degraded)
+        self._evictions = Evictions(store)
+        self._observers = tuple(observers)
+        told: tuple[Observer, ...] = (self._counters.count, *observers, self._count_evicted, OutageLog())
         self._io = StoreIO(store, told, self._flights)
         self._async_io = async_io(store, told, self._flights)
 
@@ -193,7 +193,7 @@ class PrefixCache:
 
     def stats(self) -> Stats:
         """Return what came of the calls since this cache was opened."""
-        return self._counters.stats(getattr(self._store, "evicted", None))
+        return self._counters.stats(self._evictions.total())
 
     def clear(self, namespace: str | None = None) -> None:
         """Delete every entry of ``namespace``, by default the cache's own. Raises `StoreError` if the store cannot."""
@@ -225,6 +225,10 @@ class PrefixCache:
         self._flights.give_up()
         await aclose(self._store)
 
+    def _count_evicted(self, event: Event) -> None:
+        if isinstance(event, EntryStored) and (count := self._evictions.news()):
+            tell(self._observers, EntryEvicted(count=count))
+
     def _patient(self, terms: Terms) -> Terms:
         return terms if self._patience == terms.patience else replace(terms, patience=self._patience)
 
@@ -248,43 +252,5 @@ def _tags(tag: str | None, model: str | None) -> list[str]:
     return [*([] if tag is None else [tag]), *([] if model is None else [model_tag(model)])]
 
 
-class BodyCodec:
-    """Bodies of responses in one wire format. ``new_id`` makes the id of a body that was not called for."""
-
-    def __init__(self, request: Request, new_id: Callable[[], str]) -> None:
-        self._dialect = dialects.by_name(request.dialect)
-        self._codec = f"{request.dialect}-body/1"
-        self._new_id = new_id
-
-    def read(self, entry: Entry) -> JsonObject:
-        """Return the body in ``entry``. Raises `CorruptEntry`."""
-        if entry.codec != self._codec:
-            raise CorruptEntry(f"written as {entry.codec}, not {self._codec}")
-        try:
-            body = msgspec.json.decode(entry.body, type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise CorruptEntry("not a body") from error
-        return body | {"id": self._new_id()} if "id" in body else body
-
-    def write(self, answer: JsonObject) -> Entry | None:
-        """Return ``answer`` as an entry, ``None`` if it is no JSON."""
-        try:
-            return Entry(codec=self._codec, body=msgspec.json.encode(answer))
-        except (TypeError, ValueError, RecursionError, OverflowError):
-            return None
-
-    def responses(self, answer: JsonObject) -> Sequence[Response]:
-        """Return what ``answer`` says; nothing, and it is not kept, if it is no response."""
-        try:
-            return [self._dialect.decode_response(answer)]
-        except (MalformedRequest, ValueError, TypeError, LookupError, AttributeError, RecursionError):
-            return []
-
-
 def _new_id() -> str:
     return f"prefixcache_{uuid4().hex}"
-
-
-def _log_degraded(event: Event) -> None:
-    if isinstance(event, StoreDegraded):
-        _logger.warning("The response cache went on without its store: %s failed with %s", event.operation, event.error)

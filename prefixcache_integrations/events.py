@@ -70,6 +70,12 @@ class EntryRejected(Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class EntryEvicted(Struct, frozen=True, kw_only=True):
+    """A store pushed ``count`` entries out at once to make room; in this process, where several share it."""
+
+    count: int
+
+
 StoreOperation: TypeAlias = Literal["get", "put", "delete", "invalidate", "clear", "lease"]
 
 
@@ -182,6 +188,7 @@ Event: TypeAlias = (
     | AnswerTimed
     | EntryStored
     | EntryRejected
+    | EntryEvicted
     | StoreDegraded
     | StoreSuspended
     | StoreRestored

@@ -54,6 +54,26 @@ class Stats(Struct, frozen=True, kw_only=True):
 _MOST_UNCOUNTED = 256
 
 
+class Evictions:
+    """How many values ``store`` has pushed out since that was last asked. Safe to share between threads."""
+
+    def __init__(self, store: object) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._known = self.total() or 0
+
+    def total(self) -> int | None:
+        """Return how many values were pushed out so far, ``None`` where the store does not know."""
+        total: int | None = getattr(self._store, "evicted", None)
+        return total
+
+    def news(self) -> int:
+        """Return how many were pushed out since the last call, or since the beginning."""
+        with self._lock:
+            known, self._known = self._known, self.total() or 0
+            return self._known - known
+
+
 class Counters:
     """Counts events and durations. Safe to share between threads.
 

@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from prefixcache_integrations.cache import BodyCodec, PrefixCache
+from prefixcache_integrations.body_codec import BodyCodec
+from prefixcache_integrations.cache import PrefixCache
 from prefixcache_integrations.caching import CacheSettings, caching
 from prefixcache_integrations.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
 from prefixcache_integrations.errors import AnswerNotCached, ConfigurationError, CorruptEntry, StoreUnavailable
-from prefixcache_integrations.events import CacheMiss, EntryStored
+from prefixcache_integrations.events import CacheMiss, EntryEvicted, EntryStored
 from prefixcache_integrations.flows.op import Entry
 from prefixcache_integrations.langchain import ResponseCache
 from prefixcache_integrations.stores import MemoryStore
@@ -128,7 +129,7 @@ def test_everything_that_comes_of_a_call_is_counted(serve):
     assert (stats.hit_latency.count, stats.miss_latency.count, stats.joined_latency) == (1, 6, None)
 
 
-def test_a_store_that_fails_costs_an_event_that_is_counted_and_logged(serve, caplog):
+def test_a_store_that_fails_costs_events_that_are_counted_and_one_line_in_the_log(serve, caplog):
     class Down(MemoryStore):
         def get(self, key):
             raise StoreUnavailable("down")
@@ -139,7 +140,17 @@ def test_a_store_that_fails_costs_an_event_that_is_counted_and_logged(serve, cap
     with caplog.at_level(logging.WARNING), pytest.MonkeyPatch.context() as patch:
         patch.setattr(Down, "put", lambda *_: Down.get(None, None))
         assert [serve(cache, asking("hi"), provider).outcome for _ in range(2)] == ["miss", "miss"]
-    assert cache.stats().errors == len(caplog.records) == 4
+    assert (cache.stats().errors, len(caplog.records)) == (4, 1)
+
+
+def test_what_is_pushed_out_is_told_per_sweep(serve):
+    events = []
+    cache = PrefixCache(MemoryStore(max_bytes=3000), observers=[events.append])
+    for text in "abcdef":
+        serve(cache, asking(text), Provider())
+    told = [event.count for event in events if isinstance(event, EntryEvicted)]
+    assert sum(told) == cache.stats().evicted > 0
+    assert 0 not in told
 
 
 def test_an_error_of_the_provider_comes_out_and_nothing_is_left(serve, cache):

@@ -354,7 +354,7 @@ def test_a_store_that_is_down_costs_an_event_and_nothing_else(ask, error, seen, 
         assert [ask(model, "hi").content for _ in range(2)] == ["Answer 1", "Answer 2"]
     assert kinds(seen) == [StoreDegraded, CacheMiss, StoreDegraded] * 2
     assert [event.operation for event in seen if isinstance(event, StoreDegraded)] == ["get", "put"] * 2
-    assert len(caplog.records) == 4
+    assert len(caplog.records) == 1
     with pytest.raises(type(error)):
         cache.clear()
 
