@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 from prefixcache_integrations.errors import CorruptEntry
@@ -23,6 +24,18 @@ MAX_BYTES = 64 * 2**20
 _MAGIC = b"\x28\xb5\x2f\xfd"
 
 
+class _Contexts(threading.local):
+    """Each thread's own: to make one takes longer than to use it, and no two threads may use one at once."""
+
+    def __init__(self) -> None:
+        if _INSTALLED:
+            self.compressor = zstandard.ZstdCompressor(level=LEVEL)
+            self.decompressor = zstandard.ZstdDecompressor()
+
+
+_contexts = _Contexts()
+
+
 class Compressed(Wrapper):
     """Compresses values of `MIN_BYTES` or more in ``inner``; a compressed value begins with the magic of its format.
 
@@ -40,7 +53,7 @@ class Compressed(Wrapper):
 def _compressed(value: bytes) -> bytes:
     if not _INSTALLED or (len(value) < MIN_BYTES and not value.startswith(_MAGIC)):
         return value
-    smaller = zstandard.ZstdCompressor(level=LEVEL).compress(value)
+    smaller = _contexts.compressor.compress(value)
     # Copied: the buffer that zstandard returns is as large as the value might have become.
     return bytes(memoryview(smaller)) if len(smaller) < len(value) or value.startswith(_MAGIC) else value
 
@@ -51,6 +64,6 @@ def _expanded(value: bytes) -> bytes | None:
     try:
         if zstandard.get_frame_parameters(value).content_size > MAX_BYTES:
             raise CorruptEntry("would grow beyond every answer")
-        return zstandard.ZstdDecompressor().decompress(value, max_output_size=MAX_BYTES)
+        return _contexts.decompressor.decompress(value, max_output_size=MAX_BYTES)
     except zstandard.ZstdError as error:
         raise CorruptEntry("not a well-formed compressed value") from error

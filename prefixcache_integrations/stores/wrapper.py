@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, ClassVar, cast
 
 from msgspec.structs import astuple
@@ -92,9 +93,15 @@ class _AsyncCalls:
         store, *arguments = astuple(call)
         if isinstance(call, TakeLease):
             return await alease(store, call.key)
-        if isinstance(store, AsyncStore):
+        if _awaits(type(call.store)):
             return await getattr(store, f"a{call.method}")(*arguments)
         return getattr(store, call.method)(*arguments)
+
+
+@lru_cache(maxsize=256)
+def _awaits(kind: type) -> bool:
+    """Return whether stores of ``kind`` have an awaiting face; asked every time, it takes longer than a read."""
+    return issubclass(kind, AsyncStore)
 
 
 class Wrapper(TwoFacedStore):
