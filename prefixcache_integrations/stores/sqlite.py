@@ -8,6 +8,7 @@ power cut, never the file. A row table with a unique index is read several times
 from __future__ import annotations
 
 import json
+import math
 import os
 import sqlite3
 import threading
@@ -26,6 +27,8 @@ from prefixcache_integrations.stores.file_lease import file_lease
 DEFAULT_MAX_BYTES = 2**30
 BUSY_TIMEOUT = 5.0
 """Seconds a writer waits for another to finish; writes take tens of microseconds each."""
+_EXPIRY_PERIOD = 1.0
+_ROW_OVERHEAD = 256  # bytes of a row beside its value, in table and indexes
 
 _SCHEMA = """
 BEGIN IMMEDIATE;
@@ -115,8 +118,9 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
 class SQLiteStore:
     """Keeps values in the file ``path`` until they expire or ``max_bytes`` of newer ones push them out.
 
-    ``max_bytes`` bounds the pages in use, indexes included; freed pages are used again, the file does not
-    shrink. ``clock`` returns seconds since the epoch, the same in every process that shares the file.
+    ``max_bytes`` bounds the pages in use, indexes included, looked at by each process whenever it has added a 64th of
+    that; freed pages are used again, the file does not shrink. Values that have expired leave within a second of
+    writing. ``clock`` returns seconds since the epoch, the same in every process that shares the file.
     Nothing is opened before the first use, so a broken disk never stops an application from starting.
     """
 
@@ -128,6 +132,9 @@ class SQLiteStore:
         self._clock = clock
         self._local = threading.local()
         self._open: WeakSet[_Connection] = WeakSet()
+        self._slack = max_bytes // 64
+        self._unlooked = self._slack  # a file may be too large from the start
+        self._next_expiry = -math.inf
         self.evicted = 0
         """How many values this object has pushed out so far; other processes have their own count."""
 
@@ -145,10 +152,13 @@ class SQLiteStore:
                 connection.execute(_DELETE, (key.namespace, key.digest))
                 return False
             now = self._clock()
-            connection.execute(_EXPIRE, (now,))
+            self._expire(connection, now)
             expires_at = None if ttl is None else now + ttl
             connection.execute(_PUT, (key.namespace, key.digest, json.dumps(list(tags)), value, expires_at))
-            self._make_room(connection)
+            self._unlooked += len(value) + _ROW_OVERHEAD
+            if self._unlooked >= self._slack:
+                self._unlooked = 0
+                self._make_room(connection)
             return True
 
     def delete(self, key: EntryKey) -> None:
@@ -217,8 +227,14 @@ class SQLiteStore:
                 Path(f"{self._path}{suffix}").unlink(missing_ok=True)
             self._path.replace(f"{self._path}.broken")
 
+    def _expire(self, connection: sqlite3.Connection, now: float) -> None:
+        """Delete what has expired, at most once a second: deleting nothing takes half as long as writing."""
+        if now >= self._next_expiry:
+            self._next_expiry = now + _EXPIRY_PERIOD
+            connection.execute(_EXPIRE, (now,))
+
     def _make_room(self, connection: sqlite3.Connection) -> None:
-        while (excess := _bytes_in_use(connection) - self._max_bytes) > 0:
+        while (excess := _bytes_in_use(connection) + self._slack - self._max_bytes) > 0:
             last = None
             with closing(connection.execute(_OLDEST)) as rows:  # an open read would refuse the write below
                 for row, size in rows:

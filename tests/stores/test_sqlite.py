@@ -38,6 +38,13 @@ class TestSQLiteStore(StoreContract):
             small_store.put(EntryKey("tenant", f"next {number}"), bytes(10_000))
         assert small_store.get(lasting) is not None
 
+    def test_expired_values_leave_the_file_within_a_second_of_writing(self, store, clock, tmp_path):
+        store.put(EntryKey("tenant", "short"), b"answer", 1)
+        clock.advance(1)
+        store.put(KEY, b"answer")
+        with sqlite3.connect(tmp_path / "answers.db") as file:
+            assert file.execute("SELECT digest FROM entries_v1").fetchall() == [(KEY.digest,)]
+
 
 @pytest.fixture
 def path(tmp_path):
@@ -65,6 +72,33 @@ def test_the_file_does_not_outgrow_the_bound(path):
         store.put(EntryKey("tenant", str(number)), os.urandom(number * 17 % 9_000))
     store.close()
     assert path.stat().st_size < SMALL * 1.3
+
+
+def pages_in_use(path):
+    with sqlite3.connect(path) as file:
+        pages, free, size = (
+            file.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+    return (pages - free) * size
+
+
+def test_many_small_values_hold_the_bound_though_it_is_not_looked_at_for_each(path):
+    store = SQLiteStore(path, max_bytes=2 * SMALL)
+    for number in range(2_000):
+        store.put(EntryKey("tenant", str(number)), bytes(number % 500))
+        if number % 50 == 0:
+            assert pages_in_use(path) <= 2 * SMALL
+    assert 0 < store.evicted < 2_000
+    store.close()
+
+
+def test_a_file_that_is_too_large_from_the_start_is_cut_at_the_first_write(path, store):
+    for number in range(30):
+        store.put(EntryKey("tenant", str(number)), bytes(20_000))
+    smaller = SQLiteStore(path, max_bytes=SMALL)
+    smaller.put(KEY, b"answer")
+    assert pages_in_use(path) <= SMALL
+    smaller.close()
 
 
 def test_missing_folders_are_made(tmp_path):
