@@ -1,5 +1,6 @@
 """The real LlamaIndex integrations over the real SDKs, pointed at one simulator per test module."""
 
+import gc
 import hashlib
 from contextlib import suppress
 from importlib.util import find_spec
@@ -110,6 +111,13 @@ def no_global_settings():
     Settings._llm = Settings._embed_model = Settings._callback_manager = Settings._prompt_helper = None
 
 
+@pytest.fixture(scope="module", autouse=True)
+def collected():
+    """Find the event loops and connections that LlamaIndex leaves open where that is ignored."""
+    yield
+    gc.collect()
+
+
 def pytest_collection_modifyitems(items):
     """Let LlamaIndex use what Pydantic and others have deprecated, and leave its in-memory databases open."""
     for item in items:
@@ -118,5 +126,6 @@ def pytest_collection_modifyitems(items):
                 "ignore::DeprecationWarning",
                 "ignore::ResourceWarning",
                 "ignore::pytest.PytestUnraisableExceptionWarning",
+                "ignore:Exception in thread .*_connection_worker_thread:pytest.PytestUnhandledThreadExceptionWarning",
             ):
                 item.add_marker(pytest.mark.filterwarnings(ignored))

@@ -9,6 +9,7 @@ from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import NodeWithScore, TextNode
 
 from prefixcache_integrations.llama_index import enable
+from prefixcache_integrations.llama_index.arrange import _cut
 
 RULES = "Answer from the handbook, name the page, and never promise what it does not say. " * 80
 TURNS = [f"Question {number}: how long for {thing}, and what does it cost?" for number, thing in enumerate(
@@ -101,22 +102,74 @@ def test_where_nothing_is_retrieved_the_answer_is_that_of_plain_llama_index(simu
     assert simulator.calls == ()
 
 
-@pytest.mark.parametrize("mode", ["compact", "refine", "tree_summarize"])
+MODES = ["compact", "refine", "tree_summarize", "accumulate", "simple_summarize"]
+INSTRUCTION = "Given the context information and not prior knowledge, answer the query."
+
+
+def nodes(text):
+    return [NodeWithScore(node=TextNode(text=text), score=1.0)]
+
+
+def synthesize(llm, question, found, mode="compact", **settings):
+    return get_response_synthesizer(llm=llm, response_mode=mode, **settings).synthesize(question, found)
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_documents_that_stay_are_found_again_under_another_question(simulator, llms, mode):
     llm = enable(llms.claude(), layout="arrange")
-    handbook = [NodeWithScore(node=TextNode(text="Lamps are taken back within thirty days. " * 200), score=1.0)]
     for question in TURNS[:2]:
-        get_response_synthesizer(llm=llm, response_mode=mode).synthesize(question, handbook)
+        synthesize(llm, question, nodes("Lamps are taken back within thirty days. " * 200), mode)
     assert reads(simulator)[0] == 0
     assert reads(simulator)[1] > 1000
+    # All but the question is read: nothing that stays stands behind it.
+    usage = simulator.calls[1].usage
+    assert usage.input_tokens - usage.cache_read_tokens < 40
 
 
-def test_synthesizers_say_the_same_words_as_plain_ones(simulator, llms):
-    nodes = [NodeWithScore(node=TextNode(text=RULES), score=1.0)]
-    for llm in (llms.claude(), enable(llms.claude(), layout="arrange")):
-        get_response_synthesizer(llm=llm).synthesize(TURNS[0], nodes)
-    plain, ours = (call.body["messages"][-1]["content"] for call in simulator.calls)
-    assert "".join(block["text"] for block in ours) == "".join(block["text"] for block in plain)
+@pytest.mark.parametrize("provider", ["openai", "claude", "responses"])
+def test_the_instructions_of_synthesizers_lead_and_no_word_is_lost(simulator, llms, provider):
+    for llm in (getattr(llms, provider)(), enable(getattr(llms, provider)(), layout="arrange")):
+        synthesize(llm, TURNS[0], nodes(RULES))
+    plain, ours = ([part.text for part in prompt(call.request)] for call in simulator.calls)
+    assert not plain[0].endswith(INSTRUCTION)
+    assert ours[0].endswith("\n\n" + INSTRUCTION)
+    assert sorted(" ".join(ours).split()) == sorted(" ".join(plain).split())
+    assert "".join(ours[1:]) == "".join(plain[1:]).replace(INSTRUCTION + "\n", "")
+
+
+def prompt(request):
+    return [*request.system, *(part for message in request.messages for part in message.parts)]
+
+
+@pytest.mark.parametrize("provider", ["openai", "claude"])
+@pytest.mark.parametrize("layout", ["canonical", "arrange"])
+def test_long_instructions_behind_documents_that_change_are_found_again_once_arranged(
+    simulator, llms, provider, layout
+):
+    llm = enable(getattr(llms, provider)(), layout=layout)
+    template = PromptTemplate("<documents>\n{context_str}\n</documents>\n" + RULES + "\n\nQuestion: {query_str}\n")
+    for question in TURNS[:3]:
+        synthesize(llm, question, nodes(f"Page about {question} " * 5), text_qa_template=template)
+    found = reads(simulator)
+    assert found[0] == 0
+    assert all(read > 1000 for read in found[1:]) == (layout == "arrange")
+
+
+@pytest.mark.parametrize(
+    ("tail", "parts"),
+    [
+        ("\n---\nAnswer it.\nQuery: {query_str}\nAnswer: ", ("\n---\n", "Answer it.", "Query: {query_str}\nAnswer: ")),
+        ("\n</context>\nBe brief.\n\nQuestion:\n{query_str}", ("\n</context>\n", "Be brief.", "\nQuestion:\n{query_str}")),
+        ("\nQuery: {query_str}", ("\n", "", "Query: {query_str}")),
+        ("\n- be brief\n- be kind\n{query_str}", ("\n", "", "- be brief\n- be kind\n{query_str}")),
+        ("\nUse {language}.\nNow answer.\n{query_str}", ("\n", "", "Use {language}.\nNow answer.\n{query_str}")),
+        (" is what we know. {query_str}", ("", "", " is what we know. {query_str}")),
+        ("\n", ("\n", "", "")),
+    ],
+)  # fmt: skip
+def test_only_whole_sentences_between_the_documents_and_the_question_move(tail, parts):
+    assert _cut(tail) == parts
+    assert sorted(" ".join(_cut(tail)).split()) == sorted(tail.split())
 
 
 def test_other_prompts_are_left_as_they_are(simulator, llms):
