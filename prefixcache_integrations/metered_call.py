@@ -123,12 +123,13 @@ class MeteredCall:
     def _billed(self, outcome: Outcome, usage: Usage, answer: object) -> RecordedCall | None:
         if self._end():
             return None
-        name, day, prices = self.model or "", self._meter.day(), self._meter.prices
+        prices = self._meter.prices
+        cost, uncached_cost = prices.costs(usage, self.model or "", provider=self.provider, on=self._meter.day())
         event = UsageRecorded(
             model=self.model,
             usage=usage,
-            cost=prices.cost(usage, name, provider=self.provider, on=day),
-            uncached_cost=prices.uncached_cost(usage, name, provider=self.provider, on=day),
+            cost=cost,
+            uncached_cost=uncached_cost,
             provider=self.provider,
             seconds=self._meter.timer() - self._started,
             first_token_seconds=None if self._first is None else self._first - self._started,

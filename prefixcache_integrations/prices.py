@@ -49,17 +49,25 @@ class PriceBook:
         Writes whose lifetime is not told are priced at the model's default lifetime. Unknown writes count as
         none only where writes are free, unknown reads only where the model has no cache.
         """
-        profile = resolve(model, provider)
-        counts = _count(usage, profile)
-        if counts is None:
-            return None
-        rates = self._rates(profile, _Call(model=model, on=on, size=counts.size, tier=usage.service_tier))
-        return None if rates is None else _bill(counts, rates)
+        return self.costs(usage, model, provider=provider, on=on)[0]
 
     def uncached_cost(self, usage: Usage, model: str, *, provider: Provider | None = None, on: date) -> Decimal | None:
         """Return the price of the same tokens with no prompt cache at all: nothing read, nothing written."""
-        plain = replace(usage, cache_read_tokens=0, cache_write_tokens=0, cache_write_by_ttl=None)
-        return self.cost(plain, model, provider=provider, on=on)
+        return self.costs(usage, model, provider=provider, on=on)[1]
+
+    def costs(
+        self, usage: Usage, model: str, *, provider: Provider | None = None, on: date
+    ) -> tuple[Decimal | None, Decimal | None]:
+        """Return `cost` and `uncached_cost`."""
+        if usage.input_tokens is None or usage.output_tokens is None:
+            return None, None
+        profile = resolve(model, provider)
+        rates = self._rates(profile, _Call(model=model, on=on, size=usage.input_tokens, tier=usage.service_tier))
+        if rates is None:
+            return None, None
+        counts = _count(usage, profile)
+        plain = _Counts(uncached=usage.input_tokens, read=0, writes={}, output=usage.output_tokens)
+        return None if counts is None else _bill(counts, rates), _bill(plain, rates)
 
     def _rates(self, profile: CacheProfile, call: _Call) -> _Rates | None:
         if call.model in self._own:
@@ -88,10 +96,6 @@ class _Counts(Struct, frozen=True, kw_only=True):
     read: int
     writes: Mapping[str, int]
     output: int
-
-    @property
-    def size(self) -> int:
-        return self.uncached + self.read + sum(self.writes.values())
 
 
 class _Rates(Struct, frozen=True, kw_only=True):

@@ -13,7 +13,10 @@ from collections.abc import Sequence
 from itertools import count
 from typing import TypeAlias
 
+from msgspec.structs import replace
+
 from prefixcache_integrations.canonical import Message, Request
+from prefixcache_integrations.insight.sameness import Wording, grown, worded
 
 _INSTRUCTIONS = ("system", "developer")
 _Words: TypeAlias = tuple[str, ...]
@@ -26,17 +29,19 @@ class Turn:
     ``previous`` is the owner's to drop once it is not needed: it keeps a whole request.
     """
 
-    def __init__(self, request: Request, at: float) -> None:
+    def __init__(self, request: Request, at: float, wording: Wording, begins_like: Turn | None = None) -> None:
         self.request = request
+        self.wording = wording
         self.at = at
         self.conversation = ""
         self.begun = False
         self.previous: Turn | None = None
         self.previous_begun = False
-        said = [_said(message) for message in request.messages]
-        self.said = [words for words in said if words[0] not in _INSTRUCTIONS]
-        instructions = [words for words in said if words[0] in _INSTRUCTIONS]
-        self.instructions = (request.tools, [part.text for part in request.system], instructions)
+        known, given = (begins_like.said, begins_like.instructed) if begins_like else ([], [])
+        new = [_said(message) for message in request.messages[len(known) + len(given) :]]
+        self.said = known + [words for words in new if words[0] not in _INSTRUCTIONS]
+        self.instructed = given + [words for words in new if words[0] in _INSTRUCTIONS]
+        self.instructions = (request.tools, [part.text for part in request.system], self.instructed)
 
 
 class Conversations:
@@ -56,8 +61,8 @@ class Conversations:
         """Return ``request`` as a turn behind the one it follows; it takes that one's place if it instructs alike."""
         if instead_of is not None:
             self.withdraw(instead_of)
-        turn = Turn(request, at)
-        heads = self._heads_of(f"opening:{_opening(turn)}" if session is None else f"session:{session}")
+        heads = self._heads_of(f"opening:{_opening(request)}" if session is None else f"session:{session}")
+        turn = _turn(request, at, heads)
         turn.previous = previous = _followed(turn, heads, must_add=session is None)
         if previous is None:
             turn.conversation = self._name(session) if instead_of is None else instead_of.conversation
@@ -90,8 +95,18 @@ class Conversations:
         return f"conversation {number}" if session is None else f"{session} #{number}"
 
 
-def _opening(turn: Turn) -> str:
-    said = "\0".join(turn.said[0]) if turn.said else ""
+def _turn(request: Request, at: float, heads: Sequence[Turn]) -> Turn:
+    """Return ``request`` as a turn that shares what it can with one of ``heads``: nothing is kept or compared twice."""
+    for head in reversed(heads):
+        wording = grown(head.wording, request.messages)
+        if wording is not None:
+            return Turn(replace(request, messages=wording.messages), at, wording, begins_like=head)
+    return Turn(request, at, worded(request.messages))
+
+
+def _opening(request: Request) -> str:
+    first = next((message for message in request.messages if message.role not in _INSTRUCTIONS), None)
+    said = "\0".join(_said(first)) if first else ""
     return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

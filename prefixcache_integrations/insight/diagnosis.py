@@ -207,6 +207,8 @@ def _cost(lost: int, usage: Usage, profile: CacheProfile, price: Price | None) -
     """
     if price is None or usage.input_tokens is None:
         return None
+    if lost == 0:
+        return Decimal(0)
     read_price = Decimal(1) if price.read_multiplier is None else price.read_multiplier
     left = min(lost, usage.input_tokens - (usage.cache_read_tokens or 0))
     total = Decimal(0)

@@ -5,24 +5,17 @@ Everything here is sufficient, never necessary: what it is not sure of is measur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, compress
-from operator import attrgetter, eq, is_not, not_
-from typing import get_args
+from collections.abc import Sequence
 
-import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import JsonObject, Message, Part, PartKind, Request, Tokenizer
-from prefixcache_integrations.insight.diagnosis_moves import message_forms
+from prefixcache_integrations.canonical import Message, Request, Tokenizer
 from prefixcache_integrations.insight.diagnosis_reach import is_explicit
+from prefixcache_integrations.insight.sameness import are_same_json, are_same_messages
 from prefixcache_integrations.insight.simulator_boundaries import EARLIER_MESSAGE_ENDINGS
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.fingerprint import PROPERTIES, setting
-from prefixcache_integrations.prompt.segments import REPLY_TOKENS, segments, token_counts
-
-_encoder = msgspec.msgpack.Encoder()
+from prefixcache_integrations.prompt.segments import REPLY_TOKENS, added_tokens, segments, token_counts
 
 
 class Reading(Struct, frozen=True, kw_only=True):
@@ -68,12 +61,8 @@ def extended(reading: Reading, current: Request, profile: CacheProfile, tokenize
         or not is_extension(reading.request, current, profile)
     ):
         return None
-    new = segments(replace(current, tools=(), system=(), messages=added, options={}))
-    return Reading(
-        request=current,
-        profile=profile,
-        length=reading.length + sum(token_counts(new, tokenizer)) - _reply(current),
-    )
+    length = reading.length + added_tokens(added, current.dialect, tokenizer)
+    return Reading(request=current, profile=profile, length=length)
 
 
 _PLAIN = frozenset({"text", "tool_call", "tool_result", "thinking", "refusal"})
@@ -110,65 +99,17 @@ def is_extension(previous: Request, current: Request, profile: CacheProfile) -> 
         previous.model == current.model
         and previous.dialect == current.dialect
         and _have_same_settings(previous, current, profile)
-        and _are_same_json(
+        and are_same_json(
             [*(tool.raw for tool in previous.tools), *(part.raw for part in previous.system)],
             [*(tool.raw for tool in current.tools), *(part.raw for part in current.system)],
         )
         and len(previous.tools) == len(current.tools)
         and len(previous.messages) <= len(current.messages)
-        and _are_same_messages(previous.messages, current.messages[: len(previous.messages)])
+        and are_same_messages(previous.messages, current.messages[: len(previous.messages)])
     )
-
-
-def _are_same_messages(old: Sequence[Message], new: Sequence[Message]) -> bool:
-    """Compare messages but for their markers, in bulk: most are the same objects or at least equal."""
-    changed = [*map(is_not, old, new)]
-    old, new = [*compress(old, changed)], [*compress(new, changed)]
-    equal = [*map(eq, old, new)]
-    unequal = [*map(not_, equal)]
-    return [*map(message_forms, compress(old, unequal))] == [
-        *map(message_forms, compress(new, unequal))
-    ] and _have_same_order(_parts(compress(old, equal)), _parts(compress(new, equal)))
-
-
-def _parts(messages: Iterable[Message]) -> list[Part]:
-    return [*chain.from_iterable(map(_message_parts, messages))]
-
-
-def _have_same_order(old: Sequence[Part], new: Sequence[Part]) -> bool:
-    """Tell whether equal blocks also have their keys in the same order; texts have no objects in them."""
-    if not all(map(eq, map(tuple, map(_raw, old)), map(tuple, map(_raw, new)))):
-        return False
-    structured = [*map(_STRUCTURED.__contains__, map(_kind, old))]
-    before, after = [*compress(old, structured)], [*compress(new, structured)]
-    return not before or (
-        _are_same_json([*map(_raw, before)], [*map(_raw, after)])
-        and _have_same_order(
-            [*chain.from_iterable(map(_content, before))], [*chain.from_iterable(map(_content, after))]
-        )
-    )
-
-
-_message_parts: Callable[[Message], tuple[Part, ...]] = attrgetter("parts")
-_raw: Callable[[Part], JsonObject] = attrgetter("raw")
-_kind: Callable[[Part], PartKind] = attrgetter("kind")
-_content: Callable[[Part], tuple[Part, ...]] = attrgetter("content")
-_STRUCTURED = frozenset(get_args(PartKind)) - {"text"}
 
 
 def _have_same_settings(previous: Request, current: Request, profile: CacheProfile) -> bool:
     return previous.options == current.options or all(
         setting(previous, name) == setting(current, name) for name in profile.invalidation if name not in PROPERTIES
     )
-
-
-def _are_same_json(old: Sequence[JsonObject], new: Sequence[JsonObject]) -> bool:
-    """Compare JSON in wire order; what is no JSON is not the same."""
-    if len(old) != len(new):
-        return False
-    if all(left is right for left, right in zip(old, new, strict=True)):
-        return True
-    try:
-        return _encoder.encode(old) == _encoder.encode(new)
-    except (TypeError, ValueError, OverflowError):
-        return False

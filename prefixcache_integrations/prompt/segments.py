@@ -92,6 +92,22 @@ def token_counts(prompt: Sequence[Segment], tokenizer: Tokenizer) -> tuple[int, 
     return tuple(segment.fixed_tokens + (tokenizer.count(segment.text) if segment.text else 0) for segment in prompt)
 
 
+def added_tokens(messages: Sequence[Message], dialect: DialectName, tokenizer: Tokenizer) -> int:
+    """Return by how many tokens ``messages`` make a prompt longer at whose end they are put: what `segments` counts.
+
+    They are not the first instructions, and nothing is asked of them but their length.
+    """
+    costs, frame = (CLAUDE_COSTS, 0) if dialect == "anthropic_messages" else (OPENAI_COSTS, MESSAGE_TOKENS)
+    total = frame * len(messages)
+    for message in messages:
+        name = (as_text(message.raw.get("name")) or "") if frame else ""
+        total += tokenizer.count(name) + NAME_TOKENS if name else 0
+        for part in message.parts:
+            text = part_text(part, "")
+            total += fixed_tokens(part, costs) + (tokenizer.count(text) if text else 0)
+    return total
+
+
 def token_ids(segment: Segment, tokenizer: Tokenizer) -> list[int]:
     """Return the tokens of a segment; fixed ones as negative numbers that only equal segments share."""
     ids = _fixed_ids(segment) if segment.fixed_tokens else []

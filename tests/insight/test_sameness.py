@@ -1,0 +1,84 @@
+import json
+
+import pytest
+from hypothesis import given
+from msgspec.structs import replace
+
+from prefixcache_integrations.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT, OPENAI_RESPONSES
+from prefixcache_integrations.insight.sameness import are_same_messages, grown, worded
+from prefixcache_integrations.prompt.segments import REPLY_TOKENS, added_tokens, segments, token_counts
+from tests.prompt.bodies import CHAT_BODIES, CLAUDE_BODIES, RESPONSES_BODIES
+from tests.prompt.words import WORDS
+
+MARK = {"cache_control": {"type": "ephemeral"}}
+
+
+def messages(*contents):
+    roles = ("user", "assistant")
+    rows = [{"role": roles[number % 2], "content": content} for number, content in enumerate(contents)]
+    body = {"model": "m", "max_tokens": 1, "messages": rows}
+    return ANTHROPIC_MESSAGES.decode_request(json.loads(json.dumps(body))).messages
+
+
+def text(words, **fields):
+    return [{"type": "text", "text": words, **fields}]
+
+
+def call(arguments):
+    return [{"type": "tool_use", "id": "t", "name": "n", "input": arguments}]
+
+
+@given(CLAUDE_BODIES)
+def test_what_begins_alike_is_shared_and_stays_equal(body):
+    first, second = (ANTHROPIC_MESSAGES.decode_request(json.loads(json.dumps(body))).messages for _ in range(2))
+    found = grown(worded(first[:-1]), second)
+
+    assert (found is None) == (len(first) == 1)
+    if found:
+        assert found.messages == second
+        assert all(old is new for old, new in zip(first[:-1], found.messages, strict=False))
+        assert found.keys == worded(second).keys
+        assert found.structured == worded(second).structured
+
+
+def test_a_message_that_is_marked_otherwise_stays_the_new_one():
+    first, second = messages("a", "b", text("c", **MARK)), messages("a", "b", text("c"), "d", text("e", **MARK))
+    found = grown(worded(first), second)
+
+    assert found.messages == second
+    assert found.messages[0] is first[0]
+    assert found.messages[2] is second[2]
+    assert are_same_messages(first, second[:3])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (text("b"), [{"text": "b", "type": "text"}]),
+        (call({"a": 1, "b": 2}), call({"b": 2, "a": 1})),
+        (call({"a": 1}), call({"a": 1.0})),
+        (call({"a": 1}), call({"a": True})),
+        (text("b"), text("c")),
+    ],
+)
+def test_what_python_calls_equal_is_not_always_the_same_on_the_wire(old, new):
+    before, after = messages("a", old, "c"), messages("a", new, "c", "d", "e")
+
+    assert grown(worded(before), after) is None
+    assert not are_same_messages(before, after[:3])
+
+
+@pytest.mark.parametrize(
+    ("dialect", "bodies"),
+    [(ANTHROPIC_MESSAGES, CLAUDE_BODIES), (OPENAI_CHAT, CHAT_BODIES), (OPENAI_RESPONSES, RESPONSES_BODIES)],
+    ids=lambda given: getattr(given, "name", ""),
+)
+def test_added_messages_count_what_their_segments_count(dialect, bodies):
+    @given(bodies)
+    def law(body):
+        request = replace(dialect.decode_request(body), tools=(), system=(), options={})
+        whole = sum(token_counts(segments(request), WORDS))
+        reply = 0 if dialect is ANTHROPIC_MESSAGES else REPLY_TOKENS
+        assert added_tokens(request.messages, request.dialect, WORDS) == whole - reply
+
+    law()
