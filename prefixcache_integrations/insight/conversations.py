@@ -39,8 +39,8 @@ class Turn:
         self.previous_begun = False
         known, given = (begins_like.said, begins_like.instructed) if begins_like else ([], [])
         new = [_said(message) for message in request.messages[len(known) + len(given) :]]
-        self.said = known + [words for words in new if words[0] not in _INSTRUCTIONS]
-        self.instructed = given + [words for words in new if words[0] in _INSTRUCTIONS]
+        self.said: list[_Words] = known + [words for words in new if words[0] not in _INSTRUCTIONS]
+        self.instructed: list[_Words] = given + [words for words in new if words[0] in _INSTRUCTIONS]
         self.instructions = (request.tools, [part.text for part in request.system], self.instructed)
 
 
