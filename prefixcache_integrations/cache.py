@@ -37,7 +37,7 @@ class PrefixCache:
     """A response cache: ``PrefixCache.from_url("sqlite:///answers.db")``. Adapters hold one; `serve` is for direct use.
 
     Of callers who ask the same at the same time one calls, in this process and among all that share the store, as
-    far as it has leases (files and Redis do); the others get its answer. `caching` overrides settings for a while.
+    far as it has leases (files and servers do); the others get its answer. `caching` overrides settings for a while.
     A store that fails costs a miss and an event; an outage is logged once. Safe to share between threads and loops.
     """
 

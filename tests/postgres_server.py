@@ -57,7 +57,6 @@ class PostgresServer:
 
     def kill(self):
         """Stop it without a word to its clients."""
-        self._signal(signal.SIGQUIT)
         self._run(self._programs / "pg_ctl", "--pgdata", self.data, "--wait", "--silent", "--mode=immediate", "stop")
 
     def pause(self):

@@ -15,10 +15,11 @@ import json
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from hashlib import blake2b
 
 from prefixcache_integrations.errors import StoreUnavailable
-from prefixcache_integrations.flows.flights import UNSHARED, Lease
+from prefixcache_integrations.flows.flights import Lease
 from prefixcache_integrations.flows.op import EntryKey, Flow
 from prefixcache_integrations.stores import postgres_layout as layout
 from prefixcache_integrations.stores.faces import TwoFacedStore
@@ -27,8 +28,10 @@ from prefixcache_integrations.stores.postgres_clients import (
     BlockingClient,
     Disconnect,
     Execute,
+    OnThread,
     Server,
 )
+from prefixcache_integrations.stores.postgres_lease import LeaseKeeper
 from prefixcache_integrations.stores.postgres_wire import Request, conninfo
 
 DEFAULT_MAX_BYTES = 2**30
@@ -50,7 +53,7 @@ class PostgresStore(TwoFacedStore):
 
     ``url`` is libpq's: ``postgresql://user:password@host:5432/database?sslmode=verify-full``. ``timeout`` is how many
     seconds one exchange may take, and a fifth of connecting; nothing that took too long is tried again. All threads
-    together have at most ``connections``, every event loop one. Nothing is opened before the first use.
+    together have at most ``connections``, every event loop one, and leases one. Nothing is opened before its first use.
     Several processes may exceed ``max_bytes`` by a sixteenth each until one of them sweeps.
     """
 
@@ -65,6 +68,7 @@ class PostgresStore(TwoFacedStore):
         server = Server(conninfo(url), tuple(layout.STATEMENTS.items()), layout.CREATE, timeout)
         blocking = BlockingClient(server, connections)
         super().__init__(blocking, AwaitingClient(server, blocking))
+        self._keeper = LeaseKeeper(server)
         self._max_bytes = max_bytes
         self._unswept = _Unswept(max_bytes // _SWEEPS)
         self.evicted = 0
@@ -101,11 +105,11 @@ class PostgresStore(TwoFacedStore):
     def _clear(self, namespace: str) -> Flow[None]:
         yield from Execute(Request(layout.CLEAR, (_hash(namespace, 16),)), LONG_SECONDS)
 
-    def _lease(self, _: EntryKey) -> Flow[Lease | None]:
-        yield from ()
-        return UNSHARED
+    def _lease(self, key: EntryKey) -> Flow[Lease | None]:
+        return (yield from OnThread(partial(self._keeper.take, key)))
 
     def _close(self) -> Flow[None]:
+        yield from OnThread(self._keeper.close)
         yield from Disconnect()
 
     def _sweep(self) -> Flow[None]:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from prefixcache_integrations.errors import StoreUnavailable
-from prefixcache_integrations.flows.op import Op
+from prefixcache_integrations.flows.op import Op, T_co
 from prefixcache_integrations.stores.lines import Line, Lines, Waiting
 from prefixcache_integrations.stores.postgres_wire import (
     Answer,
@@ -34,6 +34,12 @@ class Execute(Op[Answer], frozen=True):
 
     request: Request
     seconds: float | None = None
+
+
+class OnThread(Op[T_co], frozen=True):
+    """What ``action`` returns; it blocks."""
+
+    action: Callable[[], T_co]
 
 
 class Disconnect(Op[None], frozen=True):
@@ -69,6 +75,8 @@ class BlockingClient:
         if isinstance(op, Disconnect):
             self._close()
             return None
+        if isinstance(op, OnThread):
+            return op.action()
         request, seconds = _asked(op)
         try:
             with self._turn():
@@ -129,7 +137,7 @@ class AwaitingClient:
         if isinstance(op, Disconnect):
             await self._lines.close()
             return None
-        if _asked(op)[1] is not None:
+        if isinstance(op, OnThread) or _asked(op)[1] is not None:
             return await asyncio.to_thread(self._blocking.perform, op)
         return await self._lines.perform(op)
 

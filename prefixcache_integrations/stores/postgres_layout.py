@@ -26,6 +26,8 @@ INVALIDATE = "prefixcache_invalidate"
 CLEAR = "prefixcache_clear"
 EXPIRE = "prefixcache_expire"
 EVICT = "prefixcache_evict"
+LOCK = "prefixcache_lock"
+UNLOCK = "prefixcache_unlock"
 
 # The advisory lock is for who changes many rows: two of them, each in an order of its own, could wait for each other.
 STATEMENTS = {
@@ -65,4 +67,6 @@ STATEMENTS = {
         DELETE FROM prefixcache_entries_v1 AS entry USING kept
         WHERE entry.namespace = kept.namespace AND entry.digest = kept.digest AND kept.bytes > $1::bigint
     """,
+    LOCK: "SELECT pg_try_advisory_lock($1::bigint)",
+    UNLOCK: "SELECT pg_advisory_unlock($1::bigint)",
 }

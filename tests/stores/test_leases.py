@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from redis import Redis
@@ -19,6 +20,7 @@ from prefixcache_integrations.stores import redis_lease as redis_lease_module
 from prefixcache_integrations.stores.compressed import Compressed
 from prefixcache_integrations.stores.failsafe import FailSafe
 from prefixcache_integrations.stores.leases import alease, lease
+from prefixcache_integrations.stores.postgres import PostgresStore
 from prefixcache_integrations.stores.readonly import ReadOnly
 from prefixcache_integrations.stores.redis import RedisStore
 from prefixcache_integrations.stores.sealed import Sealed
@@ -36,19 +38,29 @@ def server(shared_redis):
     return shared_redis.url()
 
 
-@pytest.fixture(params=["sqlite", "redis"])
-def open_again(request, tmp_path):
+@pytest.fixture(params=["sqlite", "redis", "postgres"])
+def open_again(request, opening):
     """Return a function that opens one and the same store, as another process would."""
     opened = []
-    url = request.getfixturevalue("server") if request.param == "redis" else None
 
     def begin():
-        opened.append(RedisStore(url, timeout=5) if url else SQLiteStore(tmp_path / "answers.db"))
+        opened.append(opening[0](opening[1]))
         return opened[-1]
 
     yield begin
     for store in opened:
         store.close()
+
+
+@pytest.fixture
+def opening(request, tmp_path):
+    """Return a store's class, and where it opens, for the store that ``open_again`` is about."""
+    match request.node.callspec.params["open_again"]:
+        case "redis":
+            return partial(RedisStore, timeout=5), request.getfixturevalue("server")
+        case "postgres":
+            return partial(PostgresStore, timeout=5), request.getfixturevalue("shared_postgres").url()
+    return SQLiteStore, tmp_path / "answers.db"
 
 
 @pytest.fixture(params=["blocking", "awaiting"])
@@ -110,13 +122,8 @@ def hold(make, argument, key, pipe):
     time.sleep(60)
 
 
-def test_a_lease_of_a_process_that_was_killed_is_free_soon(request, open_again, tmp_path, monkeypatch):
-    store = open_again()
-    make, argument = (
-        (SQLiteStore, tmp_path / "answers.db")
-        if isinstance(store, SQLiteStore)
-        else (RedisStore, request.getfixturevalue("server"))
-    )
+def test_a_lease_of_a_process_that_was_killed_is_free_soon(open_again, opening):
+    store, (make, argument) = open_again(), opening
     ours, theirs = SPAWN.Pipe()
     process = SPAWN.Process(target=hold, args=(make, argument, KEY, theirs))
     process.start()
