@@ -15,11 +15,10 @@ from prefixcache_integrations.caching import NO_CONTROLS, CacheSettings, control
 from prefixcache_integrations.canonical import Request
 from prefixcache_integrations.errors import ConfigurationError, MalformedRequest
 from prefixcache_integrations.flows.op import EntryKey
-from prefixcache_integrations.flows.policy import bypass
 from prefixcache_integrations.flows.response_cache import Terms
 from prefixcache_integrations.langchain.call_site import told_in_full
-from prefixcache_integrations.langchain.messages import read_call
-from prefixcache_integrations.prompt.keys import KeyPolicy, raw_key, response_key
+from prefixcache_integrations.langchain.messages import Reading, bypass_of, frame_of, read_call
+from prefixcache_integrations.prompt.keys import KeyPolicy, framed_key, raw_key
 
 CONTROL_FIELD = "x_cache_control"
 """The field of a runnable's ``configurable`` that controls the calls inside it."""
@@ -52,16 +51,17 @@ class Asked:
         question = (prompt, told_in_full(llm_string), namespace, settings.policy)
         return self._under(settings, refused, self._remembered(question) or self._remember(question))
 
-    def terms_of(self, request: Request | None, ambiguous: str | None = None) -> Terms:
-        """Return the terms of a request that is already read; without one, that it passes the cache by."""
+    def terms_of(self, reading: Reading) -> Terms:
+        """Return the terms of a request that is already read; of one that is not understood, that it passes by."""
         settings, refused = self.settings()
         namespace = settings.namespace or ""
-        if request is None:
-            return self._default_terms(EntryKey(namespace, ""), None, refused or ambiguous)
+        if reading.request is None:
+            return self._default_terms(EntryKey(namespace, ""), None, refused or reading.ambiguous)
         try:
-            terms = self._read(request, namespace, settings.policy)
+            terms = self._read(reading.request, reading.llm_string, namespace, settings.policy)
         except (MalformedRequest, RecursionError):
-            terms = self._default_terms(EntryKey(namespace, ""), request.model or None, "it cannot be written down")
+            model = reading.request.model or None
+            terms = self._default_terms(EntryKey(namespace, ""), model, "it cannot be written down")
         return self._under(settings, refused, terms)
 
     def terms_by(self, key: Callable[[str], str]) -> Terms:
@@ -102,13 +102,13 @@ class Asked:
         reading = read_call(prompt, llm_string)
         if reading.request is not None:
             with suppress(MalformedRequest, RecursionError):
-                return self._read(reading.request, namespace, policy)
+                return self._read(reading.request, llm_string, namespace, policy)
         raw = raw_key(prompt, llm_string, namespace=namespace, secret=self._secret)
         return self._default_terms(EntryKey(namespace, raw), None, reading.ambiguous)
 
-    def _read(self, request: Request, namespace: str, policy: KeyPolicy) -> Terms:
-        digest = response_key(request, namespace=namespace, policy=policy, secret=self._secret)
-        return self._default_terms(EntryKey(namespace, digest), request.model or None, bypass(request))
+    def _read(self, request: Request, llm_string: str, namespace: str, policy: KeyPolicy) -> Terms:
+        digest = framed_key(request, frame_of(llm_string, policy), namespace=namespace, secret=self._secret)
+        return self._default_terms(EntryKey(namespace, digest), request.model or None, bypass_of(llm_string))
 
     def _default_terms(self, key: EntryKey, model: str | None, refused: str | None) -> Terms:
         return Terms(key=key, model=model, ttl=self._settings.ttl, tags=self._settings.tags, bypass=refused)

@@ -40,8 +40,7 @@ class Door:
         self, model: BaseChatModel, messages: Sequence[BaseMessage], stop: list[str] | None, arguments: dict[str, Any]
     ) -> Terms:
         """Return how this call is cached."""
-        reading = read_messages(messages, chat_llm_string(model, stop, arguments))
-        return self._asked.terms_of(reading.request, reading.ambiguous)
+        return self._asked.terms_of(read_messages(messages, chat_llm_string(model, stop, arguments)))
 
 
 class GenerationsCodec:

@@ -17,7 +17,9 @@ from langchain_core.messages import BaseMessage
 
 from prefixcache_integrations.canonical import DialectName, JsonObject, Message, Part, PartKind, Request, Role, Tool
 from prefixcache_integrations.canonical.json import as_list, as_object, as_text, without
+from prefixcache_integrations.flows.policy import bypass
 from prefixcache_integrations.langchain.llm_string import NOT_IMPLEMENTED, CalledModel, read_model
+from prefixcache_integrations.prompt.keys import KeyFrame, KeyPolicy, key_frame
 
 _MARKERS = ("cache_control", "prompt_cache_breakpoint")
 _STREAM_ARTEFACTS = ("index", "partial_json")
@@ -63,6 +65,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     request: Request | None = None
     ambiguous: str | None = None
+    llm_string: str = ""
 
 
 def read_call(prompt: str, llm_string: str) -> Reading:
@@ -76,7 +79,7 @@ def read_call(prompt: str, llm_string: str) -> Reading:
     if messages is None:
         unprinted = prompt.startswith("[") and NOT_IMPLEMENTED in prompt
         return Reading(ambiguous="an object in a message is not printed in full" if unprinted else None)
-    return Reading(request=_request(llm_string, messages))
+    return _reading(llm_string, messages)
 
 
 def read_messages(messages: Sequence[BaseMessage], llm_string: str) -> Reading:
@@ -88,7 +91,7 @@ def read_messages(messages: Sequence[BaseMessage], llm_string: str) -> Reading:
     known = tuple(message for message in read if message is not None)
     if not known or len(known) < len(read):
         return Reading(ambiguous="a message of a class that is not known")
-    return Reading(request=_request(llm_string, known))
+    return _reading(llm_string, known)
 
 
 def _live_message(message: BaseMessage) -> Message | None:
@@ -96,8 +99,21 @@ def _live_message(message: BaseMessage) -> Message | None:
     return _message(kind.__name__, message.__dict__) if kind.__module__.startswith("langchain_core.") else None
 
 
-def _request(llm_string: str, messages: tuple[Message, ...]) -> Request:
-    return msgspec.structs.replace(_request_to(llm_string), messages=messages)
+def _reading(llm_string: str, messages: tuple[Message, ...]) -> Reading:
+    request = msgspec.structs.replace(_request_to(llm_string), messages=messages)
+    return Reading(request=request, llm_string=llm_string)
+
+
+@lru_cache(maxsize=256)
+def frame_of(llm_string: str, policy: KeyPolicy) -> KeyFrame:
+    """Return what the keys of all requests with ``llm_string`` have in common. Raises `MalformedRequest`."""
+    return key_frame(_request_to(llm_string), policy)
+
+
+@lru_cache(maxsize=256)
+def bypass_of(llm_string: str) -> str | None:
+    """Return why no request with ``llm_string`` may be cached, ``None`` if each may be."""
+    return bypass(_request_to(llm_string))
 
 
 @lru_cache(maxsize=256)
@@ -162,9 +178,9 @@ def _message(class_name: str, fields: JsonObject) -> Message | None:
     role = cast("Role", fields["role"]) if named else _ROLES.get(class_name)
     if role is None or not fields.keys() <= _MESSAGE_FIELDS:
         return None
-    calls = [call for call in map(as_object, as_list(fields.get("tool_calls")) or ()) if call is not None]
+    calls = _objects(fields.get("tool_calls"))
     content = fields.get("content")
-    parts = content_parts(content, known_calls={str(call.get("id")) for call in calls})
+    parts = content_parts(content, known_calls={str(call.get("id")) for call in calls} if calls else ())
     raw = _message_raw(fields, answered=bool(calls))
     if class_name in ("ChatMessage", "FunctionMessage"):
         raw["class"] = class_name
@@ -177,24 +193,28 @@ def _message(class_name: str, fields: JsonObject) -> Message | None:
             bare=isinstance(content, str),
         )
         return Message(role=role, parts=(result,), raw=raw)
-    invalid = [call for call in map(as_object, as_list(fields.get("invalid_tool_calls")) or ()) if call is not None]
-    return Message(
-        role=role,
-        parts=(*parts, *(_call(call) for call in (*calls, *invalid))),
-        raw=raw,
-        bare=isinstance(content, str),
-    )
+    if calls := [*calls, *_objects(fields.get("invalid_tool_calls"))]:
+        parts = (*parts, *map(_call, calls))
+    return Message(role=role, parts=parts, raw=raw, bare=isinstance(content, str))
+
+
+def _objects(listed: object) -> list[JsonObject]:
+    return [item for item in map(as_object, as_list(listed) or ()) if item is not None] if listed else []
 
 
 def _message_raw(fields: JsonObject, *, answered: bool) -> dict[str, object]:
     """Return what of a message's fields goes to the provider, beside its content."""
-    extras = without(as_object(fields.get("additional_kwargs")) or {}, *_UNREAD_EXTRAS)
-    if answered:
-        extras.pop("tool_calls", None)  # OpenAI's copy of what `tool_calls` says
-    metadata = as_object(fields.get("response_metadata")) or {}
-    read = {name: metadata[name] for name in _READ_METADATA if name in metadata}
-    given = {name: value for name, value in extras.items() if value is not None}
-    return {"name": fields.get("name"), "extras": given or None, "metadata": read or None}
+    raw: dict[str, object] = {}
+    if (name := fields.get("name")) is not None:
+        raw["name"] = name
+    if extras := as_object(fields.get("additional_kwargs")):
+        unread = (*_UNREAD_EXTRAS, "tool_calls") if answered else _UNREAD_EXTRAS  # OpenAI's copy of `tool_calls`
+        given = {name: value for name, value in extras.items() if value is not None and name not in unread}
+        raw |= {"extras": given} if given else {}
+    if metadata := as_object(fields.get("response_metadata")):
+        read = {name: metadata[name] for name in _READ_METADATA if name in metadata}
+        raw |= {"metadata": read} if read else {}
+    return raw
 
 
 def _call(call: JsonObject) -> Part:

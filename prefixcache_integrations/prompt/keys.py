@@ -9,21 +9,19 @@ without changing the key. With a secret the hash is HMAC-SHA256 and the version 
 from __future__ import annotations
 
 import hmac
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import partial
 from hashlib import sha256
-from typing import NoReturn
 
 from msgspec import Struct
 
-from prefixcache_integrations.canonical import JsonObject, Message, Part, PartKind, Request, Tool
-from prefixcache_integrations.canonical.json import as_object, without
-from prefixcache_integrations.errors import ConfigurationError, MalformedRequest
+from prefixcache_integrations.canonical import JsonObject, Part, Request, Tool
+from prefixcache_integrations.canonical.json import as_object
+from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.prompt.call_order import in_call_order
 from prefixcache_integrations.prompt.identity import canonical_json
-from prefixcache_integrations.prompt.media import media_form
+from prefixcache_integrations.prompt.key_forms import message_form, part_form, parts_form
 
 VERSION = "v2"
 
@@ -51,13 +49,6 @@ OPTION_GROUPS = ("settings", "call", "model_kwargs", "extra_body")
 _STOP_FIELDS = ("stop", "stop_sequences")
 _TOLERANT_FIELDS = ("temperature", "top_p")
 _LARGEST_TOLERANCE = 1.0
-_LONG_TEXT = 1024
-_LONGEST_REMEMBERED = 2**16
-_REMEMBERED_TEXTS = 512  # at most 32 million characters
-_digests: dict[str, str] = {}
-_CALL_ID_FIELDS = ("id", "call_id", "tool_use_id", "tool_call_id")
-_TRIMMED_ROLES = ("system", "developer", "user")
-_MEDIA: tuple[PartKind, ...] = ("image", "audio", "document", "other")
 
 
 class KeyPolicy(Struct, frozen=True, kw_only=True):
@@ -85,6 +76,27 @@ class KeyPolicy(Struct, frozen=True, kw_only=True):
 STRICT = KeyPolicy()
 
 
+class KeyFrame(Struct, frozen=True, kw_only=True):
+    """What keys have in common whose requests differ by their messages alone, and the policy they are made under."""
+
+    policy: KeyPolicy
+    dialect: bytes
+    model: bytes
+    tools: bytes
+    options: bytes
+
+
+def key_frame(request: Request, policy: KeyPolicy = STRICT) -> KeyFrame:
+    """Return the frame of the key of ``request``. Raises `MalformedRequest` for what is no JSON."""
+    return KeyFrame(
+        policy=policy,
+        dialect=request.dialect.encode(),
+        model=request.model.encode("utf-8", "surrogatepass"),
+        tools=_tools_form(request.tools, ordered=policy.ordered),
+        options=canonical_json(_tolerant(settled_options(request.options), policy.tolerance), "options"),
+    )
+
+
 def response_key(request: Request, *, namespace: str = "", policy: KeyPolicy = STRICT, secret: bytes = b"") -> str:
     """Return the key of ``request`` in ``namespace``.
 
@@ -94,18 +106,24 @@ def response_key(request: Request, *, namespace: str = "", policy: KeyPolicy = S
     Without ``secret`` anybody who knows a request can compute its key.
     Raises `MalformedRequest` for what is no JSON (lone surrogates, NaN, foreign objects): use `raw_key`.
     """
+    return framed_key(request, key_frame(request, policy), namespace=namespace, secret=secret)
+
+
+def framed_key(request: Request, frame: KeyFrame, *, namespace: str = "", secret: bytes = b"") -> str:
+    """Return the `response_key` of ``request``, whose frame is known already."""
     numbers: dict[str, int] = {}
+    policy = frame.policy
     messages = request.messages if policy.ordered else in_call_order(request.messages, _call_bytes)
     return _digest(
         f"request {policy.exact:d} {policy.ordered:d} {float(policy.tolerance)!r}",
         namespace,
         secret,
-        request.dialect.encode(),
-        request.model.encode("utf-8", "surrogatepass"),
-        _tools_form(request.tools, ordered=policy.ordered),
-        canonical_json(_parts_form(request.system, numbers, trim=not policy.exact), "system"),
-        canonical_json([_message_form(message, numbers, exact=policy.exact) for message in messages], "messages"),
-        canonical_json(_tolerant(settled_options(request.options), policy.tolerance), "options"),
+        frame.dialect,
+        frame.model,
+        frame.tools,
+        canonical_json(parts_form(request.system, numbers, trim=not policy.exact), "system"),
+        canonical_json([message_form(message, numbers, exact=policy.exact) for message in messages], "messages"),
+        frame.options,
     )
 
 
@@ -136,7 +154,7 @@ def _tools_form(tools: Sequence[Tool], *, ordered: bool) -> bytes:
 
 
 def _call_bytes(call: Part) -> bytes:
-    return canonical_json(_part_form(call, call.text, {}), "messages")
+    return canonical_json(part_form(call, call.text, {}), "messages")
 
 
 def _tolerant(options: Mapping[str, object], tolerance: float) -> dict[str, object]:
@@ -189,97 +207,3 @@ def _settled(value: object) -> object:
 
 def _fields(value: object) -> object:
     return [[name, _settled(item)] for name, item in value.items()] if isinstance(value, Mapping) else _settled(value)
-
-
-def _message_form(message: Message, numbers: dict[str, int], *, exact: bool) -> list[object]:
-    trim = not exact and message.role in _TRIMMED_ROLES
-    rest = _given(without(message.raw, "id", "role", "content"))
-    if rest.get("type") == "message":
-        del rest["type"]  # what an item with a role is anyway
-    rest |= {name: _number(rest[name], numbers) for name in _CALL_ID_FIELDS if name in rest}
-    return [message.role, rest, _parts_form(message.parts, numbers, trim=trim)]
-
-
-def _parts_form(parts: Sequence[Part], numbers: dict[str, int], *, trim: bool) -> list[object]:
-    texts = [part.text for part in parts]
-    if trim and parts and parts[0].kind == "text":
-        texts[0] = texts[0].lstrip()
-    if trim and parts and parts[-1].kind == "text":
-        texts[-1] = texts[-1].rstrip()
-    return [_part_form(part, text, numbers) for part, text in zip(parts, texts, strict=True)]
-
-
-def _part_form(part: Part, text: str, numbers: dict[str, int]) -> list[object]:
-    nested = _parts_form(part.content, numbers, trim=False)
-    if part.kind == "text":
-        # Empty annotations come back in replayed answers and are not there in new text.
-        rest = {
-            name: value for name, value in without(part.raw, "type", "text", "id").items() if value not in (None, [])
-        }
-        return ["text", _long(text), rest, nested]
-    if part.kind in ("tool_call", "tool_result"):
-        rest = _with_read_arguments(_given(without(part.raw, *_CALL_ID_FIELDS)))
-        return [part.kind, _number(part.call_id, numbers), part.name, _read(text), rest, nested]
-    media = media_form(part.raw) if part.kind in _MEDIA else None
-    return [part.kind, text, _given(part.raw), nested] if media is None else [part.kind, media, nested]
-
-
-def _long(text: str) -> object:
-    """Return a long text by its digest: that is several times faster than to write it out as JSON first.
-
-    A conversation grows by its end: what was said before is remembered, and found by the hash that a string keeps.
-    """
-    if len(text) < _LONG_TEXT:
-        return text
-    known = _digests.get(text)
-    if known is None:
-        try:
-            known = sha256(text.encode()).hexdigest()
-        except UnicodeEncodeError as error:
-            raise MalformedRequest("text with a lone surrogate") from error
-        if len(_digests) >= _REMEMBERED_TEXTS:
-            _digests.clear()
-        if len(text) <= _LONGEST_REMEMBERED:
-            _digests[text] = known
-    return {"sha256": known}
-
-
-def _number(call_id: object, numbers: dict[str, int]) -> int | None:
-    """Return the place of ``call_id`` among all ids in order of appearance."""
-    return numbers.setdefault(call_id, len(numbers)) if isinstance(call_id, str) else None
-
-
-def _given(fields: JsonObject) -> dict[str, object]:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _with_read_arguments(call: dict[str, object]) -> dict[str, object]:
-    """Return a tool call with its arguments read from JSON, so that their key order is gone too."""
-    read = {name: _read(value) for name, value in call.items() if name == "arguments"}
-    function = as_object(call.get("function"))
-    if function is not None:
-        read["function"] = _with_read_arguments(dict(function))
-    return call | read
-
-
-def _read(text: object) -> object:
-    if not isinstance(text, str):
-        return text
-    try:
-        return {"json": json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)}
-    except (ValueError, RecursionError):
-        return text
-
-
-def _unique(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
-    """Read an object; one with a name twice stays text, or two different texts would be read alike."""
-    found: dict[str, object] = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError("a name twice")
-        found[name] = value
-    return found
-
-
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
