@@ -19,6 +19,7 @@ from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.events import Observer
 from prefixcache_integrations.flows.prepare import prepare
 from prefixcache_integrations.profiles import Provider
+from prefixcache_integrations.sdk_answers import completing, tell_answer
 
 ClientT = TypeVar("ClientT")
 
@@ -31,7 +32,8 @@ class ClientLayout:
     """How the requests of SDK clients are laid out. Safe to share between clients, threads and event loops.
 
     ``observers`` are told what `prepare` tells, once per attempt. ``stream_usage`` asks for the usage of Chat
-    Completions streams where the app says nothing about it; such a stream ends with a chunk without choices.
+    Completions streams where the app says nothing about it; such a stream ends with a chunk without choices. The last
+    event of a Claude stream then repeats what its first one said of the input.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class ClientLayout:
         self.level = level
         self._observers = tuple(observers)
         self._tokenizer = tokenizer or tokens.load()
-        self._stream_usage = stream_usage
+        self.stream_usage = stream_usage
         self._kinds: dict[type, type] = {}
 
     def laid_out(self, client: ClientT) -> ClientT:
@@ -71,7 +73,7 @@ class ClientLayout:
         if given is None:
             return None
         body = {**given, **(as_object(options.extra_json) or {})}
-        if dialect == "openai_chat" and self._stream_usage:
+        if dialect == "openai_chat" and self.stream_usage:
             body = _asking_for_usage(body)
         made = prepare(
             body,
@@ -134,8 +136,13 @@ class _Options(Protocol):
 class _Request(Protocol):
     """A request as Anthropic's middleware sees it."""
 
+    stream_cls: object
+
     @property
     def options(self) -> _Options: ...
+
+    @property
+    def stream(self) -> bool: ...
 
     def copy(self, *, body: object) -> _Request: ...
 
@@ -147,23 +154,39 @@ class _Middleware:
         self.layout = layout
 
     def changed(self, request: _Request) -> _Request:
-        dialect = _ANTHROPIC_PATHS.get(request.options.url.partition("?")[0])
+        dialect = _anthropic_dialect(request)
         body = dialect and self.layout.prepared(request.options, dialect, "anthropic")
         if not body:
             return request
         copy = request.copy(body=body)
         copy.options.extra_json = None
+        if self.layout.stream_usage and copy.stream_cls is not None:
+            copy.stream_cls = completing(copy.stream_cls)
         return copy
 
 
 class _BlockingMiddleware(_Middleware):
     def __call__(self, request: _Request, call_next: Callable[[_Request], object]) -> object:
-        return call_next(self.changed(request))
+        answer = call_next(self.changed(request))
+        _tell_answer_of(request, answer)
+        return answer
 
 
 class _AsyncMiddleware(_Middleware):
     async def __call__(self, request: _Request, call_next: Callable[[_Request], Awaitable[object]]) -> object:
-        return await call_next(self.changed(request))
+        answer = await call_next(self.changed(request))
+        _tell_answer_of(request, answer)
+        return answer
+
+
+def _anthropic_dialect(request: _Request) -> DialectName | None:
+    return _ANTHROPIC_PATHS.get(request.options.url.partition("?")[0])
+
+
+def _tell_answer_of(request: _Request, answer: object) -> None:
+    dialect, response = _anthropic_dialect(request), getattr(answer, "http_response", None)
+    if dialect and not request.stream and response is not None and response.is_success:
+        tell_answer(dialect, response.json)
 
 
 def _laid_out_class(kind: type[Any], layout: ClientLayout) -> type:
@@ -188,9 +211,26 @@ def _laid_out_class(kind: type[Any], layout: ClientLayout) -> type:
     async def aprepare_options(client: object, options: _Options) -> _Options:
         return laid_out(client, await parents(client, options))
 
-    hook = aprepare_options if _awaits(kind) else prepare_options
+    def request(client: object, cast_to: object, options: _Options, **kwargs: object) -> object:
+        answer = kind.request(client, cast_to, options, **kwargs)
+        _tell_openai_answer(options, answer)
+        return answer
+
+    async def arequest(client: object, cast_to: object, options: _Options, **kwargs: object) -> object:
+        answer = await kind.request(client, cast_to, options, **kwargs)
+        _tell_openai_answer(options, answer)
+        return answer
+
+    awaiting: dict[str, object] = {"_prepare_options": aprepare_options, "request": arequest}
+    hooks = awaiting if _awaits(kind) else {"_prepare_options": prepare_options, "request": request}
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    return type(kind.__name__, (kind,), {**names, "_prepare_options": hook, "__prefixcache_layout__": layout})
+    return type(kind.__name__, (kind,), {**names, **hooks, "__prefixcache_layout__": layout})
+
+
+def _tell_openai_answer(options: _Options, answer: Any) -> None:  # noqa: ANN401 - a model of the SDK, or anything else
+    dialect = _OPENAI_PATHS.get(options.url)
+    if dialect and hasattr(answer, "usage"):
+        tell_answer(dialect, lambda: answer.model_dump(include={"usage", "model", "service_tier"}))
 
 
 def _sdk_of(kind: type) -> str | None:

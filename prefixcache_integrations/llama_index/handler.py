@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+import msgspec
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.instrumentation.events.exception import ExceptionEvent
@@ -29,7 +30,7 @@ from prefixcache_integrations.canonical.json import as_text
 from prefixcache_integrations.events import CallFailed, Event, Labels, Observer, UsageRecorded
 from prefixcache_integrations.insight.accounting import Totals
 from prefixcache_integrations.insight.recording import RecordedCall
-from prefixcache_integrations.llama_index.events import PrefixCacheEvent, dispatch
+from prefixcache_integrations.llama_index.events import PrefixCacheEvent, StructuredCallEvent, dispatch
 from prefixcache_integrations.llama_index.usage import AnyResponse, fields_of, usage_of
 from prefixcache_integrations.metered_call import MeteredCall
 from prefixcache_integrations.metering import Meter, today
@@ -70,8 +71,8 @@ class CachedTokensEventHandler(BaseEventHandler):
     Put it on the root dispatcher: ``get_dispatcher().add_event_handler(handler)``. A call inside a call
     (`Anthropic.complete` calls `chat`) is counted once; an answer out of the response cache of `enable` is a hit,
     with no tokens; a stream that its consumer leaves is counted with unknown usage. Structured outputs that an
-    integration gets past its own chat methods (Claude, OpenAI Responses) emit no events and are not seen.
-    Safe to share between threads.
+    integration gets past its own chat methods (Claude, OpenAI Responses) are seen where `enable` was called on the
+    LLM, and their tokens where it lays out the client. Safe to share between threads.
 
     Args:
         prices: What calls cost; by default the prices at hand.
@@ -134,6 +135,12 @@ class CachedTokensEventHandler(BaseEventHandler):
                 self._broken_off(span, event.exception)
             case SpanDropEvent():
                 self._broken_off(span, RuntimeError())
+            case StructuredCallEvent(stage="began"):
+                self._begin(event.call, event.model_dict)
+            case StructuredCallEvent(stage="ended"):
+                self._answered_by(event.call, msgspec.convert(event.usage, Usage), event.model)
+            case StructuredCallEvent(stage="failed"):
+                self._broken_off(event.call, event.error)
             case PrefixCacheEvent(fact="CacheHit" | "CallJoined"):
                 model = as_text(event.details.get("model"))
                 self._add(self._meter.begin(model, labels=self._labels).served("response_cache"), Totals.of_hit())
@@ -165,10 +172,17 @@ class CachedTokensEventHandler(BaseEventHandler):
         with self._lock:
             passed_on = raw is not None and any(raw is other for other in self._answered)
             self._answered.append(raw)
+        if passed_on:
+            self._close(span)
+        elif response is None:
+            self._answered_by(span, Usage(), None)
+        else:
+            self._answered_by(span, usage_of(response), _model_of(response))
+
+    def _answered_by(self, span: str, usage: Usage, model: str | None) -> None:
         call = self._close(span)
-        if call is not None and not passed_on:
-            model = None if response is None else _model_of(response)
-            self._add_billed(call.answered(Usage() if response is None else usage_of(response), model=model))
+        if call is not None:
+            self._add_billed(call.answered(usage, model=model))
 
     def _broken_off(self, span: str, error: BaseException) -> None:
         with self._lock:

@@ -19,7 +19,8 @@ from prefixcache_integrations.canonical import Level, Tokenizer
 from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.events import Observer, PassedThrough, tell
 from prefixcache_integrations.llama_index.events import dispatch
-from prefixcache_integrations.llama_index.views import CLIENTS, View, view_class
+from prefixcache_integrations.llama_index.view import CLIENTS, View
+from prefixcache_integrations.llama_index.views import view_class
 from prefixcache_integrations.prompt.keys import KeyPolicy
 from prefixcache_integrations.sdk_hooks import ClientLayout
 from prefixcache_integrations.stores import Store

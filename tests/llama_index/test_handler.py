@@ -4,10 +4,11 @@ import asyncio
 from contextlib import aclosing, closing
 
 import pytest
-from llama_index.core import Settings
+from llama_index.core import ChatPromptTemplate, Settings
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.llms import ChatMessage
 from llama_index.core.llms.mock import MockLLM
+from pydantic import BaseModel
 
 from prefixcache_integrations.events import UsageRecorded
 from prefixcache_integrations.llama_index import CachedTokensEventHandler, PrefixCacheEvent, enable
@@ -32,6 +33,25 @@ async def astream_complete(llm):
     [piece async for piece in await llm.astream_complete(LONG)]
 
 
+class Term(BaseModel):
+    days: int
+
+
+PROMPT = ChatPromptTemplate(message_templates=[*MESSAGES[:1], ChatMessage(content="How long for {thing}?")])
+
+
+async def astructured(llm):
+    await llm.astructured_predict(Term, PROMPT, thing="lamps")
+
+
+async def astream_structured(llm):
+    [piece async for piece in await llm.astream_structured_predict(Term, PROMPT, thing="lamps")]
+
+
+async def achat_structured(llm):
+    await llm.as_structured_llm(Term).achat(MESSAGES)
+
+
 STYLES = {
     "chat": lambda llm: llm.chat(MESSAGES),
     "achat": achat,
@@ -41,6 +61,12 @@ STYLES = {
     "acomplete": acomplete,
     "stream_complete": lambda llm: list(llm.stream_complete(LONG)),
     "astream_complete": astream_complete,
+    "structured_predict": lambda llm: llm.structured_predict(Term, PROMPT, thing="lamps"),
+    "astructured_predict": astructured,
+    "stream_structured_predict": lambda llm: list(llm.stream_structured_predict(Term, PROMPT, thing="lamps")),
+    "astream_structured_predict": astream_structured,
+    "as_structured_llm": lambda llm: llm.as_structured_llm(Term).complete(LONG),
+    "as_structured_llm, awaited": achat_structured,
 }
 PROVIDERS = ("openai", "claude", "responses")
 
@@ -138,13 +164,37 @@ def test_a_call_that_fails_inside_another_has_failed_once(llms, handler, method)
 
 
 def test_an_llm_around_another_is_not_counted_beside_it(simulator, llms, handler):
-    from pydantic import BaseModel
-
-    class Term(BaseModel):
-        days: int
-
     enable(llms.openai()).as_structured_llm(Term).chat(MESSAGES)
     assert list(map(billed, handler.calls)) == list(map(billed, simulator.calls))
+
+
+def test_structured_outputs_at_the_same_time_each_have_their_own_tokens(simulator, llms, handler):
+    llm = enable(llms.claude())
+
+    async def ask(thing):
+        prompt = ChatPromptTemplate(message_templates=[ChatMessage(content=f"{thing} " * (10 + 30 * len(thing)))])
+        await asyncio.gather(llm.astructured_predict(Term, prompt), llm.achat([ChatMessage(content=thing)]))
+
+    async def all_at_once():
+        await asyncio.gather(*map(ask, ("a", "bb", "ccc")))
+
+    asyncio.run(all_at_once())
+    assert sorted(map(billed, handler.calls)) == sorted(map(billed, simulator.calls))
+    assert len(handler.calls) == 6
+
+
+def test_without_a_layout_the_tokens_of_native_structured_outputs_are_unknown(llms, handler):
+    enable(llms.claude(), layout=None).structured_predict(Term, PROMPT, thing="lamps")
+    [call] = handler.calls
+    assert call.usage.input_tokens is None
+    assert handler.totals.unknown["input_tokens"] == 1
+
+
+def test_a_structured_output_that_is_refused_has_failed(llms, handler):
+    wrong = {"extra_body": {"tools": [{"name": "", "input_schema": 3}]}}
+    with pytest.raises(Exception, match="400"):
+        enable(llms.claude()).structured_predict(Term, PROMPT, wrong, thing="lamps")
+    assert [call.outcome for call in handler.calls] == ["failed"]
 
 
 def test_observers_and_llama_index_hear_of_it(llms, handlers):

@@ -1,0 +1,95 @@
+"""What the answers to the SDKs' clients say of the tokens they took, for those who cannot see the answers."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import aclosing, closing, contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from msgspec.structs import replace
+
+from prefixcache_integrations import dialects
+from prefixcache_integrations.canonical import DialectName, Usage
+from prefixcache_integrations.canonical.json import as_object, as_text
+
+Listener: TypeAlias = Callable[[Usage, str | None], None]
+"""Is told the usage of an answer, and the model that gave it."""
+
+_listener: ContextVar[Listener | None] = ContextVar("prefixcache_answers_listener", default=None)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Tell ``listener`` of every whole answer that a laid-out client gets in this context; streams are not told."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def tell_answer(dialect: DialectName, read: Callable[[], object]) -> None:
+    """Tell who listens; ``read`` returns the body of the answer, or at least the fields about its usage."""
+    listener = _listener.get()
+    if listener is None:
+        return
+    try:
+        body = as_object(read()) or {}
+    except ValueError:  # no JSON: the SDK says so to the caller
+        return
+    usage = dialects.by_name(dialect).decode_usage(as_object(body.get("usage")) or {})
+    tier = usage.service_tier or as_text(body.get("service_tier"))
+    listener(replace(usage, service_tier=tier), as_text(body.get("model")))
+
+
+@lru_cache(maxsize=64)
+def completing(stream_class: Any) -> Any:  # noqa: ANN401 - a class of Anthropic's SDK, or a generic alias of one
+    """Return a subclass of ``stream_class`` whose last event also has the counts that only the first one told.
+
+    The first event of a Claude stream has the input, the reads and the writes by lifetime, the last one the output;
+    what the last one repeats of the first varies from server to server, and the lifetimes are never in it.
+    """
+    parent = getattr(stream_class, "__origin__", stream_class)
+    completed = _acompleted if inspect.isasyncgenfunction(parent.__stream__) else _completed
+    names = {
+        "__module__": parent.__module__,
+        "__qualname__": parent.__qualname__,
+        "__stream__": lambda stream: completed(parent.__stream__(stream)),
+    }
+    return types.new_class(parent.__name__, (stream_class,), {}, lambda body: body.update(names))
+
+
+def _completed(events: Generator[Any, None, None]) -> Generator[Any, None, None]:
+    first: object = None
+    with closing(events):
+        for event in events:
+            first = _noted(event, first)
+            yield event
+
+
+async def _acompleted(events: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    first: object = None
+    async with aclosing(events):
+        async for event in events:
+            first = _noted(event, first)
+            yield event
+
+
+_REPEATED = (
+    "input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation", "service_tier",
+)  # fmt: skip
+
+
+def _noted(event: Any, first: object) -> object:  # noqa: ANN401 - of the SDK's
+    """Return the usage that ``event`` begins the stream with, else ``first``, which completes that of the last one."""
+    if getattr(event, "type", None) == "message_start":
+        return event.message.usage
+    if getattr(event, "type", None) == "message_delta" and event.usage is not None:
+        for name in _REPEATED:
+            if getattr(event.usage, name, None) is None and (told := getattr(first, name, None)) is not None:
+                setattr(event.usage, name, told)
+    return first
