@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
-
-from msgspec.structs import replace
 
 from prefixcache_integrations import dialects
 from prefixcache_integrations.canonical import Finding, JsonObject, PromptPlan, Request, Usage
 from prefixcache_integrations.dialects import Dialect
 from prefixcache_integrations.errors import ConfigurationError, MalformedRequest, PrefixCacheError
-from prefixcache_integrations.events import AnswerTimed, CallFailed, Labels, UsageRecorded, tell
+from prefixcache_integrations.events import AnswerTimed, CallFailed, Labels, Observer, UsageRecorded, tell
 from prefixcache_integrations.insight.conversations import Turn
 from prefixcache_integrations.insight.recording import Break, Outcome, RecordedCall, Run, prompt_runs
 from prefixcache_integrations.profiles import CacheProfile, Provider, resolve
@@ -21,8 +18,6 @@ from prefixcache_integrations.profiles import CacheProfile, Provider, resolve
 if TYPE_CHECKING:
     from prefixcache_integrations.metering import Meter
 
-# The names inside a tool call's arguments are the model's words; so a path ends before them.
-_ARGUMENT = re.compile(r"(\.(?:input|arguments))[.\[].*")
 _NOTHING = Usage(input_tokens=0, cache_read_tokens=0, cache_write_tokens=0, output_tokens=0)
 
 
@@ -40,11 +35,16 @@ class MeteredCall:
         self._first: float | None = None
         self._turn: Turn | None = None
         self._findings: tuple[Finding, ...] = ()
-        self._ended = False
+        self.ended = False
+
+    @property
+    def observers(self) -> Sequence[Observer]:
+        """Who is told what becomes of the call."""
+        return self._meter.observers
 
     def sent(self, request: Request, plan: PromptPlan | None = None) -> None:
         """Say what is on its way to the provider; of several, the last counts."""
-        if self._ended:
+        if self.ended:
             return
         self.model, self.dialect = request.model or self.model, dialects.by_name(request.dialect)
         self._findings = plan.findings if plan else ()
@@ -149,11 +149,9 @@ class MeteredCall:
     def _diagnosed(self, usage: Usage) -> Break | None:
         if self._turn is None:
             return None
-        said = self._meter.watch.explain(self._turn, self._profile(), usage)
-        event = said.event(self.model or "") if said else None
+        event = self._meter.watch.broken(self._turn, self._profile(), usage, self.labels)
         if event is None:
             return None
-        event = replace(event, path=event.path and _ARGUMENT.sub(r"\1", event.path), labels=self.labels)
         tell(self._meter.observers, event)
         return Break(
             reason=event.reason,
@@ -224,5 +222,5 @@ class MeteredCall:
 
     def _end(self) -> bool:
         """Return whether the call had ended before; it has now."""
-        ended, self._ended = self._ended, True
+        ended, self.ended = self.ended, True
         return ended

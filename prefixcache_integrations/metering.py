@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 from prefixcache_integrations import tokens
@@ -24,13 +24,9 @@ from prefixcache_integrations.metered_call import MeteredCall
 from prefixcache_integrations.prices import PriceBook
 from prefixcache_integrations.profiles import Provider
 from prefixcache_integrations.recorder import Recorder
+from prefixcache_integrations.watching import today
 
 __all__ = ["Meter", "MeteredCall", "today"]
-
-
-def today() -> date:
-    """Return the day it is (UTC)."""
-    return datetime.now(UTC).date()
 
 
 class Meter:

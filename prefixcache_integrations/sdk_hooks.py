@@ -13,13 +13,16 @@ from typing import Any, Protocol, TypeVar, cast
 
 from prefixcache_integrations import dialects, profiles, tokens
 from prefixcache_integrations.caching import current_namespace
-from prefixcache_integrations.canonical import DialectName, Level, Tokenizer
+from prefixcache_integrations.canonical import DialectName, Level, Tokenizer, Usage
 from prefixcache_integrations.canonical.json import as_object
+from prefixcache_integrations.dialects import Dialect
 from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.events import Observer
-from prefixcache_integrations.flows.prepare import prepare
+from prefixcache_integrations.flows.prepare import Prepared, prepare
+from prefixcache_integrations.on_the_wire import listen, notice
 from prefixcache_integrations.profiles import Provider
 from prefixcache_integrations.sdk_answers import completing, tell_answer
+from prefixcache_integrations.watching import Watcher
 
 ClientT = TypeVar("ClientT")
 
@@ -31,9 +34,10 @@ _OPENAI_PATHS: Mapping[str, DialectName] = {"/chat/completions": "openai_chat", 
 class ClientLayout:
     """How the requests of SDK clients are laid out. Safe to share between clients, threads and event loops.
 
-    ``observers`` are told what `prepare` tells, once per attempt. ``stream_usage`` asks for the usage of Chat
-    Completions streams where the app says nothing about it; such a stream ends with a chunk without choices. The last
-    event of a Claude stream then repeats what its first one said of the input.
+    ``observers`` are told what `prepare` tells, once per attempt, and `PrefixBroken` for a request that will not read
+    what the one before it in its conversation left: of what only the bill shows, they are not told. ``stream_usage``
+    asks for the usage of Chat Completions streams where the app says nothing about it; such a stream ends with a chunk
+    without choices. The last event of a Claude stream then repeats what its first one said of the input.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class ClientLayout:
         self._observers = tuple(observers)
         self._tokenizer = tokenizer or tokens.load()
         self.stream_usage = stream_usage
+        self._watcher = Watcher(self._observers, self._tokenizer) if self._observers else None
         self._kinds: dict[type, type] = {}
 
     def laid_out(self, client: ClientT) -> ClientT:
@@ -84,7 +89,17 @@ class ClientLayout:
             observers=self._observers,
             namespace=current_namespace(),
         )
+        self._watched(dialects.by_name(dialect), made, provider)
         return dict(made.body)
+
+    def _watched(self, dialect: Dialect, made: Prepared, provider: Provider) -> None:
+        """Tell who follows the call what it sends, and ours what it will lose: clients show no answers."""
+        call = self._watcher.begin(provider) if self._watcher else None
+        if call is not None:
+            listen(self, call)
+        notice(dialect, made)
+        if call is not None:
+            call.answered(Usage())
 
     def _with_middleware(self, client: Any) -> Any:  # noqa: ANN401 - any of Anthropic's clients
         if not hasattr(client, "with_middleware"):

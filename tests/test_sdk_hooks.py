@@ -14,7 +14,7 @@ import pytest
 from prefixcache_integrations import dialects
 from prefixcache_integrations.canonical.json import without
 from prefixcache_integrations.errors import ConfigurationError
-from prefixcache_integrations.events import PromptPlanned
+from prefixcache_integrations.events import PrefixBroken, PromptPlanned
 from prefixcache_integrations.sdk_hooks import ClientLayout, lay_out_client
 from prefixcache_integrations.server import Reply, Simulator
 from prefixcache_integrations.testing import assert_reads
@@ -297,3 +297,25 @@ def test_other_endpoints_pass_through(simulator, clients):
 def test_what_is_no_client_is_refused(thing):
     with pytest.raises(ConfigurationError, match="no client"):
         lay_out_client(thing)
+
+
+@pytest.mark.parametrize("name", ["claude", "gpt"])
+def test_a_turn_that_will_not_read_what_the_last_one_left_is_told_before_it_is_sent(simulator, clients, name):
+    events = []
+    client = lay_out_client(getattr(clients, name), observers=[events.append])
+    history = []
+    for number, rules in enumerate([RULES, RULES, "Today is Friday. " + RULES]):
+        history.append(user(f"Question {number}"))
+        if name == "claude":
+            body = {"model": CLAUDE, "max_tokens": 9, "system": rules, "messages": history}
+            answer = client.messages.create(**body).content[0].text
+        else:
+            body = {"model": OLD_GPT, "messages": [{"role": "system", "content": rules}, *history]}
+            answer = client.chat.completions.create(**body).choices[0].message.content
+        history.append({"role": "assistant", "content": answer})
+
+    [broken] = [event for event in events if isinstance(event, PrefixBroken)]
+    before, after = simulator.calls[1].usage, simulator.calls[2].usage
+    left = before.input_tokens if name == "claude" else before.input_tokens // 128 * 128
+    assert broken.reason == "system_changed"
+    assert broken.lost_tokens == left - after.cache_read_tokens

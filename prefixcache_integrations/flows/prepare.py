@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from prefixcache_integrations.canonical import JsonObject, Level, PromptPlan, Tokenizer
+from prefixcache_integrations.canonical import JsonObject, Level, PromptPlan, Request, Tokenizer
 from prefixcache_integrations.canonical.json import as_object, as_text
 from prefixcache_integrations.dialects.dialect import Dialect
 from prefixcache_integrations.errors import PrefixCacheError
@@ -20,10 +20,14 @@ _FAULTS = (PrefixCacheError, ValueError, TypeError, LookupError, AttributeError,
 
 
 class Prepared(Struct, frozen=True, kw_only=True):
-    """A body to send; ``plan`` is ``None`` where it is the very object that came in."""
+    """A body to send, and the request that it says.
+
+    ``plan`` and ``request`` are ``None`` where it is the very object that came in.
+    """
 
     body: JsonObject
     plan: PromptPlan | None = None
+    request: Request | None = None
 
 
 def prepare(
@@ -61,7 +65,7 @@ def prepare(
         tell(observers, PassedThrough(reason=_reason(error), model=_model(body)))
         return Prepared(body=body)
     tell(observers, PromptPlanned(model=request.model, plan=made.plan))
-    return Prepared(body=laid_out, plan=made.plan)
+    return Prepared(body=laid_out, plan=made.plan, request=made.request)
 
 
 def _reason(error: Exception) -> str:

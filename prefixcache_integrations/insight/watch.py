@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from datetime import date
 
+from msgspec.structs import replace
+
 from prefixcache_integrations.canonical import Request, Tokenizer, Usage
 from prefixcache_integrations.errors import PrefixCacheError
+from prefixcache_integrations.events import Labels, PrefixBroken
 from prefixcache_integrations.insight.conversations import Conversations, Turn
 from prefixcache_integrations.insight.diagnosis import Explainer, Explanation
 from prefixcache_integrations.profiles import CacheProfile
+
+# The names inside a tool call's arguments are the model's words; so a path ends before them.
+_ARGUMENT = re.compile(r"(\.(?:input|arguments))[.\[].*")
 
 
 class Watch:
@@ -31,6 +38,14 @@ class Watch:
         """Forget a request that was refused."""
         with self._lock:
             self._conversations.withdraw(turn)
+
+    def broken(self, turn: Turn, profile: CacheProfile, usage: Usage, labels: Labels) -> PrefixBroken | None:
+        """Return what is to be told of a request with this ``usage``, once; ``None`` where nothing was lost."""
+        said = self.explain(turn, profile, usage)
+        event = said.event(turn.request.model) if said else None
+        if event is None:
+            return None
+        return replace(event, path=event.path and _ARGUMENT.sub(r"\1", event.path), labels=labels)
 
     def explain(self, turn: Turn, profile: CacheProfile, usage: Usage) -> Explanation | None:
         """Compare a request with the one before it, once; ``None`` where there is none, or one cannot be read."""

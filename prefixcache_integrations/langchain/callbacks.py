@@ -21,16 +21,16 @@ from prefixcache_integrations.canonical.json import as_object, as_text
 from prefixcache_integrations.events import Labels, Observer
 from prefixcache_integrations.insight.accounting import Totals
 from prefixcache_integrations.insight.recording import RecordedCall
-from prefixcache_integrations.langchain.on_the_wire import listen
 from prefixcache_integrations.langchain.report import CallRecord, render
 from prefixcache_integrations.langchain.stand_in import request_of
 from prefixcache_integrations.langchain.usage import served_by, usage_of
+from prefixcache_integrations.langchain.watched import session_of
 from prefixcache_integrations.metering import Meter, MeteredCall, today
+from prefixcache_integrations.on_the_wire import listen
 from prefixcache_integrations.prices import PriceBook
 from prefixcache_integrations.profiles import CacheProfile, Provider, resolve
 
 _PROVIDERS: Mapping[object, Provider] = {"anthropic": "anthropic", "openai": "openai", "azure": "azure"}
-_SESSIONS = ("session_id", "thread_id", "conversation_id")
 # Runs that were cancelled never end: LangChain tells neither their end nor an error.
 _MOST_OPEN_RUNS = 10_000
 
@@ -126,7 +126,7 @@ class CachedTokensHandler(BaseCallbackHandler):
         call = self._open(run_id, metadata or {}, tags or (), parameters)
         if not self._meter.reads_requests:
             return
-        listen(self, call.sent)
+        listen(self, call)
         request = request_of(serialized, messages[0], parameters) if messages else None
         if request is not None:
             call.sent(request)
@@ -185,13 +185,12 @@ class CachedTokensHandler(BaseCallbackHandler):
         self, run_id: UUID, metadata: Mapping[str, object], tags: Sequence[str], parameters: JsonObject
     ) -> MeteredCall:
         names = (metadata.get("ls_model_name"), parameters.get("model"), parameters.get("model_name"))
-        session = next((metadata[name] for name in _SESSIONS if metadata.get(name) is not None), None)
         call = self._meter.begin(
             next(filter(None, map(as_text, names)), None),
             _PROVIDERS.get(metadata.get("ls_provider")),
             labels=replace(
                 self._labels,
-                session=None if session is None else str(session),
+                session=session_of(metadata),
                 tags=tuple(tag for tag in tags if not tag.startswith("seq:step:")),
             ),
         )

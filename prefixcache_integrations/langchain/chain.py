@@ -36,8 +36,9 @@ def with_prompt_layout(
     Args:
         chain: The chain; wrap it before it is given to a function or to an object that only calls it.
         level: How far it may go; see `Level`.
-        observers: Told `PromptPlanned` or `PassedThrough` for each request, and `PassedThrough` right away for each
-            part of the chain that cannot be laid out.
+        observers: Told `PromptPlanned` or `PassedThrough` for each request, `PrefixBroken` for one that loses what the
+            one before it in its conversation left, and `PassedThrough` right away for each part of the chain that
+            cannot be laid out.
         tokenizer: What counts tokens; by default the best at hand.
         memory: What was sent before, from which it learns where markers pay and, at ``arrange``, where documents go.
             An application may share one, its tenants should not.

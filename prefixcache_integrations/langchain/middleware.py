@@ -25,8 +25,8 @@ class PromptLayoutMiddleware(AgentMiddleware[Any, Any, Any]):
 
     Args:
         level: How far it may go; see `Level`.
-        observers: Told `PromptPlanned` or `PassedThrough` for each request, and once per class that a model is of
-            a class whose requests cannot be laid out.
+        observers: Told `PromptPlanned` or `PassedThrough` for each request, `PrefixBroken` for one that loses what it
+            could have read, and once per class that a model is of a class whose requests cannot be laid out.
         tokenizer: What counts tokens; by default the best at hand.
         memory: What was sent before, from which it learns where markers pay and, at ``arrange``, where documents go; it
             suits retrieval, whose prompts mostly do not come back. By default there is none, which suits agents: their

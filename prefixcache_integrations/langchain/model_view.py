@@ -25,9 +25,10 @@ from prefixcache_integrations.dialects import Dialect
 from prefixcache_integrations.events import Observer, PassedThrough, tell
 from prefixcache_integrations.flows.prepare import prepare
 from prefixcache_integrations.langchain.composed import rebuilt
-from prefixcache_integrations.langchain.on_the_wire import notice
-from prefixcache_integrations.profiles import Provider
+from prefixcache_integrations.langchain.watched import Watches, provider_of
+from prefixcache_integrations.on_the_wire import notice
 from prefixcache_integrations.prompt.stability import PromptMemory
+from prefixcache_integrations.watching import Watcher
 
 RunnableT = TypeVar("RunnableT", bound=Runnable[Any, Any])
 
@@ -35,11 +36,6 @@ RunnableT = TypeVar("RunnableT", bound=Runnable[Any, Any])
 _BUILDERS: Mapping[str, DialectName] = {
     "langchain_anthropic.chat_models": "anthropic_messages",
     "langchain_openai.chat_models.base": "openai_chat",
-}
-_PROVIDERS: Mapping[str, Provider] = {
-    "anthropic-chat": "anthropic",
-    "openai-chat": "openai",
-    "azure-openai-chat": "azure",
 }
 # Arguments of the SDKs' methods that are no fields of the body, or not as they stand.
 _NO_BODY_FIELDS = frozenset({"extra_body", "extra_headers", "extra_query", "timeout", "text_format"})
@@ -49,8 +45,9 @@ _SHARED_STATE = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "_
 class ModelLayout:
     """How requests are laid out, and the views of models that do it.
 
-    Observers are told what `prepare` tells, and once per class that this package cannot lay out its models. ``memory``
-    is what was sent before, and grows; without one, every request stands alone. Safe to share between threads.
+    Observers are told what `prepare` tells, `PrefixBroken` for what loses tokens it could have read, and once per class
+    that this package cannot lay out its models. ``memory`` is what was sent before, and grows; without one, every
+    request stands alone. Safe to share between threads.
     """
 
     def __init__(
@@ -65,6 +62,7 @@ class ModelLayout:
         self._level = level
         self._observers = tuple(observers)
         self._tokenizer = tokenizer or tokens.load()
+        self.watcher = Watcher(self._observers, self._tokenizer) if self._observers else None
         self._views: dict[type[BaseChatModel], type[BaseChatModel]] = {}
         self._passed: set[type] = set()
 
@@ -93,7 +91,7 @@ class ModelLayout:
         """Return ``payload``, which LangChain built for ``model``, laid out; ``payload`` itself stays as it is."""
         dialect, stand_ins = _dialect(model, payload), _stand_ins(model, payload)
         fields = _fields(payload, stand_ins)
-        provider = _PROVIDERS.get(model._llm_type)  # noqa: SLF001 - how LangChain's own middleware tells them apart
+        provider = provider_of(model)
         prepared = prepare(
             fields,
             dialect,
@@ -144,10 +142,13 @@ def _builder(kind: type) -> DialectName | None:
 
 def _view_class(base: type[BaseChatModel], layout: ModelLayout) -> type[BaseChatModel]:
     """Return a subclass that goes by its parent's name: LangChain's cache keys and traces are made of it."""
-    parents = (_AsksForUsage, _LaysOut, base) if hasattr(base, "_should_stream_usage") else (_LaysOut, base)
+    mixins = ((_AsksForUsage, hasattr(base, "_should_stream_usage")), (Watches, layout.watcher is not None))
+    parents = (*(mixin for mixin, is_wanted in mixins if is_wanted), _LaysOut, base)
     names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
     metaclass: Any = type(base)
-    view: type[BaseChatModel] = metaclass(base.__name__, parents, {**names, "__prefixcache_layout__": layout})
+    view: type[BaseChatModel] = metaclass(
+        base.__name__, parents, {**names, "__prefixcache_layout__": layout, "__prefixcache_watcher__": layout.watcher}
+    )
     return view
 
 

@@ -1,0 +1,133 @@
+"""What a view of a model does besides: it tells of requests that lose what they could have read, by their bills."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables.config import ensure_config
+
+from prefixcache_integrations.canonical import Usage
+from prefixcache_integrations.events import Labels
+from prefixcache_integrations.langchain.usage import usage_of
+from prefixcache_integrations.on_the_wire import listen
+from prefixcache_integrations.profiles import Provider
+from prefixcache_integrations.watching import WatchedCall, Watcher
+
+_PROVIDERS: Mapping[str, Provider] = {
+    "anthropic-chat": "anthropic",
+    "openai-chat": "openai",
+    "azure-openai-chat": "azure",
+}
+_SESSIONS = ("session_id", "thread_id", "conversation_id")
+
+
+def provider_of(model: BaseChatModel) -> Provider | None:
+    """Return who serves ``model``, as LangChain's own middleware tells it."""
+    return _PROVIDERS.get(model._llm_type)  # noqa: SLF001 - the name by which LangChain knows the class
+
+
+def session_of(metadata: Mapping[str, object]) -> str | None:
+    """Return the session that the metadata of a run names, in any of the fields that LangSmith reads."""
+    found = next((metadata[name] for name in _SESSIONS if metadata.get(name) is not None), None)
+    return None if found is None else str(found)
+
+
+class Watches:
+    """Follows each call from its request to its bill, streamed or not, blocking or awaiting."""
+
+    __prefixcache_watcher__: ClassVar[Watcher]
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: object,
+    ) -> ChatResult:
+        with self._followed(run_manager) as call:
+            result: ChatResult = super()._generate(messages, stop, run_manager, **kwargs)  # type: ignore[misc] # the model's class has it
+            call.answered(_usage(result))
+        return result
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: object,
+    ) -> ChatResult:
+        with self._followed(run_manager) as call:
+            result: ChatResult = await super()._agenerate(messages, stop, run_manager, **kwargs)  # type: ignore[misc] # as above
+            call.answered(_usage(result))
+        return result
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: object,
+    ) -> Iterator[ChatGenerationChunk]:
+        told: list[AIMessage] = []
+        with self._followed(run_manager) as call:
+            for piece in super()._stream(messages, stop, run_manager, **kwargs):  # type: ignore[misc] # as above
+                call.begun()
+                _note(piece, told)
+                yield piece
+            call.answered(_usage_of_pieces(told))
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: object,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        told: list[AIMessage] = []
+        with self._followed(run_manager) as call:
+            async for piece in super()._astream(messages, stop, run_manager, **kwargs):  # type: ignore[misc] # as above
+                call.begun()
+                _note(piece, told)
+                yield piece
+            call.answered(_usage_of_pieces(told))
+
+    @contextmanager
+    def _followed(self, run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None) -> Iterator[WatchedCall]:
+        metadata = (run.metadata if run is not None else None) or ensure_config().get("metadata") or {}
+        labels = Labels(session=session_of(metadata), tags=tuple(run.tags) if run is not None else ())
+        call = self.__prefixcache_watcher__.begin(provider_of(self), labels)  # type: ignore[arg-type] # a model's class
+        listen(self.__prefixcache_watcher__, call)
+        try:
+            yield call
+        except Exception:
+            call.failed()
+            raise
+
+
+def _usage(result: ChatResult) -> Usage:
+    messages = (each.message for each in result.generations)
+    return next((usage_of(message) for message in messages if isinstance(message, AIMessage)), Usage())
+
+
+def _note(piece: ChatGenerationChunk, told: list[AIMessage]) -> None:
+    message = piece.message
+    if isinstance(message, AIMessageChunk) and (message.usage_metadata or message.response_metadata):
+        whole = AIMessageChunk(content="", response_metadata=message.response_metadata)
+        whole.usage_metadata = message.usage_metadata
+        told.append(whole)
+
+
+def _usage_of_pieces(told: Sequence[AIMessage]) -> Usage:
+    if not told:
+        return Usage()
+    first, *others = told
+    whole: Any = first
+    for each in others:
+        whole += each
+    return usage_of(whole)
