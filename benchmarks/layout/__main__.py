@@ -12,10 +12,8 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from msgspec.structs import replace
-
 from benchmarks.layout import hindsight, traces
-from benchmarks.layout.ours import Replayer, Sent, claude, intervals, kendall_tau
+from benchmarks.layout.ours import Replayer, Sent, claude, intervals, kendall_tau, lasting
 from benchmarks.layout.policies import FIXED
 from benchmarks.layout.rules import Bill, Intervals, Markers
 from benchmarks.layout.workload import Workload, generated, read
@@ -122,9 +120,7 @@ def _free(workload: Workload) -> None:
 
 
 def _timed(workload: Workload) -> None:
-    profile = claude()
-    profile = replace(profile, lifetimes=profile.lifetimes[:1])
-    sent = Replayer(workload).replay(profile, timed=True)
+    sent = Replayer(workload).replay(lasting(claude(), LIFETIME), timed=True)
     ours = _cost(_bills(workload, sent, Markers(ttl=LIFETIME))) / workload.tokens
     others = "   ".join(
         f"{name} {_cost(_fixed_bills(workload, name, LIFETIME)) / workload.tokens:.4f}" for name in REFERENCE

@@ -16,7 +16,8 @@ from prefixcache_integrations.prompt.layout import decide
 from prefixcache_integrations.prompt.segments import segments
 from prefixcache_integrations.prompt.stability import PromptMemory
 
-FOREVER = 10.0**12
+FOREVER = 10**9
+"""For how many seconds entries stay where they never end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,22 @@ class Counts:
 def claude(minimum: int = 1024) -> CacheProfile:
     """Return the rule the costs are stated for: four breakpoints, writes 1.25, reads 0.1; counts are exact here."""
     row = profiles.resolve("claude-sonnet-4-5")
-    return replace(row, minimum_tokens=minimum, tokenizer_uncertainty=0.0)
+    return _endless(replace(row, minimum_tokens=minimum, tokenizer_uncertainty=0.0))
 
 
 def intervals(minimum: int = 1024, increment: int = 128) -> CacheProfile:
     """Return the rule of caches that store every prefix by themselves."""
-    return replace(profiles.resolve("gpt-4o"), minimum_tokens=minimum, increment=increment, tokenizer_uncertainty=0.0)
+    row = profiles.resolve("gpt-4o")
+    return _endless(replace(row, minimum_tokens=minimum, increment=increment, tokenizer_uncertainty=0.0))
+
+
+def _endless(profile: CacheProfile) -> CacheProfile:
+    return lasting(profile, FOREVER)
+
+
+def lasting(profile: CacheProfile, seconds: float) -> CacheProfile:
+    """Return ``profile`` with its default lifetime alone, and that so long."""
+    return replace(profile, lifetimes=tuple(replace(row, seconds=int(seconds)) for row in profile.lifetimes[:1]))
 
 
 class Replayer:
@@ -70,10 +81,10 @@ class Replayer:
             self._prepare(block)
 
     def replay(self, profile: CacheProfile, *, level: Level = "arrange", timed: bool = False) -> Iterator[Sent]:
-        """Yield every request as it is laid out, in order; ``timed``: by the workload's clock, else all at once."""
+        """Yield every request as it is laid out, in order; ``timed``: by the workload's clock, else one a second."""
         memory = PromptMemory(horizon=FOREVER)
-        for call in self._workload.calls:
-            now = (call.at or 0.0) if timed else 0.0
+        for number, call in enumerate(self._workload.calls):
+            now = (call.at or 0.0) if timed else float(number)
             request = self.request(call)
             begun = time.perf_counter()
             made = decide(request, profile, self.counts, level=level, snapshot=memory.snapshot(now))

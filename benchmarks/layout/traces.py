@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
-from benchmarks.layout.ours import claude
-from prefixcache_integrations.profiles import CacheProfile
+from benchmarks.layout.ours import claude, lasting
+from prefixcache_integrations.prompt.prefixes import Step
 from prefixcache_integrations.prompt.pricing import best_marks
 from prefixcache_integrations.prompt.prospects import Block, Company, ahead
-from prefixcache_integrations.prompt.stability import PromptMemory, Sighting, Step
+from prefixcache_integrations.prompt.stability import PromptMemory, Sighting
 
 BLOCK = 512
 """Tokens per hash; the last one of a request stands for the rest."""
@@ -89,7 +87,7 @@ def _with_hindsight(asked: list[Asked], ttl: float) -> Iterator[int]:
 
 def _ours(ttl: float) -> Callable[[Asked], int]:
     memory = PromptMemory(limit=1_000_000)
-    profile = _profile(ttl)
+    profile = lasting(claude(minimum=1), ttl)
 
     def decide(row: Asked) -> int:
         blocks = [Block(block.to_bytes(8, "big"), "turn", tokens, markable=True) for block, tokens in row.blocks]
@@ -102,8 +100,3 @@ def _ours(ttl: float) -> Callable[[Asked], int]:
         return upto
 
     return decide
-
-
-def _profile(ttl: float) -> CacheProfile:
-    row = claude(minimum=1)
-    return replace(row, lifetimes=(replace(row.lifetimes[0], seconds=int(ttl)),))

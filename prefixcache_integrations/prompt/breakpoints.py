@@ -90,14 +90,20 @@ def chosen(
     enough: int,
     *,
     wanted: Mapping[Address, Reason] | None = None,
+    itself: Address | None = None,
 ) -> tuple[dict[Address, Reason], tuple[Finding, ...]]:
     """Return the places to mark and what for, and a finding for each of the application's markers that has to go.
 
     A place whose prefix has fewer than ``enough`` tokens is not worth a marker of ours; an application's marker
     there is harmless, and stays while there is room. ``wanted`` are places that are known to pay, the most valuable
-    first; without it, those that pay in most applications.
+    first; to these come, as far as the prompt is written anyway, those that pay in most applications: another
+    process may have written there. Without ``wanted`` it is those alone. ``itself`` is a wanted place that the
+    provider marks by itself.
     """
-    ranked = dict(list(_ranked(request, found, rules, enough, wanted).items())[: rules.budget])
+    ranked = _ranked(request, found, rules, enough, wanted)
+    if itself is not None and not any(place.markers for place in found if place.at == itself):
+        ranked.pop(itself, None)
+    ranked = dict(list(ranked.items())[: rules.budget])
     gone = (place.at for place in found if place.markers and place.at not in ranked)
     return ranked, tuple(_surplus(at, rules) for at in gone)
 
@@ -116,7 +122,8 @@ def _ranked(
 ) -> dict[Address, Reason]:
     """Return every place that deserves a marker, the most deserving first."""
     worth = [place for place in found if place.tokens >= enough]
-    reasons = _reasons(request, worth, rules) if wanted is None else wanted if rules.wanted else {}
+    usual = _reasons(request, worth, rules)
+    reasons = usual if wanted is None else _with_free(wanted, usual, worth) if rules.wanted else {}
     theirs = [place.at for place in reversed(found) if place.markers] if rules.keeps else []
     static = _opening(request)
     worthy = {place.at for place in worth}
@@ -131,6 +138,15 @@ def _ranked(
     return {at: reasons.get(at, "application") for at in order}
 
 
+def _with_free(
+    wanted: Mapping[Address, Reason], usual: Mapping[Address, Reason], found: Sequence[Place]
+) -> dict[Address, Reason]:
+    """Add to the ``wanted`` places those usual ones that lie before the last of them: a marker there costs nothing."""
+    last = max((number for number, place in enumerate(found) if place.at in wanted), default=0)
+    before = {place.at for place in found[:last]}
+    return {**wanted, **{at: reason for at, reason in usual.items() if at in before and at not in wanted}}
+
+
 _BEFORE_THEIRS = frozenset({"tail", "anchor", "documents"})
 
 
@@ -140,7 +156,7 @@ def _reasons(request: Request, found: Sequence[Place], rules: MarkerRules) -> di
     ``anchor`` is where the previous request of this conversation had its tail: the last block before the most recent
     run of assistant messages. Marked again, it is found however many blocks the turn has added since.
     """
-    opening, reply = _opening(request), _latest_reply(request)
+    opening, reply = _opening(request), latest_reply(request)
     candidates: Mapping[Reason, Callable[[Place], bool]] = {
         "tail": lambda place: place.automatic or (place.at.section == "messages" and not place.blank),
         "anchor": lambda place: place.at.section == "messages" and place.at.index < reply and not place.blank,
@@ -165,8 +181,8 @@ def _opening(request: Request) -> int:
     return next((index for index, is_instruction in enumerate(roles) if not is_instruction), len(request.messages))
 
 
-def _latest_reply(request: Request) -> int:
-    """Return where the most recent run of assistant messages begins; 0 where there is none."""
+def latest_reply(request: Request) -> int:
+    """Return at which message the most recent run of assistant messages begins; 0 where there is none."""
     index = len(request.messages)
     while index and request.messages[index - 1].role != "assistant":
         index -= 1

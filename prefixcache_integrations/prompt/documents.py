@@ -49,7 +49,7 @@ def movable(request: Request, prompt: Sequence[Segment], keys: Sequence[bytes]) 
         if often[keys[number]] == 1 and _is_document(_part(request, segment))
     }
     opening = dict(_openings(request, prompt, free))
-    documents = tuple(number for number in sorted(free) if _message(prompt[number]) in opening)
+    documents = tuple(number for number in sorted(free) if message_of(prompt[number]) in opening)
     fixed = tuple(number for number in range(len(prompt)) if number not in set(documents))
     starts = set(opening.values())
     return Movable(documents, fixed, tuple(place for place, number in enumerate(fixed) if number in starts))
@@ -59,7 +59,7 @@ def _openings(request: Request, prompt: Sequence[Segment], free: set[int]) -> It
     """Yield each user message that has something of its own to say, with the first block of that."""
     seen = set[int]()
     for number, segment in enumerate(prompt):
-        index = _message(segment)
+        index = message_of(segment)
         if index < 0 or index in seen or request.messages[index].role != "user" or number in free:
             continue
         if segment.at is not None and segment.kind != "tool_result":
@@ -67,7 +67,8 @@ def _openings(request: Request, prompt: Sequence[Segment], free: set[int]) -> It
             yield index, number
 
 
-def _message(segment: Segment) -> int:
+def message_of(segment: Segment) -> int:
+    """Return the number of the message a block belongs to, -1 for none."""
     return segment.at.index if segment.at is not None and segment.at.section == "messages" else -1
 
 

@@ -6,16 +6,20 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Level, Request
 from prefixcache_integrations.profiles.profile import CacheProfile, Tier
-from prefixcache_integrations.prompt.documents import Movable, movable, orders
+from prefixcache_integrations.prompt.breakpoints import latest_reply
+from prefixcache_integrations.prompt.documents import Movable, message_of, movable, orders
 from prefixcache_integrations.prompt.fingerprint import tier_seeds
+from prefixcache_integrations.prompt.lookups import Bill, Document
+from prefixcache_integrations.prompt.prefixes import Step
 from prefixcache_integrations.prompt.pricing import Ahead, Choice, best_marks, expected_bill, worth_unmarked
 from prefixcache_integrations.prompt.prospects import Block, ahead, company
 from prefixcache_integrations.prompt.rates import Kind
 from prefixcache_integrations.prompt.segments import Segment
-from prefixcache_integrations.prompt.stability import Bill, Document, Sighting, Snapshot, Step
+from prefixcache_integrations.prompt.stability import Sighting, Snapshot
 
 DIGEST_BYTES = 16
 WORTH_MOVING = 1.0
@@ -37,14 +41,13 @@ class Foresight(Struct, frozen=True):
     looked_up: Mapping[bytes, Document]
     bill: Bill
     tools: tuple[str, ...]
+    previous: int | None
 
     def sighting(self, writes: Mapping[int, float], cache_key: str | None = None) -> Sighting:
         """Return what to remember of the request, with the lifetime in seconds that is asked for at each block."""
-        if not writes:
-            return Sighting(self.steps, self.looked_up, self.bill, self.tools, cache_key)
         by_place = {place: writes[number] for place, number in enumerate(self.order) if number in writes}
-        steps = (Step(step.key, step.likeness, by_place.get(place, 0.0)) for place, step in enumerate(self.steps))
-        return Sighting(tuple(steps), self.looked_up, self.bill, self.tools, cache_key)
+        steps = (replace(step, writes=by_place.get(place, 0.0)) for place, step in enumerate(self.steps))
+        return Sighting(tuple(steps), self.looked_up, self.bill, self.tools, cache_key, self.previous)
 
 
 class _Candidate(Struct, frozen=True):
@@ -70,11 +73,13 @@ def foresee(
     keys = block_keys(prompt, tier_seeds(request, profile))
     found = movable(request, prompt, keys)
     blocks = _blocks(prompt, counts, keys, found)
+    anchor = _previous_tail(request, prompt)
     around = company({keys[number]: counts[number] for number in found.documents}, snapshot)
 
     def candidate(order: tuple[int, ...]) -> _Candidate:
         view = ahead([blocks[number] for number in order], around, profile, snapshot)
-        return _Candidate(order, _choice(view, profile, snapshot, enough), view)
+        place = -1 if anchor is None else order.index(anchor)
+        return _Candidate(order, _choice(view, profile, snapshot, enough, place), view)
 
     kept = sent = remembered = candidate(tuple(range(len(prompt))))
     if found.documents and level == "arrange":
@@ -93,12 +98,20 @@ def foresee(
         looked_up=around.documents,
         bill=expected_bill(sent.ahead, sent.choice, profile),
         tools=tuple(tool.name for tool in request.tools),
+        previous=None if anchor is None else remembered.order.index(anchor),
     )
 
 
-def _choice(view: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: int) -> Choice:
+def _previous_tail(request: Request, prompt: Sequence[Segment]) -> int | None:
+    """Return the block at which the previous request of the conversation should have ended; ``None`` without one."""
+    reply = latest_reply(request)
+    said = (number for number in reversed(range(len(prompt))) if _markable(prompt[number]))
+    return next((number for number in said if 0 <= message_of(prompt[number]) < reply), None)
+
+
+def _choice(view: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: int, anchor: int) -> Choice:
     if profile.max_breakpoints:
-        return best_marks(view, profile, snapshot, enough)
+        return best_marks(view, profile, snapshot, enough, anchor=anchor)
     return Choice(worth_unmarked(view, profile, snapshot))
 
 

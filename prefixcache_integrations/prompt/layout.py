@@ -166,11 +166,11 @@ def _marked(
     wanted = None if foresight is None else _wanted(foresight, prompt)
     tail = None
     if wanted is not None and found and _marks_tail_itself(request, profile):
-        tail = found[-1].at if wanted.pop(found[-1].at, None) is not None else None
+        tail = found[-1].at if found[-1].at in wanted else None
         if tail is None and ends[-1] >= enough:
             rules = replace(rules, budget=profile.max_breakpoints)
             options = {**options, **explicit_mode(request, options)}
-    reasons, surplus = chosen(request, found, rules, enough=enough, wanted=wanted)
+    reasons, surplus = chosen(request, found, rules, enough=enough, wanted=wanted, itself=tail)
     ttl = foresight.ttl if foresight is not None and not any(place.markers for place in found) else None
     rows, lifetimes = breakpoints(found, reasons, rules, profile, ttl=ttl)
     return _Marked(rows=rows, options=options, findings=(*surplus, *lifetimes, *refused), tail=tail)

@@ -8,7 +8,9 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime
-from prefixcache_integrations.prompt.stability import Bill, Snapshot, Step
+from prefixcache_integrations.prompt.lookups import Bill
+from prefixcache_integrations.prompt.prefixes import Step
+from prefixcache_integrations.prompt.stability import Snapshot
 
 DEFAULT_READ = 0.1
 """What a cached token costs where a profile has no price: the usual tenth."""
@@ -50,17 +52,19 @@ def read_saving(profile: CacheProfile) -> float:
     return 1 - (DEFAULT_READ if price is None else float(price))
 
 
-def best_marks(ahead: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: int) -> Choice:
+def best_marks(ahead: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: int, *, anchor: int = -1) -> Choice:
     """Return the markers that pay best, and their worth with what the living entry saves at once.
 
     Each lifetime of the model is tried; in doubt the cheaper one is taken. An entry that will be read is marked
     again, which costs nothing and keeps it in reach; so is the end of the instructions in front of it, for the
     conversations that share no more. Where nothing pays, no marker is wanted. What is written on the
-    chance that documents come together again stays within `Snapshot.allowance`.
+    chance that documents come together again stays within `Snapshot.allowance`. ``anchor`` is a step that another
+    process may have written; a marker is left over for it.
     """
     now = ahead.found * read_saving(profile)
     again = _kept_alive(ahead, enough)
-    places, budget = _places(ahead, enough), profile.max_breakpoints - len(again)
+    found = again if anchor <= ahead.read else _beside(anchor, again, profile)
+    places, budget = _places(ahead, enough), profile.max_breakpoints - len(found) - (anchor > ahead.read)
     best = Choice(now, again, None)
     for lifetime in profile.lifetimes:
         gains = _gains(ahead, places, lifetime, profile, snapshot)
@@ -71,7 +75,7 @@ def best_marks(ahead: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: 
             worth, marks = _best_chain(ahead, certain, [gains[number] for number in sure], budget)
         if now + worth > best.worth:
             ttl = None if lifetime is profile.lifetimes[0] else lifetime.name
-            best = Choice(now + worth, (*again, *marks), ttl)
+            best = Choice(now + worth, (*found, *marks), ttl)
     return best
 
 
@@ -79,6 +83,15 @@ def _kept_alive(ahead: Ahead, enough: int) -> tuple[int, ...]:
     cached = [place for place in range(ahead.read + 1) if ahead.markable[place] and ahead.ends[place] >= enough]
     static = [place for place in cached if ahead.steps[place].likeness.kind == "static"]
     return tuple(sorted({*static[-1:], *cached[-1:]}))
+
+
+def _beside(anchor: int, again: tuple[int, ...], profile: CacheProfile) -> tuple[int, ...]:
+    """Return which of the entries to mark beside the ``anchor`` after them: two markers are left for what is new.
+
+    It finds the longest of them by itself where that is within reach.
+    """
+    within = again[-1:] and anchor - again[-1] < (profile.lookback or 0)
+    return again[:-1][-1:] if within else again[-1:]
 
 
 def expected_bill(ahead: Ahead, choice: Choice, profile: CacheProfile) -> Bill:

@@ -9,9 +9,11 @@ from math import log2
 from msgspec import Struct
 
 from prefixcache_integrations.profiles.profile import CacheProfile
+from prefixcache_integrations.prompt.lookups import Document, Neighbour
+from prefixcache_integrations.prompt.prefixes import Step
 from prefixcache_integrations.prompt.pricing import Ahead
 from prefixcache_integrations.prompt.rates import Kind, Likeness
-from prefixcache_integrations.prompt.stability import Document, Neighbour, Snapshot, Step
+from prefixcache_integrations.prompt.stability import Snapshot
 
 SHARPNESS = 4
 """How much more a request counts whose documents are nearly the same than one that shares a few."""

@@ -25,11 +25,24 @@ PRIORS: Mapping[Kind, tuple[float, float]] = {
     "document": (0.2, 2.0),
     "framing": (0.85, 3.0),
 }
-"""How likely a prefix that ends so is sent again, before anything was seen, and how many sightings that is worth.
+"""How likely a prefix that ends so is sent again within `SOON`, before anything was seen, and how many sightings that
+is worth.
 
 Instructions are an application's own, and conversations mostly go on. What was looked up for one question is not
 looked up for the next one: in doubt it is not written.
 """
+
+AGES = (0.0, 0.004, 0.016, 0.064, 0.25, 1.0, 4.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 14_400.0, 43_200.0)
+"""Where the stretches of age begin, in seconds: the lifetimes that providers offer, and the pauses within them."""
+
+SOON = 300.0
+"""Until which age a prefix may be expected again without any experience: the shortest lifetime of an entry."""
+
+LATEST = 64
+"""How many of a class are kept in mind that may have returned elsewhere."""
+
+FRESH = 512.0
+"""From how many sightings on older ones count half: what an application does changes."""
 
 
 class Likeness(NamedTuple):
@@ -47,86 +60,100 @@ class Likeness(NamedTuple):
     last: bool = False
 
 
-class Prefix(Struct):
-    """What is known of one prefix. ``alive_until``: when its entry at the provider ends, 0 where none was written."""
+Class: TypeAlias = tuple[Likeness, int]
+"""Prefixes that are waited for alike: of one likeness, sent equally often, up to `MANY`."""
 
-    parent: int
-    key: bytes
-    visits: int = 0
-    seen_at: float = 0.0
-    lifetime: float = 0.0
-    alive_until: float = 0.0
-    likeness: Likeness | None = None
-    children: dict[bytes, int] | None = None
+
+class Wait(Struct):
+    """A prefix that was sent and has not come again: of which class, how much of a sighting it counts, since when."""
+
+    kind: Class
+    share: float
+    since: float
+    over: bool = False
 
 
 class Rates:
-    """How often prefixes that are alike come back before an entry ends, of those that had the time to.
+    """How often prefixes that are alike come back before an entry ends.
 
-    Estimated as survival is (Kaplan and Meier): per stretch of age, how many were still waited for when it began, and
-    how many came back in it. So a prefix sent a moment ago is not yet taken for one that never returned.
+    Estimated as survival is (Kaplan and Meier): per stretch of age, how many came back in it, of those of which that
+    is known. So a prefix sent a moment ago, or that is on its way back in the request being planned, is not taken for
+    one that never returned. After documents it is, in doubt: most of these never do.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[Likeness, int], list[float]] = {}
-        self._returned: dict[tuple[Likeness, int], list[float]] = {}
-        self._aging: tuple[deque[_Wait], ...] = tuple(deque() for _ in AGES)
+        self._sent: dict[Class, float] = {}
+        self._returned: dict[Class, list[float]] = {}
+        self._passed: dict[Class, list[float]] = {}
+        self._aging: tuple[deque[Wait], ...] = tuple(deque() for _ in AGES)
+        self._latest: dict[Class, deque[Wait]] = {}
 
-    def sent(self, prefix: Prefix, likeness: Likeness, now: float) -> None:
-        """Begin to wait for ``prefix``, which was just sent."""
-        kind = (likeness, min(prefix.visits, MANY))
-        waiting = self._waiting.setdefault(kind, [0.0] * len(AGES))
-        waiting[0] += 1
-        if waiting[0] > FRESH:
-            self._halve(kind)
-        self._aging[1].append(_Wait(prefix, prefix.visits, kind, now))
+    def sent(self, likeness: Likeness, visits: int, share: float, now: float) -> Wait:
+        """Begin to wait for a prefix that was just sent for the ``visits``-th time."""
+        wait = Wait((likeness, min(visits, MANY)), share, now)
+        self._sent[wait.kind] = self._sent.get(wait.kind, 0.0) + share
+        self._aging[0].append(wait)
+        self._latest.setdefault(wait.kind, deque(maxlen=LATEST)).append(wait)
+        return wait
 
-    def _halve(self, kind: tuple[Likeness, int]) -> None:
-        for rows in (self._waiting, self._returned):
-            rows[kind] = [count / 2 for count in rows.get(kind, _NEVER)]
+    def returned(self, wait: Wait, now: float) -> None:
+        """Note that what was waited for was sent again."""
+        wait.over = True
+        age = bisect_right(AGES, now - wait.since) - 1
+        self._count(self._returned, wait, max(age, 0))
 
-    def returned(self, prefix: Prefix, likeness: Likeness, now: float) -> None:
-        """Note that ``prefix`` was sent again; ``likeness`` is that of the last time."""
-        kind = (likeness, min(prefix.visits, MANY))
-        age = bisect_right(AGES, now - prefix.seen_at) - 1
-        self._returned.setdefault(kind, [0.0] * len(AGES))[max(age, 0)] += 1
+    def returned_elsewhere(self, likeness: Likeness, now: float) -> None:
+        """Note that a prefix came again that another process sent first.
+
+        As often, by symmetry, one comes to another process that this one sent first: so the latest such is taken for
+        returned.
+        """
+        waiting = self._latest.get((likeness, 1))
+        while waiting:
+            wait = waiting.pop()
+            if not wait.over:
+                self.returned(wait, now)
+                return
 
     def grow_older(self, now: float) -> None:
-        """Count those that are still waited for at the next age; each is looked at once per age."""
-        for age in range(1, len(AGES)):
-            waiting = self._aging[age]
-            while waiting and now - waiting[0].since >= AGES[age]:
+        """Count those that did not come back at an age, once they are past it; each is looked at once per age."""
+        for age, waiting in enumerate(self._aging[:-1]):
+            while waiting and now - waiting[0].since >= AGES[age + 1]:
                 wait = waiting.popleft()
-                if wait.prefix.visits == wait.visits:
-                    self._waiting[wait.kind][age] += 1
-                    if age + 1 < len(AGES):
-                        self._aging[age + 1].append(wait)
+                if not wait.over:
+                    self._count(self._passed, wait, age)
+                    self._aging[age + 1].append(wait)
+        if self._aging[-1]:
+            self._aging[-1].clear()
+
+    def _count(self, rows: dict[Class, list[float]], wait: Wait, age: int) -> None:
+        row = rows.setdefault(wait.kind, [0.0] * len(AGES))
+        row[age] += wait.share
+        if row[age] > FRESH:
+            self._sent[wait.kind] /= 2
+            for each in (self._returned, self._passed):
+                each[wait.kind] = [count / 2 for count in each.get(wait.kind, _NONE)]
 
     def chance(self, likeness: Likeness, visits: int, lifetime: float) -> float:
         """Return how likely a prefix returns within ``lifetime`` seconds of its ``visits``-th time."""
-        prior, weight = PRIORS["document" if likeness.after_documents else likeness.kind]
-        kind = (likeness, visits)
-        waiting, returned = self._waiting.get(kind), self._returned.get(kind, _NEVER)
-        if waiting is None:
-            return prior
-        gone = 1 - (returned[0] + prior * weight) / (waiting[0] + weight)
-        for age in range(1, bisect_left(AGES, lifetime)):
-            if waiting[age]:
-                gone *= 1 - min(returned[age] / waiting[age], 1.0)
+        kind, ages = (likeness, visits), bisect_left(AGES, lifetime)
+        return self._doubtful(kind, ages) if likeness.after_documents else self._survived(kind, ages)
+
+    def _doubtful(self, kind: Class, ages: int) -> float:
+        prior, weight = PRIORS["document"]
+        returned = sum(self._returned.get(kind, _NONE)[:ages])
+        return (returned + prior * weight) / (self._sent.get(kind, 0.0) + weight)
+
+    def _survived(self, kind: Class, ages: int) -> float:
+        prior, weight = PRIORS[kind[0].kind]
+        hazard = 1 - (1 - prior) ** (1 / _SOON)
+        returned, passed = self._returned.get(kind, _NONE), self._passed.get(kind, _NONE)
+        gone = 1.0
+        for age in range(ages):
+            expected = hazard * weight if age < _SOON else 0.0
+            gone *= 1 - (returned[age] + expected) / (returned[age] + passed[age] + weight)
         return 1 - gone
 
 
-AGES = (0.0, 30.0, 300.0, 1800.0, 3600.0, 43_200.0)
-"""Where the stretches of age begin, in seconds: the lifetimes that providers offer, and the pauses within them."""
-
-FRESH = 512.0
-"""From how many sightings on older ones count half: what an application does changes."""
-
-_NEVER = (0.0,) * len(AGES)
-
-
-class _Wait(NamedTuple):
-    prefix: Prefix
-    visits: int
-    kind: tuple[Likeness, int]
-    since: float
+_SOON = bisect_left(AGES, SOON)
+_NONE = (0.0,) * len(AGES)

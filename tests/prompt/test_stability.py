@@ -61,7 +61,7 @@ def test_documents_are_not_written_before_any_came_again() -> None:
 def test_ends_that_nobody_reads_are_no_longer_written() -> None:
     memory = PromptMemory()
 
-    last = [send(memory, body(f"question {number} " + "word " * 400), now=number * 10.0).plan for number in range(30)]
+    last = [send(memory, body(f"question {number} " + "word " * 400), now=number * 10.0).plan for number in range(60)]
 
     assert reasons(last[0]) == ["system", "tail"]
     assert reasons(last[-1]) == ["system"]
@@ -168,7 +168,7 @@ def _everything(value: Any, depth: int = 0) -> Any:
 def test_gpt_writes_nothing_by_itself_where_no_end_is_read_again() -> None:
     dialect, memory = OpenAIChat(), PromptMemory()
     profile = replace(resolve("gpt-5.6"), tokenizer_uncertainty=0.0)
-    for number in range(30):
+    for number in range(60):
         said = f"question {number} " + "word " * 2000
         request = dialect.decode_request({"model": "gpt-5.6", "messages": [{"role": "user", "content": said}]})
         made = decide(request, profile, WORDS, snapshot=memory.snapshot(number * 10.0))

@@ -1,0 +1,95 @@
+"""Documents that were looked up together: which the latest requests had, and how well each was known by then."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Mapping
+from typing import NamedTuple
+
+STAKE = 0.005
+"""Which share of all tokens sent with documents may be lost on writes that nobody read: beyond it none is risked."""
+
+NEIGHBOURS = 64
+"""How many similar requests are looked at, so that the work stays the same however many there were."""
+
+
+class Document(NamedTuple):
+    """A document of one request: its tokens, and in how many similar requests it had been by then."""
+
+    tokens: int
+    known: int
+
+
+class Bill(NamedTuple):
+    """The tokens of one request, and how many uncached ones it should have saved: less than none where it wrote."""
+
+    tokens: int = 0
+    saved: float = 0.0
+
+
+class Neighbour(NamedTuple):
+    """An earlier request that had some of the same documents; ``share`` of them, by tokens."""
+
+    documents: frozenset[bytes]
+    share: float
+
+
+class Lookups:
+    """Which documents were sent together in the latest ``limit`` requests.
+
+    ``allowance`` is how many uncached input tokens may be risked on documents that might come together again.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._requests: OrderedDict[int, Mapping[bytes, Document]] = OrderedDict()
+        self._holding: dict[bytes, deque[int]] = {}
+        self._next = 0
+        self._sent: Counter[int] = Counter()
+        self._kept: Counter[int] = Counter()
+        self.allowance = 0.0
+
+    def observe(self, documents: Mapping[bytes, Document], bill: Bill) -> None:
+        """Remember the documents of a request that was sent, and what it should have been billed."""
+        if not documents:
+            return
+        self.allowance += STAKE * bill.tokens + bill.saved
+        near = self._nearest({key: document.tokens for key, document in documents.items()}, 1)
+        if near:
+            for key, document in self._requests[near[0][0]].items():
+                self._sent[document.known] += 1
+                self._kept[document.known] += key in documents
+        self._requests[self._next] = documents
+        for key in documents:
+            self._holding.setdefault(key, deque(maxlen=NEIGHBOURS)).append(self._next)
+        self._next += 1
+        while len(self._requests) > self._limit:
+            _, gone = self._requests.popitem(last=False)
+            for key in gone:
+                self._drop(key)
+
+    def _drop(self, key: bytes) -> None:
+        holding = self._holding.get(key)
+        while holding and holding[0] not in self._requests:
+            holding.popleft()
+        if not holding:
+            self._holding.pop(key, None)
+
+    def _nearest(self, documents: Mapping[bytes, int], most: int) -> list[tuple[int, int]]:
+        """Return the requests that share most of these documents' tokens, the latest first among equals; how many."""
+        shared: Counter[int] = Counter()
+        for key, tokens in documents.items():
+            for number in self._holding.get(key, ()):
+                shared[number] += tokens
+        found = ((number, tokens) for number, tokens in shared.items() if number in self._requests)
+        return sorted(found, key=lambda pair: (-pair[1], -pair[0]))[:most]
+
+    def neighbours(self, documents: Mapping[bytes, int]) -> list[Neighbour]:
+        """Return the earlier requests that share most of these documents, given with their tokens."""
+        near = self._nearest(documents, NEIGHBOURS)
+        total = sum(documents.values()) or 1
+        return [Neighbour(frozenset(self._requests[number]), tokens / total) for number, tokens in near]
+
+    def kept(self, known: int) -> float:
+        """Return how often a document that was ``known`` so well came again in the next request like its own."""
+        return (self._kept[known] + 0.5) / (self._sent[known] + 1.5)

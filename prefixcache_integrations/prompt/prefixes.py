@@ -1,0 +1,147 @@
+"""The prefixes that were sent, as a tree of digests: how often and when, and until when the provider holds an entry."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from prefixcache_integrations.prompt.rates import MANY, Likeness, Rates, Wait
+
+ROOT = 0
+"""The number of the empty prefix."""
+
+
+class Step(Struct, frozen=True):
+    """One block of a prompt as it is remembered: its digest and what kind of prefix ends with it.
+
+    ``writes`` is the lifetime in seconds that a marker here asks for, 0 without one.
+    """
+
+    key: bytes
+    likeness: Likeness
+    writes: float = 0.0
+
+
+class Prefix(Struct):
+    """What is known of one prefix. ``alive_until``: when its entry at the provider ends, 0 where none was written.
+
+    ``wait`` is what is waited for since it was last sent.
+    """
+
+    parent: int
+    key: bytes
+    visits: int = 0
+    seen_at: float = 0.0
+    lifetime: float = 0.0
+    alive_until: float = 0.0
+    wait: Wait | None = None
+    children: dict[bytes, int] | None = None
+
+    def alive(self, now: float) -> bool:
+        """Tell whether the provider should hold an entry at ``now``, where entries stand at markers."""
+        return self.alive_until > 0 and self.alive_until >= now
+
+
+class Prefixes:
+    """A bounded number of prefixes by number, the least recent go first, with how often their like came back."""
+
+    def __init__(self, *, limit: int, horizon: float) -> None:
+        self.rates = Rates()
+        self._limit = limit
+        self._horizon = horizon
+        self._next = 1
+        self._known: OrderedDict[int, Prefix] = OrderedDict({ROOT: Prefix(parent=-1, key=b"")})
+
+    def __len__(self) -> int:
+        """Return how many are known, the empty one apart."""
+        return len(self._known) - 1
+
+    def get(self, number: int | None) -> Prefix | None:
+        """Return a prefix by its number, ``None`` where it is not known."""
+        return None if number is None else self._known.get(number)
+
+    def follow(self, number: int | None, key: bytes) -> int | None:
+        """Return the prefix that continues one with a step, ``None`` if it was never sent."""
+        known = self.get(number)
+        return None if known is None or known.children is None else known.children.get(key)
+
+    def observe(self, steps: Sequence[Step], previous: int | None, now: float, clock: float) -> None:
+        """Remember a request sent at ``now``. ``clock`` is as much, but no two requests have the same.
+
+        ``previous`` is the step at which the request before it in the conversation should have ended.
+        """
+        self.rates.grow_older(clock)
+        if previous is not None and not self._knows(steps[: previous + 1]):
+            self.rates.returned_elsewhere(steps[previous].likeness._replace(last=True), clock)
+        self._renew(steps, now)
+        numbers = self._visited(steps, now)
+        seen = [self._known[number] for number in numbers]
+        for prefix in seen:
+            if prefix.wait is not None:
+                self.rates.returned(prefix.wait, clock)
+        kinds = [(step.likeness, min(prefix.visits, MANY)) for step, prefix in zip(steps, seen, strict=True)]
+        often = Counter(kinds)
+        for prefix, kind in zip(seen, kinds, strict=True):
+            prefix.wait = self.rates.sent(kind[0], prefix.visits, 1 / often[kind], clock)
+        self._forget(now)
+
+    def _knows(self, steps: Sequence[Step]) -> bool:
+        at: int | None = ROOT
+        for step in steps:
+            at = self.follow(at, step.key)
+        return at is not None
+
+    def _renew(self, steps: Sequence[Step], now: float) -> None:
+        """Keep the longest entry alive that these steps find: the provider does so for the one it reads."""
+        at: int | None = ROOT
+        found: Prefix | None = None
+        for step in steps:
+            at = self.follow(at, step.key)
+            known = self.get(at)
+            if known is None:
+                break
+            found = known if known.alive(now) else found
+        if found is not None:
+            found.alive_until = now + found.lifetime
+
+    def _visited(self, steps: Sequence[Step], now: float) -> list[int]:
+        at, numbers = ROOT, list[int]()
+        for step in steps:
+            at = self._child(at, step.key)
+            prefix = self._known[at]
+            prefix.visits += 1
+            prefix.seen_at = now
+            if step.writes:
+                prefix.lifetime = max(step.writes, prefix.lifetime if prefix.alive(now) else 0.0)
+                prefix.alive_until = now + prefix.lifetime
+            self._known.move_to_end(at)
+            numbers.append(at)
+        return numbers
+
+    def _child(self, parent: int, key: bytes) -> int:
+        above = self._known[parent]
+        if above.children is None:
+            above.children = {}
+        at = above.children.get(key)
+        if at is None:
+            at, self._next = self._next, self._next + 1
+            above.children[key] = at
+            self._known[at] = Prefix(parent=parent, key=key)
+        return at
+
+    def _forget(self, now: float) -> None:
+        """Drop what is too old or too much; children are more recent than their parents, so leaves may be left."""
+        while len(self._known) > 1:
+            oldest = next(iter(self._known))
+            if oldest == ROOT:
+                self._known.move_to_end(ROOT)
+                continue
+            prefix = self._known[oldest]
+            if len(self) <= self._limit and now - prefix.seen_at <= self._horizon:
+                return
+            del self._known[oldest]
+            above = self._known.get(prefix.parent)
+            if above is not None and above.children is not None:
+                above.children.pop(prefix.key, None)
