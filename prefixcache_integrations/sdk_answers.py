@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import types
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import aclosing, closing, contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 from msgspec.structs import replace
@@ -46,21 +44,16 @@ def tell_answer(dialect: DialectName, read: Callable[[], object]) -> None:
     listener(replace(usage, service_tier=tier), as_text(body.get("model")))
 
 
-@lru_cache(maxsize=64)
-def completing(stream_class: Any) -> Any:  # noqa: ANN401 - a class of Anthropic's SDK, or a generic alias of one
-    """Return a subclass of ``stream_class`` whose last event also has the counts that only the first one told.
+def complete(stream: Any) -> None:  # noqa: ANN401 - a stream of Anthropic's SDK
+    """Let the last event of ``stream`` also have the counts that only the first one told.
 
     The first event of a Claude stream has the input, the reads and the writes by lifetime, the last one the output;
     what the last one repeats of the first varies from server to server, and the lifetimes are never in it.
     """
-    parent = getattr(stream_class, "__origin__", stream_class)
-    completed = _acompleted if inspect.isasyncgenfunction(parent.__stream__) else _completed
-    names = {
-        "__module__": parent.__module__,
-        "__qualname__": parent.__qualname__,
-        "__stream__": lambda stream: completed(parent.__stream__(stream)),
-    }
-    return types.new_class(parent.__name__, (stream_class,), {}, lambda body: body.update(names))
+    # A subclass would be no instance of the SDK's class, which looks at nothing but exact classes.
+    events: Any = getattr(stream, "_iterator", None)
+    if events is not None:
+        stream._iterator = _acompleted(events) if inspect.isasyncgen(events) else _completed(events)  # noqa: SLF001
 
 
 def _completed(events: Generator[Any, None, None]) -> Generator[Any, None, None]:

@@ -21,7 +21,7 @@ from prefixcache_integrations.events import Observer
 from prefixcache_integrations.flows.prepare import Prepared, prepare
 from prefixcache_integrations.on_the_wire import listen, notice
 from prefixcache_integrations.profiles import Provider
-from prefixcache_integrations.sdk_answers import completing, tell_answer
+from prefixcache_integrations.sdk_answers import complete, tell_answer
 from prefixcache_integrations.watching import Watcher
 
 ClientT = TypeVar("ClientT")
@@ -175,14 +175,19 @@ class _Middleware:
             return request
         copy = request.copy(body=body)
         copy.options.extra_json = None
-        if self.layout.stream_usage and copy.stream_cls is not None:
-            copy.stream_cls = completing(copy.stream_cls)
         return copy
+
+    def completes(self, request: _Request, answer: object) -> bool:
+        """Tell whether ``answer`` is a stream that is to be completed; its wrapper parses it once and for all."""
+        wanted = self.layout.stream_usage and request.stream and request.stream_cls is not None
+        return wanted and _succeeded(answer) and _anthropic_dialect(request) is not None
 
 
 class _BlockingMiddleware(_Middleware):
     def __call__(self, request: _Request, call_next: Callable[[_Request], object]) -> object:
         answer = call_next(self.changed(request))
+        if self.completes(request, answer):
+            complete(cast("Any", answer).parse())
         _tell_answer_of(request, answer)
         return answer
 
@@ -190,6 +195,8 @@ class _BlockingMiddleware(_Middleware):
 class _AsyncMiddleware(_Middleware):
     async def __call__(self, request: _Request, call_next: Callable[[_Request], Awaitable[object]]) -> object:
         answer = await call_next(self.changed(request))
+        if self.completes(request, answer):
+            complete(await cast("Any", answer).parse())
         _tell_answer_of(request, answer)
         return answer
 
@@ -198,10 +205,15 @@ def _anthropic_dialect(request: _Request) -> DialectName | None:
     return _ANTHROPIC_PATHS.get(request.options.url.partition("?")[0])
 
 
+def _succeeded(answer: object) -> bool:
+    """Tell whether ``answer`` is what the provider sent, and no error; other middleware may have put in its own."""
+    return bool(getattr(getattr(answer, "http_response", None), "is_success", False))
+
+
 def _tell_answer_of(request: _Request, answer: object) -> None:
-    dialect, response = _anthropic_dialect(request), getattr(answer, "http_response", None)
-    if dialect and not request.stream and response is not None and response.is_success:
-        tell_answer(dialect, response.json)
+    dialect = _anthropic_dialect(request)
+    if dialect and not request.stream and _succeeded(answer):
+        tell_answer(dialect, cast("Any", answer).http_response.json)
 
 
 def _laid_out_class(kind: type[Any], layout: ClientLayout) -> type:

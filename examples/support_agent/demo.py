@@ -27,8 +27,8 @@ from rich.table import Table
 
 from examples.support_agent.answers import answer
 from examples.support_agent.app import CONVERSATIONS, serve_customers
+from prefixcache_integrations.insight.call_table import CallRecord
 from prefixcache_integrations.langchain import CachedTokensHandler, PromptLayoutMiddleware, ResponseCache
-from prefixcache_integrations.langchain.report import CallRecord
 from prefixcache_integrations.server import Simulator
 
 QUESTIONS = sum(map(len, CONVERSATIONS))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -16,19 +16,19 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 from msgspec.structs import replace
 from typing_extensions import override
 
-from prefixcache_integrations.canonical import JsonObject, Usage
+from prefixcache_integrations.call_log import CallLog
+from prefixcache_integrations.canonical import JsonObject
 from prefixcache_integrations.canonical.json import as_object, as_text
 from prefixcache_integrations.events import Labels, Observer
 from prefixcache_integrations.insight.accounting import Totals
-from prefixcache_integrations.insight.recording import RecordedCall
-from prefixcache_integrations.langchain.report import CallRecord, render
+from prefixcache_integrations.insight.call_table import CallRecord, call_record
 from prefixcache_integrations.langchain.stand_in import request_of
 from prefixcache_integrations.langchain.usage import served_by, usage_of
 from prefixcache_integrations.langchain.watched import session_of
 from prefixcache_integrations.metering import Meter, MeteredCall, today
 from prefixcache_integrations.on_the_wire import listen
 from prefixcache_integrations.prices import PriceBook
-from prefixcache_integrations.profiles import CacheProfile, Provider, resolve
+from prefixcache_integrations.profiles import Provider
 
 _PROVIDERS: Mapping[object, Provider] = {"anthropic": "anthropic", "openai": "openai", "azure": "azure"}
 # Runs that were cancelled never end: LangChain tells neither their end nor an error.
@@ -83,26 +83,21 @@ class CachedTokensHandler(BaseCallbackHandler):
         self._labels = Labels(app=app, namespace=namespace)
         self._lock = threading.Lock()
         self._runs: OrderedDict[UUID, MeteredCall] = OrderedDict()
-        self._calls: deque[CallRecord] = deque(maxlen=keep)
-        self._totals = Totals()
+        self._log = CallLog(keep)
 
     @property
     def calls(self) -> list[CallRecord]:
         """The latest calls, oldest first."""
-        with self._lock:
-            return list(self._calls)
+        return [call_record(call) for call in self._log.calls]
 
     @property
     def totals(self) -> Totals:
         """The sum over all calls since this handler was made."""
-        with self._lock:
-            return self._totals
+        return self._log.totals
 
     def report(self) -> str:
         """Return a plain-text table with a row per call, and the totals under it."""
-        with self._lock:
-            calls, totals = tuple(self._calls), self._totals
-        return render(calls, totals)
+        return self._log.report()
 
     @property
     def unfinished(self) -> int:
@@ -162,7 +157,7 @@ class CachedTokensHandler(BaseCallbackHandler):
         if call is None:
             return
         if call.answering or not isinstance(error, Exception):
-            self._add(call.abandoned())
+            self._log.add(call.abandoned())
         else:
             call.failed(error)
 
@@ -176,10 +171,10 @@ class CachedTokensHandler(BaseCallbackHandler):
         call.provider = call.provider or _PROVIDERS.get(metadata.get("model_provider"))
         served = served_by(message)
         if served != "provider":
-            self._add(call.served(served, model=model))
+            self._log.add(call.served(served, model=model))
         else:
             answer = message.model_dump(mode="json") if self._meter.record_content else None
-            self._add(call.answered(usage_of(message), model=model, answer=answer))
+            self._log.add(call.answered(usage_of(message), model=model, answer=answer))
 
     def _open(
         self, run_id: UUID, metadata: Mapping[str, object], tags: Sequence[str], parameters: JsonObject
@@ -200,7 +195,7 @@ class CachedTokensHandler(BaseCallbackHandler):
             if len(self._runs) > _MOST_OPEN_RUNS:
                 dropped = self._runs.popitem(last=False)[1]
         if dropped is not None:
-            self._add(dropped.abandoned())
+            self._log.add(dropped.abandoned())
         return call
 
     def _first_piece(self, run_id: UUID) -> None:
@@ -213,23 +208,6 @@ class CachedTokensHandler(BaseCallbackHandler):
         with self._lock:
             return self._runs.pop(run_id, None)
 
-    def _add(self, call: RecordedCall | None) -> None:
-        if call is None:
-            return
-        hit = call.outcome in ("response_cache", "other_cache")
-        totals = Totals.of_hit() if hit else Totals.of_call(call.usage, call.cost, call.uncached_cost)
-        record = CallRecord(
-            model=call.model,
-            usage=call.usage,
-            served=call.outcome if call.outcome in ("response_cache", "other_cache") else "provider",
-            cost=call.cost,
-            uncached_cost=call.uncached_cost,
-            note=None if hit else _note(call.usage, resolve(call.model or "", call.provider)),
-        )
-        with self._lock:
-            self._calls.append(record)
-            self._totals += totals
-
 
 def _message_of(response: LLMResult) -> AIMessage:
     generation = next((each for row in response.generations for each in row), None)
@@ -237,12 +215,3 @@ def _message_of(response: LLMResult) -> AIMessage:
         return generation.message
     # Completion models have no messages; what they report is beside the texts.
     return AIMessage(content="", response_metadata={"model_provider": "openai", **(response.llm_output or {})})
-
-
-def _note(usage: Usage, profile: CacheProfile) -> str | None:
-    if usage.input_tokens is None:
-        return "the provider did not say what this call consumed"
-    short = profile.minimum_tokens - usage.input_tokens
-    if profile.regime == "none" or not profile.known or usage.cache_read_tokens or usage.cache_write_tokens:
-        return None
-    return f"{short:,} tokens short of this model's minimum of {profile.minimum_tokens:,}" if short > 0 else None

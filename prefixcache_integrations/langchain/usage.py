@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias
 
 from langchain_core.messages import AIMessage
 
 from prefixcache_integrations.canonical import JsonObject, Usage
 from prefixcache_integrations.canonical.json import as_count, as_object, as_text
 from prefixcache_integrations.dialects.usage import CHAT_USAGE, decode_claude
-
-Served: TypeAlias = Literal["provider", "response_cache", "other_cache"]
-"""Who answered: the provider, this package's response cache, or another cache set in LangChain."""
+from prefixcache_integrations.insight.call_table import Served
 
 _RAW: Mapping[object, tuple[str, Callable[[JsonObject], Usage]]] = {
     "anthropic": ("usage", decode_claude),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from llama_index.core.instrumentation.events.llm import (
 from llama_index.core.instrumentation.events.span import SpanDropEvent  # type: ignore[attr-defined] # documented
 from pydantic import PrivateAttr
 
+from prefixcache_integrations.call_log import CallLog
 from prefixcache_integrations.canonical import Usage
 from prefixcache_integrations.canonical.json import as_text
 from prefixcache_integrations.events import CallFailed, Event, Labels, Observer, UsageRecorded
@@ -87,8 +89,7 @@ class CachedTokensEventHandler(BaseEventHandler):
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
     _open: OrderedDict[str, _Open] = PrivateAttr(default_factory=OrderedDict)
     _answered: deque[object] = PrivateAttr(default_factory=lambda: deque(maxlen=_REMEMBERED))
-    _calls: deque[RecordedCall] = PrivateAttr()
-    _totals: Totals = PrivateAttr(default_factory=Totals)
+    _log: CallLog = PrivateAttr()
 
     def __init__(
         self,
@@ -102,7 +103,7 @@ class CachedTokensEventHandler(BaseEventHandler):
         super().__init__()
         self._meter = Meter(observers=(*observers, self._dispatched), prices=prices, day=today)
         self._labels = Labels(app=app)
-        self._calls = deque(maxlen=keep)
+        self._log = CallLog(keep)
 
     @classmethod
     def class_name(cls) -> str:
@@ -112,14 +113,16 @@ class CachedTokensEventHandler(BaseEventHandler):
     @property
     def calls(self) -> list[RecordedCall]:
         """The latest calls, oldest first."""
-        with self._lock:
-            return list(self._calls)
+        return self._log.calls
 
     @property
     def totals(self) -> Totals:
         """The sum over all calls since this handler was made."""
-        with self._lock:
-            return self._totals
+        return self._log.totals
+
+    def report(self) -> str:
+        """Return a plain-text table with a row per call, and the totals under it."""
+        return self._log.report()
 
     def handle(self, event: BaseEvent, **kwargs: Any) -> None:  # noqa: ANN401, ARG002 - LlamaIndex's signature
         """Take note of an event; those of other things are passed over."""
@@ -134,7 +137,7 @@ class CachedTokensEventHandler(BaseEventHandler):
             case ExceptionEvent():
                 self._broken_off(span, event.exception)
             case SpanDropEvent():
-                self._broken_off(span, RuntimeError())
+                self._broken_off(span, sys.exception() or RuntimeError())  # it is told while the error is handled
             case StructuredCallEvent(stage="began"):
                 self._begin(event.call, event.model_dict)
             case StructuredCallEvent(stage="ended"):
@@ -143,7 +146,7 @@ class CachedTokensEventHandler(BaseEventHandler):
                 self._broken_off(event.call, event.error)
             case PrefixCacheEvent(fact="CacheHit" | "CallJoined"):
                 model = as_text(event.details.get("model"))
-                self._add(self._meter.begin(model, labels=self._labels).served("response_cache"), Totals.of_hit())
+                self._log.add(self._meter.begin(model, labels=self._labels).served("response_cache"))
 
     def _begin(self, span: str, model: Mapping[str, Any]) -> None:
         provider = _PROVIDERS.get(str(model.get("class_name")))
@@ -155,7 +158,7 @@ class CachedTokensEventHandler(BaseEventHandler):
                 left = self._open.popitem(last=False)[1]
         _latest.set(span)
         if left is not None and not left.outer:
-            self._add_billed(left.call.abandoned())
+            self._log.add(left.call.abandoned())
 
     def _progress(self, span: str, raw: object) -> None:
         with self._lock:
@@ -182,7 +185,7 @@ class CachedTokensEventHandler(BaseEventHandler):
     def _answered_by(self, span: str, usage: Usage, model: str | None) -> None:
         call = self._close(span)
         if call is not None:
-            self._add_billed(call.answered(usage, model=model))
+            self._log.add(call.answered(usage, model=model))
 
     def _broken_off(self, span: str, error: BaseException) -> None:
         with self._lock:
@@ -192,9 +195,9 @@ class CachedTokensEventHandler(BaseEventHandler):
         if call is None:
             return
         if call.answering or not isinstance(error, Exception):
-            self._add_billed(call.abandoned())
+            self._log.add(call.abandoned())
             return
-        self._add(call.failed(error), Totals())
+        self._log.add(call.failed(error))
         if around is not None and not around.call.answering:
             around.outer = True  # it fails with this one
 
@@ -202,17 +205,6 @@ class CachedTokensEventHandler(BaseEventHandler):
         with self._lock:
             found = self._open.pop(span, None)
         return None if found is None or found.outer else found.call
-
-    def _add_billed(self, call: RecordedCall | None) -> None:
-        if call is not None:
-            self._add(call, Totals.of_call(call.usage, call.cost, call.uncached_cost))
-
-    def _add(self, call: RecordedCall | None, totals: Totals) -> None:
-        if call is None:
-            return
-        with self._lock:
-            self._calls.append(call)
-            self._totals += totals
 
     def _dispatched(self, event: Event) -> None:
         if isinstance(event, UsageRecorded | CallFailed):

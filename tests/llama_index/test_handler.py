@@ -209,6 +209,22 @@ def test_observers_and_llama_index_hear_of_it(llms, handlers):
     assert event.details["usage"]["input_tokens"] == fact.usage.input_tokens
 
 
+def test_the_report_has_a_row_per_call_and_the_sum(simulator, llms, handler):
+    llm = enable(llms.claude(), cache="memory://")
+    for _ in range(2):
+        llm.chat(MESSAGES)
+    list(llms.openai().stream_chat(MESSAGES))
+    with pytest.raises(Exception, match="400"):
+        llm.chat(MESSAGES, tools=[{"name": "", "input_schema": 3}])
+    _, _, answered, hit, unasked, failed, _, total = handler.report().splitlines()
+    assert f"{simulator.calls[0].usage.input_tokens:,}" in answered
+    assert "response cache" in hit
+    assert "the provider did not say" in unasked
+    assert "failed: BadRequestError" in failed
+    assert total.strip().startswith("2 calls, 1 hits")
+    assert "1 calls without usage" in total
+
+
 def test_llms_without_a_provider_are_counted_with_unknown_usage(handler):
     MockLLM().chat(MESSAGES)
     assert handler.calls[0].usage.input_tokens is None

@@ -1,15 +1,20 @@
-"""The recorded calls as a plain-text table."""
+"""Calls as handlers keep them, and as a plain-text table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
 from prefixcache_integrations.canonical import Usage
 from prefixcache_integrations.insight.accounting import Totals
-from prefixcache_integrations.langchain.usage import Served
+from prefixcache_integrations.insight.recording import RecordedCall
+from prefixcache_integrations.profiles import CacheProfile, resolve
+
+Served: TypeAlias = Literal["provider", "response_cache", "other_cache"]
+"""Who answered: the provider, this package's response cache, or another cache set in the framework."""
 
 
 class CallRecord(Struct, frozen=True, kw_only=True):
@@ -25,6 +30,34 @@ class CallRecord(Struct, frozen=True, kw_only=True):
     cost: Decimal | None = None
     uncached_cost: Decimal | None = None
     note: str | None = None
+
+
+def call_record(call: RecordedCall) -> CallRecord:
+    """Return what a handler keeps of ``call``."""
+    served: Served = call.outcome if call.outcome in ("response_cache", "other_cache") else "provider"
+    return CallRecord(
+        model=call.model,
+        usage=call.usage,
+        served=served,
+        cost=call.cost,
+        uncached_cost=call.uncached_cost,
+        note=_note(call) if served == "provider" else None,
+    )
+
+
+def _note(call: RecordedCall) -> str | None:
+    if call.outcome == "failed":
+        return f"failed: {call.error}"
+    if call.usage.input_tokens is None:
+        return "the provider did not say what this call consumed"
+    return _too_short(call.usage, resolve(call.model or "", call.provider))
+
+
+def _too_short(usage: Usage, profile: CacheProfile) -> str | None:
+    short = profile.minimum_tokens - (usage.input_tokens or 0)
+    if profile.regime == "none" or not profile.known or usage.cache_read_tokens or usage.cache_write_tokens:
+        return None
+    return f"{short:,} tokens short of this model's minimum of {profile.minimum_tokens:,}" if short > 0 else None
 
 
 _HEADS = ("#", "model", "served by", "input", "read", "write", "uncached", "output", "cost $", "uncached $", "note")
