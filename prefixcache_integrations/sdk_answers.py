@@ -53,7 +53,8 @@ def complete(stream: Any) -> None:  # noqa: ANN401 - a stream of Anthropic's SDK
     # A subclass would be no instance of the SDK's class, which looks at nothing but exact classes.
     events: Any = getattr(stream, "_iterator", None)
     if events is not None:
-        stream._iterator = _acompleted(events) if inspect.isasyncgen(events) else _completed(events)  # noqa: SLF001
+        completed: Callable[[Any], object] = _acompleted if inspect.isasyncgen(events) else _completed
+        stream._iterator = completed(events)  # noqa: SLF001 - where it keeps them
 
 
 def _completed(events: Generator[Any, None, None]) -> Generator[Any, None, None]:
