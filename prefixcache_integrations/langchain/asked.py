@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias
@@ -40,7 +39,7 @@ class Asked:
         self._secret = secret
         self._require_namespace = require_namespace
         self._uncontrolled = self._checked(settings)
-        self._memo: OrderedDict[_Question, Terms] = OrderedDict()
+        self._memo: dict[_Question, Terms] = {}  # read without the lock, so in the order of first sight
         self._memo_characters = 0
         self._lock = threading.Lock()
 
@@ -49,7 +48,7 @@ class Asked:
         settings, refused = self.settings()
         namespace = settings.namespace or ""
         question = (prompt, told_in_full(llm_string), namespace, settings.policy)
-        return self._under(settings, refused, self._remembered(question) or self._remember(question))
+        return self._under(settings, refused, self._memo.get(question) or self._remember(question))
 
     def terms_of(self, reading: Reading) -> Terms:
         """Return the terms of a request that is already read; of one that is not understood, that it passes by."""
@@ -113,14 +112,6 @@ class Asked:
     def _default_terms(self, key: EntryKey, model: str | None, refused: str | None) -> Terms:
         return Terms(key=key, model=model, ttl=self._settings.ttl, tags=self._settings.tags, bypass=refused)
 
-    def _remembered(self, question: _Question) -> Terms | None:
-        hash(question)  # a string keeps its hash: made here, it is not made under the lock
-        with self._lock:
-            terms = self._memo.get(question)
-            if terms is not None:
-                self._memo.move_to_end(question)
-            return terms
-
     def _remember(self, question: _Question) -> Terms:
         terms = self._read_question(question)
         with self._lock:
@@ -128,8 +119,9 @@ class Asked:
                 self._memo[question] = terms
                 self._memo_characters += _characters(question)
             while len(self._memo) > MEMO_SIZE or self._memo_characters > MEMO_CHARACTERS:
-                forgotten, _ = self._memo.popitem(last=False)
-                self._memo_characters -= _characters(forgotten)
+                oldest = next(iter(self._memo))
+                del self._memo[oldest]
+                self._memo_characters -= _characters(oldest)
         return terms
 
 

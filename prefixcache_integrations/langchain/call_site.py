@@ -12,6 +12,7 @@ import copy
 import sys
 import weakref
 from collections.abc import Mapping
+from operator import is_
 from types import FrameType
 from typing import Any
 
@@ -19,6 +20,9 @@ import msgspec
 from langchain_core.language_models import BaseChatModel, BaseLLM
 from pydantic import BaseModel, PydanticSchemaGenerationError, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
+
+_OWN_FRAMES = 3
+"""How many frames are surely none of LangChain's: this module's, that of `Asked.terms`, and that of the cache."""
 
 _FRAMES = 16
 """How far up the stack a model's method is looked for: other caches may stand between it and this one."""
@@ -38,13 +42,12 @@ _Plain = str | int | float | bool | None
 class _State(msgspec.Struct, frozen=True):
     """What is known of a model as long as its fields are the same.
 
-    They are told by their places, ``plain`` ones kept so that no other comes to be where they were, and ``held`` ones,
-    which may change in place, by what they print. Nothing here keeps the model alive.
+    They are told by identity, and ``held`` ones, which may change in place, by what they print too. Only a field that
+    leads back to its model keeps it alive here, until `_MOST_MODELS` others have been seen.
     """
 
     model: weakref.ref[Any]
-    places: list[int]
-    plain: list[object]
+    fields: tuple[object, ...]
     held: list[tuple[str, str]]
     stale: bool
     unsaid: str
@@ -52,17 +55,21 @@ class _State(msgspec.Struct, frozen=True):
     def holds(self, model: BaseChatModel) -> bool:
         """Say whether this is still true of ``model``."""
         fields = model.__dict__
-        same = self.model() is model and self.places == list(map(id, fields.values()))
-        return same and all(repr(fields[name]) == printed for name, printed in self.held)
+        if self.model() is not model or len(fields) != len(self.fields):
+            return False
+        if not all(map(is_, self.fields, fields.values())):
+            return False
+        return not self.held or all(repr(fields[name]) == printed for name, printed in self.held)
 
 
+_MOST_MODELS = 256
 _states: dict[int, _State] = {}
 _schemas: weakref.WeakKeyDictionary[type, dict[str, Any] | None] = weakref.WeakKeyDictionary()
 
 
 def told_in_full(llm_string: str) -> str:
     """Return ``llm_string`` as it would be if it said all that the call in progress asks the model with."""
-    frame = _asking_frame(sys._getframe(1))  # noqa: SLF001 - see above
+    frame = _asking_frame(sys._getframe(_OWN_FRAMES))  # noqa: SLF001 - see above
     if frame is None:
         return llm_string
     told = frame.f_locals
@@ -104,10 +111,11 @@ def _state(model: BaseChatModel) -> _State:
     unsaid = _unsaid(model)
     stale = model._get_llm_string() != _fresh(model)._get_llm_string()  # noqa: SLF001 - as LangChain makes it, and anew
     number, fields = id(model), model.__dict__
+    while len(_states) >= _MOST_MODELS:
+        _states.pop(next(iter(_states)), None)
     state = _states[number] = _State(
         model=weakref.ref(model, lambda _: _states.pop(number, None)),
-        places=list(map(id, fields.values())),
-        plain=[value for value in fields.values() if isinstance(value, _Plain)],
+        fields=tuple(fields.values()),
         held=[
             (name, repr(value))
             for name, value in fields.items()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from prefixcache_integrations.flows.op import EntryKey
+from prefixcache_integrations.stores.store import Kept
 
 DEFAULT_MAX_BYTES = 256 * 2**20
 
@@ -20,7 +21,7 @@ TAG_OVERHEAD = 64
 
 
 class _Slot(NamedTuple):
-    value: bytes
+    value: Kept
     expires_at: float | None
     cost: int
     tags: tuple[str, ...]
@@ -69,7 +70,7 @@ class MemoryStore:
             while self._bytes + cost > self._max_bytes:
                 self._drop(next(iter(self._slots)))
                 self.evicted += 1
-            self._slots[key] = _Slot(value, None if ttl is None else self._clock() + ttl, cost, tuple(tags))
+            self._slots[key] = _Slot(Kept(value), None if ttl is None else self._clock() + ttl, cost, tuple(tags))
             self._bytes += cost
             return True
 

@@ -8,6 +8,12 @@ from typing import Protocol, runtime_checkable
 from prefixcache_integrations.flows.op import EntryKey
 
 
+class Kept(bytes):
+    """Bytes in this process alone, which nothing can change: ``checked`` says for which key they were found whole."""
+
+    checked: EntryKey | None = None
+
+
 class Store(Protocol):
     """Keeps bytes under keys, for a time. Safe to share between threads.
 
