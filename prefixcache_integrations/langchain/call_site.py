@@ -21,8 +21,8 @@ from langchain_core.language_models import BaseChatModel, BaseLLM
 from pydantic import BaseModel, PydanticSchemaGenerationError, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
-_OWN_FRAMES = 3
-"""How many frames are surely none of LangChain's: this module's, that of `Asked.terms`, and that of the cache."""
+_OWN_FRAMES = 2
+"""How many frames are surely none of LangChain's: this module's and that of `Asked.terms`."""
 
 _FRAMES = 16
 """How far up the stack a model's method is looked for: other caches may stand between it and this one."""

@@ -35,6 +35,7 @@ def log_key(namespace: str) -> str:
     return f"pfx:{{{_name(namespace, 12)}}}"
 
 
+@lru_cache(maxsize=4096)
 def entry_key(key: EntryKey) -> str:
     """Return the key under which the value of ``key`` lies."""
     return f"{log_key(key.namespace)}:{_name(key.digest, 15)}"

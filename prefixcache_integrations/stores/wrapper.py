@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, cast
 
@@ -20,6 +20,14 @@ class StoreCall(Op[T_co], frozen=True):
 
     method: ClassVar[str]
     store: Store
+
+    def __iter__(self) -> Generator[Op[Any], Any, T_co]:
+        """Ask for the call; what a wrapper does inside another is part of the same flow, and needs no driver."""
+        if isinstance(self.store, Wrapper):
+            flow: Flow[T_co] = getattr(self.store, f"_{self.method}")(*astuple(self)[1:])
+            return (yield from flow)
+        result: T_co = yield self
+        return result
 
 
 class Get(StoreCall[bytes | None], frozen=True):
