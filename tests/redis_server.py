@@ -62,8 +62,8 @@ def free_port():
 class RedisServer:
     """A server on a loopback port of its own, keeping nothing on disk; ``settings`` are its command line's."""
 
-    def __init__(self, program, **settings):
-        self.port = free_port()
+    def __init__(self, program, port=None, **settings):
+        self.port = port or free_port()
         self._folder = tempfile.TemporaryDirectory()
         options = {"port": self.port, "bind": "127.0.0.1", "dir": self._folder.name, "save": "", "appendonly": "no"}
         options |= {name.replace("_", "-"): value for name, value in settings.items()}

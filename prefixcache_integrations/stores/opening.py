@@ -37,6 +37,7 @@ _ALL = {"read_only": _SWITCH}
 _TLS = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 _OWN = {"max_bytes": _BYTES} | _ALL
 _SERVED = {"timeout": _SECONDS, "memory_ttl": _SECONDS, "memory_bytes": _BYTES} | _ALL
+_SENTINEL = dict.fromkeys(("sentinel_username", "sentinel_password"), _TEXT)
 _LIBPQ = (
     "sslmode", "sslrootcert", "sslcert", "sslkey", "channel_binding", "options", "application_name", "passfile",
     "service", "target_session_attrs", "host", "port", "user", "dbname",
@@ -59,7 +60,8 @@ def open_store(url: str, *, secrets: Sequence[bytes] = (), observers: Sequence[O
     - ``memory://``, with the option ``max_bytes``: ``memory://?max_bytes=1000000``.
     - ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``, with ``max_bytes``.
     - ``redis://user:password@host:6379/0``, ``rediss://`` for TLS (with redis-py's ``ssl_…`` options), or
-      ``unix:///path/to/socket?db=0``.
+      ``unix:///path/to/socket?db=0``; ``redis+sentinel://host:26379,host:26379/service/0`` and
+      ``redis+cluster://host:6379,host:6379``, with the user and password of the data servers.
     - ``postgresql://user:password@host:5432/database``, with libpq's options (``sslmode=verify-full``),
       ``max_bytes``, and ``connections`` for all threads together.
 
@@ -171,6 +173,10 @@ _KINDS: Mapping[str, tuple[Callable[[_Address], Store], Mapping[str, _Setting]]]
     "sqlite": (_open_sqlite, _OWN),
     "redis": (_open_redis, _SERVED | {"db": _TEXT}),
     "rediss": (_open_redis, _SERVED | dict.fromkeys(("db", *_TLS), _TEXT)),
+    "redis+sentinel": (_open_redis, _SERVED | _SENTINEL),
+    "rediss+sentinel": (_open_redis, _SERVED | _SENTINEL | dict.fromkeys(_TLS, _TEXT)),
+    "redis+cluster": (_open_redis, _SERVED),
+    "rediss+cluster": (_open_redis, _SERVED | dict.fromkeys(_TLS, _TEXT)),
     "unix": (_open_redis, _SERVED | {"db": _TEXT}),
     "postgresql": (_open_postgres, _POSTGRES),
     "postgres": (_open_postgres, _POSTGRES),

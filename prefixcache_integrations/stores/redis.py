@@ -7,7 +7,8 @@ grows beyond `MAX_RECORDS` is removed, which empties the namespace; and nothing 
 A log that the server evicts or loses empties its namespace as well. Only a replica that is promoted before an
 invalidation has reached it serves what was invalidated.
 
-The commands, for an ACL: ``+mget +set +unlink +append ~pfx:*``, and for leases ``+eval +get``.
+The commands, for an ACL: ``+mget +set +unlink +append ~pfx:*``, and for leases ``+eval +get``; in a cluster also
+``+command +cluster``.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from prefixcache_integrations.stores.redis_layout import (
     stamp,
 )
 from prefixcache_integrations.stores.redis_lease import LeaseKeeper, RedisLease
+from prefixcache_integrations.stores.redis_places import place
 
 DEFAULT_TIMEOUT = 0.05
 LONGEST_TTL = 30 * 86_400
@@ -41,7 +43,8 @@ MAX_VALUE_BYTES = 16 * 2**20
 class RedisStore(TwoFacedStore):
     """Keeps values on the server at ``url`` until they expire or the server's own bound pushes them out.
 
-    ``url`` is redis-py's: ``redis://``, ``rediss://`` for TLS, ``unix://``, with user and password for ACLs.
+    ``url`` is redis-py's: ``redis://``, ``rediss://`` for TLS, ``unix://``, with user and password for ACLs; or names
+    sentinels or a cluster (`redis_places`), where all keys of a namespace are in one slot.
     ``timeout`` is how many seconds one exchange may take; nothing is tried twice. Nothing is opened before the
     first use, and every process, thread and event loop has connections of its own. A value larger than
     ``max_value_bytes`` is not taken.
@@ -49,11 +52,12 @@ class RedisStore(TwoFacedStore):
 
     def __init__(self, url: str, *, timeout: float = DEFAULT_TIMEOUT, max_value_bytes: int = MAX_VALUE_BYTES) -> None:
         try:
-            super().__init__(BlockingClient(url, timeout), AwaitingClient(url, timeout))
+            where = place(url)
         except ValueError as error:
             raise ConfigurationError(f"no URL of a Redis server: {error}") from error
         self._max_value_bytes = max_value_bytes
-        self._keeper = LeaseKeeper(lambda: BlockingClient(url, timeout))
+        super().__init__(BlockingClient(where, timeout), AwaitingClient(where, timeout))
+        self._keeper = LeaseKeeper(lambda: BlockingClient(where, timeout))
 
     def _get(self, key: EntryKey) -> Flow[bytes | None]:
         log, stored = yield from Read((log_key(key.namespace), entry_key(key)))

@@ -13,20 +13,10 @@ from functools import partial
 from typing import Any
 from weakref import WeakSet
 
-from prefixcache_integrations.errors import ConfigurationError, StoreRefused, StoreUnavailable
+from prefixcache_integrations.errors import StoreRefused, StoreUnavailable
 from prefixcache_integrations.flows.op import Op
 from prefixcache_integrations.stores.lines import Line, Lines, Waiting
-
-try:
-    import redis
-    import redis.asyncio
-    from redis.asyncio.retry import Retry as AsyncRetry
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-except ModuleNotFoundError as missing:
-    raise ConfigurationError("a Redis store needs redis: pip install 'prefixcache-integrations[redis]'") from missing
-
-_SETTINGS: dict[str, Any] = {"protocol": 2, "max_connections": 2**31 - 1, "decode_responses": False}
+from prefixcache_integrations.stores.redis_places import FAILURES, Place, ResponseError
 
 
 class Read(Op[list[bytes | None]], frozen=True):
@@ -46,19 +36,12 @@ class Disconnect(Op[None], frozen=True):
 
 
 class BlockingClient:
-    """Performs commands, each within ``timeout`` seconds for connecting, and for every read and write.
+    """Performs commands, each within ``timeout`` seconds for connecting, and for every read and write."""
 
-    A connection that the server has closed meanwhile is opened anew, once and at once; what takes too long is
-    not tried again.
-    """
-
-    def __init__(self, url: str, timeout: float) -> None:
-        settings: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
-        settings["retry"] = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
-        redis.ConnectionPool.from_url(url)  # refuses what is no URL of a server; connects to nothing
-        self._connect = partial(redis.Redis.from_url, url, single_connection_client=True, **(_SETTINGS | settings))
-        self._local = threading.local()
-        self._clients: WeakSet[redis.Redis] = WeakSet()
+    def __init__(self, place: Place, timeout: float) -> None:
+        self._connect = partial(place.blocking, timeout)
+        self._local = threading.local() if place.per_thread else _Process()
+        self._clients: WeakSet[Any] = WeakSet()
 
     def perform(self, op: Op[Any]) -> object:
         """Perform ``op``. Raises `StoreUnavailable`."""
@@ -67,15 +50,16 @@ class BlockingClient:
             return None
         try:
             return self._client().execute_command(*_words(op))
-        except (redis.RedisError, OSError) as error:
+        except FAILURES as error:
             raise _translated(error) from error
 
     def _client(self) -> Any:  # noqa: ANN401 - redis-py leaves what a command returns untyped
-        """Return this thread's client: taking connections from a pool would cost a fifth of a hit."""
+        """Return this thread's client, where it has one: taking connections from a pool costs a fifth of a hit."""
         if getattr(self._local, "process", None) != os.getpid():
-            self._local.client = self._connect()
+            clients = self._connect()
+            self._local.client = clients[0]
             self._local.process = os.getpid()
-            self._clients.add(self._local.client)
+            self._clients.update(clients)
         return self._local.client
 
     def _close(self) -> None:
@@ -83,11 +67,18 @@ class BlockingClient:
             client.close()
 
 
+class _Process:
+    """What all threads share, where they do."""
+
+    process: int | None = None
+    client: Any = None
+
+
 class AwaitingClient:
     """Performs commands, batched per event loop; each batch within ``timeout`` seconds, connecting included."""
 
-    def __init__(self, url: str, timeout: float) -> None:
-        self._lines = Lines(partial(_RedisLine, url, timeout))
+    def __init__(self, place: Place, timeout: float) -> None:
+        self._lines = Lines(partial(_RedisLine, place, timeout))
 
     async def perform(self, op: Op[Any]) -> object:
         """Perform ``op``. Raises `StoreUnavailable`."""
@@ -97,13 +88,12 @@ class AwaitingClient:
 class _RedisLine(Line):
     """One event loop's connection."""
 
-    failures = (*Line.failures, redis.RedisError)
+    failures = (*Line.failures, *FAILURES)
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, place: Place, timeout: float) -> None:
         super().__init__(timeout)
-        # Time is kept per batch: redis-py's own limits would only add a timer to every read.
-        settings = {"socket_timeout": None, "socket_connect_timeout": None, "retry": AsyncRetry(NoBackoff(), 0)}
-        self._client: Any = redis.asyncio.Redis.from_url(url, **(_SETTINGS | settings))
+        self._clients = place.awaiting()
+        self._client = self._clients[0]
 
     async def send(self, batch: Sequence[Waiting]) -> None:
         reads = _merged(batch)
@@ -114,7 +104,8 @@ class _RedisLine(Line):
         self._answer(batch, reads, replies)
 
     async def disconnect(self) -> None:
-        await self._client.aclose()
+        for client in self._clients:
+            await client.aclose()
 
     def translated(self, error: BaseException) -> StoreUnavailable:
         return _translated(error)
@@ -123,7 +114,7 @@ class _RedisLine(Line):
         if len(commands) == 1:
             try:
                 return [await self._client.execute_command(*commands[0])]
-            except redis.ResponseError as error:
+            except ResponseError as error:
                 return [error]
         pipeline = self._client.pipeline(transaction=False)
         for words in commands:
@@ -168,5 +159,5 @@ def _words(op: Op[Any]) -> Sequence[str | bytes | int]:
 
 def _translated(error: BaseException) -> StoreUnavailable:
     """Say what went wrong without the server's words, which may quote keys."""
-    kind = StoreRefused if isinstance(error, redis.ResponseError) else StoreUnavailable
+    kind = StoreRefused if isinstance(error, ResponseError) else StoreUnavailable
     return kind(f"Redis: {type(error).__name__}")
