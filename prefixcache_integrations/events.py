@@ -162,6 +162,8 @@ class PrefixBroken(Struct, frozen=True, kw_only=True):
 
     ``path`` is where the two first differ, ``None`` where they do not. ``lost_tokens`` could have been read;
     ``lost_cost`` is their price in US dollars over what reading them costs, ``None`` where no price is known.
+    ``provider_reason`` is the provider's own word for it, where it was asked, and ``disagreement`` says in which way
+    that is something else.
     """
 
     model: str
@@ -172,6 +174,8 @@ class PrefixBroken(Struct, frozen=True, kw_only=True):
     lost_cost: Decimal | None = None
     remedy: str | None = None
     labels: Labels = Labels()
+    provider_reason: str | None = None
+    disagreement: str | None = None
 
 
 class PassedThrough(Struct, frozen=True, kw_only=True):

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from prefixcache_integrations import dialects
 from prefixcache_integrations.canonical import Finding, JsonObject, PromptPlan, Request, Usage
+from prefixcache_integrations.canonical.json import as_text
 from prefixcache_integrations.dialects import Dialect
 from prefixcache_integrations.errors import ConfigurationError, MalformedRequest, PrefixCacheError
 from prefixcache_integrations.events import AnswerTimed, CallFailed, Labels, Observer, UsageRecorded, tell
 from prefixcache_integrations.insight.conversations import Turn
 from prefixcache_integrations.insight.recording import Break, Outcome, RecordedCall, Run, prompt_runs
+from prefixcache_integrations.insight.verdict import Verdict, read_verdict
 from prefixcache_integrations.profiles import CacheProfile, Provider, resolve
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class MeteredCall:
         self._started = meter.timer()
         self._first: float | None = None
         self._turn: Turn | None = None
+        self._verdict: Verdict | None = None
         self._findings: tuple[Finding, ...] = ()
         self.ended = False
 
@@ -61,16 +64,24 @@ class MeteredCall:
         """Whether a piece of the answer has come."""
         return self._first is not None
 
-    def answered(self, usage: Usage, *, model: str | None = None, answer: object = None) -> RecordedCall | None:
-        """Say what the call consumed, as far as the provider told."""
+    def answered(
+        self, usage: Usage, *, model: str | None = None, answer: object = None, fields: JsonObject | None = None
+    ) -> RecordedCall | None:
+        """Say what the call consumed, as far as the provider told.
+
+        ``fields`` are those of the response: its id, and the provider's own diagnosis where the request asked for it.
+        """
         self.model = model or self.model
         self._begun()
+        if self._turn is not None and fields is not None:
+            self._turn.answer_id = as_text(fields.get("id"))
+            self._verdict = read_verdict(self._turn.request, fields)
         return self._billed("provider", usage, answer)
 
     def received(self, body: JsonObject) -> RecordedCall | None:
         """Say what the provider answered, by the body of a response. Raises `MalformedRequest` for what is none."""
         response = self._dialect().decode_response(body)
-        return self.answered(response.usage, model=response.model or None, answer=body)
+        return self.answered(response.usage, model=response.model or None, answer=body, fields=body)
 
     def events(self, events: Iterable[JsonObject]) -> Iterator[JsonObject]:
         """Pass on the events of a stream, and end the call with them; closed early, its usage is unknown."""
@@ -149,7 +160,7 @@ class MeteredCall:
     def _diagnosed(self, usage: Usage) -> Break | None:
         if self._turn is None:
             return None
-        event = self._meter.watch.broken(self._turn, self._profile(), usage, self.labels)
+        event = self._meter.watch.broken(self._turn, self._profile(), usage, self.labels, self._verdict)
         if event is None:
             return None
         tell(self._meter.observers, event)
@@ -160,6 +171,8 @@ class MeteredCall:
             offset=event.offset,
             lost_cost=event.lost_cost,
             remedy=event.remedy,
+            provider_reason=event.provider_reason,
+            disagreement=event.disagreement,
         )
 
     def _record(self, outcome: Outcome, **facts: Any) -> RecordedCall:  # noqa: ANN401 - the fields of the line
@@ -208,9 +221,8 @@ class MeteredCall:
         if response is None:
             self.abandoned()
         else:
-            self.answered(
-                response.usage, model=response.model or None, answer=self._dialect().encode_response(response)
-            )
+            body = self._dialect().encode_response(response)
+            self.answered(response.usage, model=response.model or None, answer=body, fields=body)
 
     def _begun(self) -> None:
         if self._turn is not None:

@@ -10,10 +10,12 @@ from typing import Annotated
 import typer
 
 from prefixcache_integrations import dialects, tokens
+from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.cli.bodies import Format, read_object, read_request
 from prefixcache_integrations.cli.output import AsJson, Exit, answer_json, console, explained
 from prefixcache_integrations.errors import MalformedRequest
 from prefixcache_integrations.insight import diagnosis
+from prefixcache_integrations.insight.verdict import read_verdict
 from prefixcache_integrations.profiles import Provider, resolve
 
 
@@ -31,6 +33,7 @@ def explain(
     current: Annotated[Path, typer.Argument(metavar="B.json", help="The body of the later one; - for stdin.")],
     *,
     usage: Annotated[Path | None, typer.Option(help="The provider's usage object for B, as JSON.")] = None,
+    answer: Annotated[Path | None, typer.Option(help="The body of the response to B, as JSON.")] = None,
     elapsed: Annotated[float | None, typer.Option(min=0, help="Seconds from A to B; else nothing expires.")] = None,
     provider: Annotated[Seller | None, typer.Option(help="Who serves the model; else by its name.")] = None,
     wire_format: Annotated[Format, typer.Option("--format", help="The format of the bodies.")] = Format.AUTO,
@@ -46,13 +49,15 @@ def explain(
         if before.dialect != after.dialect:
             raise MalformedRequest(f"A is {before.dialect}, B is {after.dialect}: no prefix is shared between formats")
         profile = resolve(after.model, provider and provider.value)
-        billed = dialects.by_name(after.dialect).decode_usage(read_object(usage)) if usage else None
+        answered = read_object(answer) if answer else {}
+        told = read_object(usage) if usage else as_object(answered.get("usage"))
         found = diagnosis.explain(
             before,
             after,
             profile=profile,
             tokenizer=tokens.load(),
-            usage=billed,
+            usage=None if told is None else dialects.by_name(after.dialect).decode_usage(told),
+            verdict=read_verdict(after, answered) if answer else None,
             elapsed=elapsed,
             price=profile.price(datetime.now(UTC).date()),
             redact=not show_text,

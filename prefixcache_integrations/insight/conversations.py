@@ -26,6 +26,7 @@ class Turn:
     """One request in its conversation, sent ``at`` so many seconds of any clock.
 
     ``begun`` is set by its owner once the response has begun; ``previous_begun`` tells of the moment it was sent.
+    ``answer_id`` is what the owner knows of the answer's id.
     ``previous`` is the owner's to drop once it is not needed: it keeps a whole request.
     """
 
@@ -35,6 +36,7 @@ class Turn:
         self.at = at
         self.conversation = ""
         self.begun = False
+        self.answer_id: str | None = None
         self.previous: Turn | None = None
         self.previous_begun = False
         known, given = (begins_like.said, begins_like.instructed) if begins_like else ([], [])

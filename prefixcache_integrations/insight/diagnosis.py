@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from decimal import Decimal
 from math import ceil
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -14,7 +15,9 @@ from prefixcache_integrations.events import BreakReason
 from prefixcache_integrations.insight.diagnosis_divergence import divergence
 from prefixcache_integrations.insight.diagnosis_extension import Reading, extended, read_in_full
 from prefixcache_integrations.insight.diagnosis_reach import Pair, Reach, Sent, Timing, measure
+from prefixcache_integrations.insight.diagnosis_verdict import disagreement
 from prefixcache_integrations.insight.diagnosis_words import Divergence, Excerpt, Explanation, remedy
+from prefixcache_integrations.insight.verdict import Verdict
 from prefixcache_integrations.profiles import CacheProfile, Price, resolve
 
 __all__ = ["Divergence", "Excerpt", "Explainer", "Explanation", "Sent", "explain", "remedy"]
@@ -37,6 +40,7 @@ def explain(
     earlier: Sequence[Sent] | None = None,
     price: Price | None = None,
     redact: bool = True,
+    verdict: Verdict | None = None,
 ) -> Explanation:
     """Explain one pair of requests; see `Explainer.explain`."""
     return Explainer(tokenizer).explain(
@@ -49,7 +53,19 @@ def explain(
         earlier=earlier,
         price=price,
         redact=redact,
+        verdict=verdict,
     )
+
+
+class _Given(NamedTuple):
+    """What is known beside the requests; see `Explainer.explain`."""
+
+    usage: Usage | None
+    elapsed: float | None
+    previous_begun: bool
+    earlier: Sequence[Sent] | None
+    price: Price | None
+    redact: bool
 
 
 class Explainer:
@@ -76,6 +92,7 @@ class Explainer:
         earlier: Sequence[Sent] | None = None,
         price: Price | None = None,
         redact: bool = True,
+        verdict: Verdict | None = None,
     ) -> Explanation:
         """Say what ``current`` reads of what ``previous`` left in the cache, and why it is not all of it.
 
@@ -90,10 +107,19 @@ class Explainer:
                 each answer in the history, marked at its end as these two are.
             price: Prices in force; without them the loss has no price.
             redact: Leave the prompt's own words out; else the divergence has an excerpt.
+            verdict: What the provider itself said of the two (`insight.verdict.read_verdict`).
 
         Raises:
             MalformedRequest: Text that is no Unicode, or values that are no JSON.
         """
+        given = _Given(usage, elapsed, previous_begun, earlier, price, redact)
+        said = self._said(previous, current, profile, given)
+        if verdict is None:
+            return said
+        return replace(said, verdict=verdict, disagreement=disagreement(verdict, said, current))
+
+    def _said(self, previous: Request, current: Request, profile: CacheProfile, given: _Given) -> Explanation:
+        usage, elapsed, previous_begun, earlier, price, redact = given
         in_time = previous_begun and (elapsed is None or elapsed < _shortest_life(profile))
         reading = self._extended(previous, current, profile) if in_time else None
         if reading is not None:

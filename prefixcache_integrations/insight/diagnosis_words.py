@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from prefixcache_integrations.canonical import Address
 from prefixcache_integrations.events import BreakReason, PrefixBroken
+from prefixcache_integrations.insight.verdict import Verdict
 
 
 class Excerpt(Struct, frozen=True, kw_only=True):
@@ -43,7 +44,8 @@ class Explanation(Struct, frozen=True, kw_only=True):
     lost it names a difference that costs nothing: behind what was cached, or where nothing was. ``available_tokens``
     is how much the earlier request left, ``readable_tokens`` how much of it this one reads: as predicted, or as
     billed once the usage is known. ``shortfall_tokens``: how many more the earlier one needed to be cached at all.
-    ``exact`` is false for counts that are estimates.
+    ``exact`` is false for counts that are estimates. ``verdict`` is what the provider itself said, ``disagreement``
+    where that is something else.
     """
 
     reason: BreakReason | None = None
@@ -53,6 +55,8 @@ class Explanation(Struct, frozen=True, kw_only=True):
     shortfall_tokens: int | None = None
     lost_cost: Decimal | None = None
     exact: bool = True
+    verdict: Verdict | None = None
+    disagreement: str | None = None
 
     @property
     def lost_tokens(self) -> int:
@@ -81,6 +85,8 @@ class Explanation(Struct, frozen=True, kw_only=True):
             offset=self.divergence.offset if self.divergence else None,
             lost_cost=self.lost_cost,
             remedy=self.remedy,
+            provider_reason=self.verdict.reason if self.verdict else None,
+            disagreement=self.disagreement,
         )
 
     def render(self) -> str:
@@ -90,6 +96,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     def _lines(self) -> Iterator[str]:
         if self.reason is None:
             yield f"nothing lost: {self.readable_tokens:,} tokens can be read from the cache"
+            yield from self._provider_line()
             return
         yield self.reason.replace("_", " ") + (f" at {_place(self.divergence)}" if self.divergence else "")
         if self.divergence and self.divergence.excerpt:
@@ -100,7 +107,14 @@ class Explanation(Struct, frozen=True, kw_only=True):
         if self.lost_tokens:
             price = "" if self.lost_cost is None else f", ${self.lost_cost.normalize():f}"
             yield f"  lost: {about}{self.lost_tokens:,} of {self.available_tokens:,} cached tokens{price}"
+        yield from self._provider_line()
         yield f"  {self.remedy}"
+
+    def _provider_line(self) -> Iterator[str]:
+        if self.disagreement is not None:
+            yield f"  {self.disagreement}"
+        elif self.verdict is not None:
+            yield f"  the provider says {(self.verdict.reason or self.verdict.outcome).replace('_', ' ')}"
 
 
 def _place(found: Divergence) -> str:

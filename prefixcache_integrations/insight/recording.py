@@ -54,6 +54,8 @@ class Break(Struct, frozen=True, kw_only=True, omit_defaults=True):
     offset: int | None = None
     lost_cost: Decimal | None = None
     remedy: str | None = None
+    provider_reason: str | None = None
+    disagreement: str | None = None
 
 
 class RecordedCall(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -168,6 +168,7 @@ def _row(row: Row, longest: int) -> str:
         f'<div class="note{css}">{escape(text)}</div>'
         for text, css in (
             (break_line(call), " alarm"),
+            (call.broken.disagreement if call.broken else None, " soft"),
             (outcome_line(call), " soft"),
             *((finding.message, " soft") for finding in call.findings),
         )

@@ -14,6 +14,7 @@ from prefixcache_integrations.errors import PrefixCacheError
 from prefixcache_integrations.events import Labels, PrefixBroken
 from prefixcache_integrations.insight.conversations import Conversations, Turn
 from prefixcache_integrations.insight.diagnosis import Explainer, Explanation
+from prefixcache_integrations.insight.verdict import Verdict
 from prefixcache_integrations.profiles import CacheProfile
 
 # The names inside a tool call's arguments are the model's words; so a path ends before them.
@@ -39,19 +40,28 @@ class Watch:
         with self._lock:
             self._conversations.withdraw(turn)
 
-    def broken(self, turn: Turn, profile: CacheProfile, usage: Usage, labels: Labels) -> PrefixBroken | None:
+    def broken(
+        self, turn: Turn, profile: CacheProfile, usage: Usage, labels: Labels, verdict: Verdict | None = None
+    ) -> PrefixBroken | None:
         """Return what is to be told of a request with this ``usage``, once; ``None`` where nothing was lost."""
-        said = self.explain(turn, profile, usage)
+        said = self.explain(turn, profile, usage, verdict)
         event = said.event(turn.request.model) if said else None
         if event is None:
             return None
         return replace(event, path=event.path and _ARGUMENT.sub(r"\1", event.path), labels=labels)
 
-    def explain(self, turn: Turn, profile: CacheProfile, usage: Usage) -> Explanation | None:
-        """Compare a request with the one before it, once; ``None`` where there is none, or one cannot be read."""
+    def explain(
+        self, turn: Turn, profile: CacheProfile, usage: Usage, verdict: Verdict | None = None
+    ) -> Explanation | None:
+        """Compare a request with the one before it, once; ``None`` where there is none, or one cannot be read.
+
+        A ``verdict`` on another pair of requests is passed over.
+        """
         previous, turn.previous = turn.previous, None
         if previous is None:
             return None
+        if verdict is not None and previous.answer_id not in (None, verdict.compared_with):
+            verdict = None
         with self._lock:
             try:
                 return self._explainer.explain(
@@ -62,6 +72,7 @@ class Watch:
                     elapsed=turn.at - previous.at,
                     previous_begun=turn.previous_begun,
                     price=profile.price(self._day()),
+                    verdict=verdict,
                 )
             except PrefixCacheError:
                 return None

@@ -174,7 +174,7 @@ class CachedTokensHandler(BaseCallbackHandler):
             self._log.add(call.served(served, model=model))
         else:
             answer = message.model_dump(mode="json") if self._meter.record_content else None
-            self._log.add(call.answered(usage_of(message), model=model, answer=answer))
+            self._log.add(call.answered(usage_of(message), model=model, answer=answer, fields=metadata))
 
     def _open(
         self, run_id: UUID, metadata: Mapping[str, object], tags: Sequence[str], parameters: JsonObject

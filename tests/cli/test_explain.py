@@ -89,3 +89,20 @@ def test_an_unknown_option_is_a_usage_error(prefixcache, files):
 
 def test_money_is_written_with_all_its_digits(prefixcache, files):
     assert isinstance(json.loads(prefixcache("explain", *files, "--json").out)["lost_cost"], str)
+
+
+def test_the_providers_own_verdict_is_read_from_the_answer(prefixcache, written, claude_body):
+    before = claude_body()
+    after = {**before, "diagnostics": {"previous_message_id": "msg_1"}}
+    missed = {"type": "tools_changed", "cache_missed_input_tokens": 9}
+    answer = {
+        "diagnostics": {"cache_miss_reason": missed},
+        "usage": {"input_tokens": 0, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 1_924},
+    }
+    files = written("a.json", before), written("b.json", after), "--answer", written("answer.json", answer)
+
+    done = prefixcache("explain", *files, "--json").json
+    assert done["reason"] == "dropped_by_provider"
+    assert done["verdict"]["reason"] == "tools_changed"
+    assert "we find no difference" in done["disagreement"]
+    assert "we find no difference" in prefixcache("explain", *files).out
