@@ -39,6 +39,12 @@ def listen(owner: object, call: Follower) -> None:
     _FOLLOWERS.set({**_FOLLOWERS.get({}), owner: call})
 
 
+def follower(owner: object) -> Follower | None:
+    """Return the call of ``owner`` that listens in this context, ``None`` without one under way."""
+    call = _FOLLOWERS.get({}).get(owner)
+    return None if call is None or call.ended else call
+
+
 def notice(dialect: Dialect, prepared: Prepared) -> None:
     """Tell those who listen in this context what is about to be sent; a body that cannot be read is not told."""
     followers = [call for call in _FOLLOWERS.get({}).values() if not call.ended]

@@ -22,7 +22,7 @@ from prefixcache_integrations.flows.prepare import Prepared, prepare
 from prefixcache_integrations.on_the_wire import listen, notice
 from prefixcache_integrations.profiles import Provider
 from prefixcache_integrations.sdk_answers import complete, tell_answer
-from prefixcache_integrations.watching import Watcher
+from prefixcache_integrations.watching import WatchedCall, Watcher
 
 ClientT = TypeVar("ClientT")
 
@@ -80,6 +80,7 @@ class ClientLayout:
         body = {**given, **(as_object(options.extra_json) or {})}
         if dialect == "openai_chat" and self.stream_usage:
             body = _asking_for_usage(body)
+        call = self._watcher.begin(provider) if self._watcher else None
         made = prepare(
             body,
             dialects.by_name(dialect),
@@ -88,13 +89,13 @@ class ClientLayout:
             level=self.level,
             observers=self._observers,
             namespace=current_namespace(),
+            changes=call.changes if call is not None else None,
         )
-        self._watched(dialects.by_name(dialect), made, provider)
+        self._watched(call, dialects.by_name(dialect), made)
         return dict(made.body)
 
-    def _watched(self, dialect: Dialect, made: Prepared, provider: Provider) -> None:
+    def _watched(self, call: WatchedCall | None, dialect: Dialect, made: Prepared) -> None:
         """Tell who follows the call what it sends, and ours what it will lose: clients show no answers."""
-        call = self._watcher.begin(provider) if self._watcher else None
         if call is not None:
             listen(self, call)
         notice(dialect, made)

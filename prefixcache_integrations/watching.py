@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 
-from prefixcache_integrations.canonical import PromptPlan, Request, Tokenizer, Usage
+from prefixcache_integrations.canonical import Finding, PromptPlan, Request, Tokenizer, Usage
 from prefixcache_integrations.events import Labels, Observer, tell
 from prefixcache_integrations.insight.conversations import Turn
 from prefixcache_integrations.insight.watch import Watch
 from prefixcache_integrations.on_the_wire import is_told
-from prefixcache_integrations.profiles import Provider, resolve
+from prefixcache_integrations.profiles import CacheProfile, Provider, resolve
 
 
 def today() -> date:
@@ -58,6 +58,11 @@ class WatchedCall:
         self._labels = labels
         self._turn: Turn | None = None
         self._lock = threading.Lock()
+
+    def changes(self, request: Request, profile: CacheProfile, prompt_tokens: int) -> tuple[Finding, ...]:
+        """Say what was changed in a request that is about to be sent, since the one before it."""
+        now, session = self._watcher.timer(), self._labels.session
+        return self._watcher.watch.changes(request, profile, prompt_tokens, at=now, session=session)
 
     def sent(self, request: Request, plan: PromptPlan | None = None) -> None:  # noqa: ARG002 - a `Follower`
         """Say what is on its way to the provider."""

@@ -23,6 +23,12 @@ FindingCode: TypeAlias = Literal[
     "ttl_lowered",  # a longer lifetime after a shorter one
     "ttl_removed",  # a lifetime the model does not have
     "option_removed",  # a cache setting of the request that the model refuses
+    "tools_changed",  # since the request before: added, removed or edited
+    "system_changed",  # the instructions, since the request before
+    "history_cleared",  # earlier tool calls or results were cut down in their place
+    "history_summarised",  # fewer messages stand in the place of earlier ones
+    "history_shortened",  # earlier messages are gone
+    "history_rewritten",  # earlier messages are not what they were, in any other way
     "no_cache",  # the model has no prompt cache
     "unknown_model",  # no row for this model: conservative defaults
     "estimated_tokens",  # no tokeniser at hand: counts are estimates
@@ -32,13 +38,17 @@ FindingCode: TypeAlias = Literal[
 class Finding(Struct, frozen=True, kw_only=True):
     """One thing the planner has to say about a request; ``message`` never quotes the prompt.
 
-    ``tokens`` is the number the message is about: how many are missing, for ``below_minimum``.
+    ``tokens`` is the number the message is about: how many are missing, for ``below_minimum``; how many are not read
+    again, where something changed since the request before, with what that costs in uncached input tokens (``cost``)
+    and what to do instead, the best first (``remedies``).
     """
 
     code: FindingCode
     message: str
     at: Address | None = None
     tokens: int | None = None
+    cost: float | None = None
+    remedies: tuple[str, ...] = ()
 
 
 class Breakpoint(Struct, frozen=True, kw_only=True):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import JsonObject, Level, PromptPlan, Request, Tokenizer
+from prefixcache_integrations.canonical import Finding, JsonObject, Level, PromptPlan, Request, Tokenizer
 from prefixcache_integrations.canonical.json import as_object, as_text
 from prefixcache_integrations.dialects.dialect import Dialect
 from prefixcache_integrations.errors import PrefixCacheError
@@ -17,6 +19,10 @@ from prefixcache_integrations.prompt.stability import PromptMemory
 
 _FAULTS = (PrefixCacheError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What a body that we misread may raise. It reaches the provider as it was, and the provider judges it."""
+
+
+Changes: TypeAlias = Callable[[Request, CacheProfile, int], Sequence[Finding]]
+"""Says what was changed since the request before, of one that is about to be sent and so many tokens long."""
 
 
 class Prepared(Struct, frozen=True, kw_only=True):
@@ -41,13 +47,14 @@ def prepare(
     memory: PromptMemory | None = None,
     now: float = 0.0,
     namespace: str = "",
+    changes: Changes | None = None,
 ) -> Prepared:
     """Lay out ``body`` for the provider's prompt cache. Never raises, and never changes ``body``.
 
     ``profile_of`` finds the facts about a model by its name. Observers are told `PromptPlanned`, or `PassedThrough`
     where the body could not be understood and is returned as it is. With a ``memory``, planning goes by what it holds
     at ``now``, in seconds, and the request is added to it; threads may share one, and take turns. ``namespace`` is the
-    tenant whose request it is.
+    tenant whose request it is. What ``changes`` finds is added to the plan.
     """
     try:
         request = dialect.decode_request(body)
@@ -64,8 +71,12 @@ def prepare(
     except _FAULTS as error:
         tell(observers, PassedThrough(reason=_reason(error), model=_model(body)))
         return Prepared(body=body)
-    tell(observers, PromptPlanned(model=request.model, plan=made.plan))
-    return Prepared(body=laid_out, plan=made.plan, request=made.request)
+    plan = made.plan
+    if changes is not None:
+        found = changes(made.request, profile, plan.prompt_tokens)
+        plan = replace(plan, findings=(*plan.findings, *found)) if found else plan
+    tell(observers, PromptPlanned(model=request.model, plan=plan))
+    return Prepared(body=laid_out, plan=plan, request=made.request)
 
 
 def _reason(error: Exception) -> str:

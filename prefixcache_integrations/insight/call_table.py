@@ -11,6 +11,8 @@ from msgspec import Struct
 from prefixcache_integrations.canonical import Usage
 from prefixcache_integrations.insight.accounting import Totals
 from prefixcache_integrations.insight.recording import RecordedCall
+from prefixcache_integrations.insight.report_text import break_line
+from prefixcache_integrations.insight.rewrites import CHANGES
 from prefixcache_integrations.profiles import CacheProfile, resolve
 
 Served: TypeAlias = Literal["provider", "response_cache", "other_cache"]
@@ -21,7 +23,8 @@ class CallRecord(Struct, frozen=True, kw_only=True):
     """One finished call.
 
     ``cost`` and ``uncached_cost`` (the same call without any prompt cache) are US dollars, ``None`` where
-    usage or price is unknown. ``note`` says what kept the call from being cached, where that is certain.
+    usage or price is unknown. ``note`` says what kept the call from being cached, where that is certain:
+    what was changed since the call before it, at what price, or that the prompt is too short.
     """
 
     model: str | None
@@ -48,6 +51,9 @@ def call_record(call: RecordedCall) -> CallRecord:
 def _note(call: RecordedCall) -> str | None:
     if call.outcome == "failed":
         return f"failed: {call.error}"
+    changed = next((finding.message for finding in call.findings if finding.code in CHANGES), break_line(call))
+    if changed is not None:
+        return changed
     if call.usage.input_tokens is None:
         return "the provider did not say what this call consumed"
     return _too_short(call.usage, resolve(call.model or "", call.provider))

@@ -63,9 +63,9 @@ class Conversations:
         """Return ``request`` as a turn behind the one it follows; it takes that one's place if it instructs alike."""
         if instead_of is not None:
             self.withdraw(instead_of)
-        heads = self._heads_of(f"opening:{_opening(request)}" if session is None else f"session:{session}")
-        turn = _turn(request, at, heads)
-        turn.previous = previous = _followed(turn, heads, must_add=session is None)
+        heads = self._heads_of(_key(request, session))
+        turn = _behind(heads, request, at, session)
+        previous = turn.previous
         if previous is None:
             turn.conversation = self._name(session) if instead_of is None else instead_of.conversation
         else:
@@ -75,6 +75,15 @@ class Conversations:
         heads.append(turn)
         del heads[: -self._max_heads]
         return turn
+
+    def preview(self, request: Request, at: float, session: str | None = None) -> Turn:
+        """Return ``request`` as the turn that `place` would make of it; nothing changes."""
+        return _behind(self._heads.get(_key(request, session), ()), request, at, session)
+
+    def beside(self, turn: Turn) -> list[Turn]:
+        """Return the other turns of the conversation that are remembered, oldest first: those instructed otherwise."""
+        heads = next((heads for heads in self._heads.values() if turn in heads), [])
+        return [each for each in heads if each is not turn and each.conversation == turn.conversation]
 
     def withdraw(self, turn: Turn) -> None:
         """Take back a turn that was refused: it left nothing for the next one to read."""
@@ -97,6 +106,16 @@ class Conversations:
         return f"conversation {number}" if session is None else f"{session} #{number}"
 
 
+def _key(request: Request, session: str | None) -> str:
+    return f"opening:{_opening(request)}" if session is None else f"session:{session}"
+
+
+def _behind(heads: Sequence[Turn], request: Request, at: float, session: str | None) -> Turn:
+    turn = _turn(request, at, heads)
+    turn.previous = _followed(turn, heads, must_add=session is None)
+    return turn
+
+
 def _turn(request: Request, at: float, heads: Sequence[Turn]) -> Turn:
     """Return ``request`` as a turn that shares what it can with one of ``heads``: nothing is kept or compared twice."""
     for head in reversed(heads):
@@ -115,15 +134,16 @@ def _opening(request: Request) -> str:
 def _followed(turn: Turn, heads: Sequence[Turn], *, must_add: bool) -> Turn | None:
     """Return the turn to whose words ``turn`` adds: one with the same instructions first, then the most shared words.
 
+    Between two that share as many it is the one with the same tools: an agent may be given others from turn to turn.
     An opening alone is shared by every agent that is given the same question: that makes none of them a follower.
     """
-    found, best = None, (False, 0)
+    found, best = None, (False, 0, False)
     for head in reversed(heads):
         adds = len(turn.said) > len(head.said)
         shared = _shared(head.said, turn.said)
         if head.request.dialect != turn.request.dialect or not shared or not (adds or (shared > 1 and not must_add)):
             continue
-        score = (head.instructions == turn.instructions, shared)
+        score = (head.instructions[1:] == turn.instructions[1:], shared, head.instructions == turn.instructions)
         if score > best:
             found, best = head, score
     return found

@@ -64,6 +64,7 @@ class _Given(NamedTuple):
     elapsed: float | None
     previous_begun: bool
     earlier: Sequence[Sent] | None
+    beside: Sequence[Sent]
     price: Price | None
     redact: bool
 
@@ -90,6 +91,7 @@ class Explainer:
         elapsed: float | None = None,
         previous_begun: bool = True,
         earlier: Sequence[Sent] | None = None,
+        beside: Sequence[Sent] = (),
         price: Price | None = None,
         redact: bool = True,
         verdict: Verdict | None = None,
@@ -105,6 +107,7 @@ class Explainer:
             previous_begun: Whether the response to ``previous`` had begun when ``current`` was sent.
             earlier: The requests before ``previous``, oldest first. Without them, it is taken that there was one for
                 each answer in the history, marked at its end as these two are.
+            beside: Requests before ``previous`` that are no part of its history, such as those with other tools.
             price: Prices in force; without them the loss has no price.
             redact: Leave the prompt's own words out; else the divergence has an excerpt.
             verdict: What the provider itself said of the two (`insight.verdict.read_verdict`).
@@ -112,14 +115,14 @@ class Explainer:
         Raises:
             MalformedRequest: Text that is no Unicode, or values that are no JSON.
         """
-        given = _Given(usage, elapsed, previous_begun, earlier, price, redact)
+        given = _Given(usage, elapsed, previous_begun, earlier, beside, price, redact)
         said = self._said(previous, current, profile, given)
         if verdict is None:
             return said
         return replace(said, verdict=verdict, disagreement=disagreement(verdict, said, current))
 
     def _said(self, previous: Request, current: Request, profile: CacheProfile, given: _Given) -> Explanation:
-        usage, elapsed, previous_begun, earlier, price, redact = given
+        usage, elapsed, previous_begun, earlier, beside, price, redact = given
         in_time = previous_begun and (elapsed is None or elapsed < _shortest_life(profile))
         reading = self._extended(previous, current, profile) if in_time else None
         if reading is not None:
@@ -131,7 +134,7 @@ class Explainer:
             previous_profile=_profile_of(previous, current, profile),
             profile=profile,
         )
-        reach = measure(pair, self._tokenizer, Timing(elapsed=elapsed, begun=previous_begun), earlier)
+        reach = measure(pair, self._tokenizer, Timing(elapsed=elapsed, begun=previous_begun), earlier, beside)
         found = divergence(previous, current, profile, redact=redact)
         if found is None and not reach.unmarked:
             self._remember(read_in_full(previous, profile, self._tokenizer, reach.available))

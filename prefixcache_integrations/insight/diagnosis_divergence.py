@@ -29,6 +29,7 @@ from prefixcache_integrations.insight.diagnosis_paths import (
 )
 from prefixcache_integrations.insight.diagnosis_words import Divergence, settings_reason
 from prefixcache_integrations.profiles.profile import CacheProfile, Tier
+from prefixcache_integrations.prompt.cache_key import CACHE_KEY
 from prefixcache_integrations.prompt.fingerprint import PROPERTIES, setting
 
 _INSTRUCTIONS = frozenset({"system", "developer"})
@@ -61,6 +62,7 @@ def _differences(previous: Request, current: Request, profile: CacheProfile) -> 
     if previous.dialect != "anthropic_messages" and opening:
         yield from _messages(previous, current, stop=opening)
     yield from _settings(previous, current, profile, "messages")
+    yield from _routing(previous, current, profile)
     yield from _messages(previous, current)
 
 
@@ -71,12 +73,23 @@ def _settings(
     previous: Request, current: Request, profile: CacheProfile, tier: Tier
 ) -> Iterator[tuple[Divergence, Difference]]:
     for name in sorted(field for field, begins in profile.invalidation.items() if begins == tier):
+        if name == CACHE_KEY:
+            continue
         if name in PROPERTIES:
             yield from _property(previous, current, name)
             continue
         place = setting_difference(setting(previous, name), setting(current, name), name)
         if place is not None:
             yield Divergence(reason=settings_reason(place.path), path=place.path), place
+
+
+def _routing(previous: Request, current: Request, profile: CacheProfile) -> Iterator[tuple[Divergence, Difference]]:
+    """Yield another key after tools and instructions: where it is made of them, they are what changed."""
+    if CACHE_KEY not in profile.invalidation:
+        return
+    place = setting_difference(setting(previous, CACHE_KEY), setting(current, CACHE_KEY), CACHE_KEY)
+    if place is not None:
+        yield Divergence(reason=settings_reason(CACHE_KEY), path=place.path), place
 
 
 def _property(previous: Request, current: Request, name: str) -> Iterator[tuple[Divergence, Difference]]:

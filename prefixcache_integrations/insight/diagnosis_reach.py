@@ -67,14 +67,16 @@ class Pair(Struct, frozen=True, kw_only=True):
     profile: CacheProfile
 
 
-def measure(pair: Pair, tokenizer: Tokenizer, timing: Timing, earlier: Sequence[Sent] | None) -> Reach:
+def measure(
+    pair: Pair, tokenizer: Tokenizer, timing: Timing, earlier: Sequence[Sent] | None, beside: Sequence[Sent] = ()
+) -> Reach:
     """Play the conversation to a simulated cache and see what it reads.
 
     ``earlier`` are the requests before, oldest first; ``None`` takes it that there was one for each answer in the
-    history, marked as these two are.
+    history, marked as these two are. Those ``beside`` come before them.
     """
     cache = PromptCache(tokenizer)
-    for sent in _assumed(pair) if earlier is None else earlier:
+    for sent in (*beside, *(_assumed(pair) if earlier is None else earlier)):
         _play(cache, sent.request, sent.profile, -sent.seconds_before)
     before = cache.begin(pair.previous, pair.previous_profile, scope=_SCOPE, now=0)
     elapsed = timing.elapsed or 0

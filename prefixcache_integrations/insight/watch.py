@@ -9,11 +9,12 @@ from datetime import date
 
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import Request, Tokenizer, Usage
+from prefixcache_integrations.canonical import Finding, Request, Tokenizer, Usage
 from prefixcache_integrations.errors import PrefixCacheError
 from prefixcache_integrations.events import Labels, PrefixBroken
 from prefixcache_integrations.insight.conversations import Conversations, Turn
-from prefixcache_integrations.insight.diagnosis import Explainer, Explanation
+from prefixcache_integrations.insight.diagnosis import Explainer, Explanation, Sent
+from prefixcache_integrations.insight.rewrites import rewrite
 from prefixcache_integrations.insight.verdict import Verdict
 from prefixcache_integrations.profiles import CacheProfile
 
@@ -39,6 +40,29 @@ class Watch:
         """Forget a request that was refused."""
         with self._lock:
             self._conversations.withdraw(turn)
+
+    def changes(
+        self, request: Request, profile: CacheProfile, prompt_tokens: int, *, at: float, session: str | None
+    ) -> tuple[Finding, ...]:
+        """Say what was changed in a request that would be sent ``at``, since the one before it; nothing is remembered.
+
+        It is taken that the answer to that one has begun.
+        """
+        with self._lock:
+            try:
+                turn = self._conversations.preview(request, at, session)
+                if turn.previous is None:
+                    return ()
+                previous, elapsed = turn.previous.request, at - turn.previous.at
+                beside = [
+                    Sent(request=each.request, profile=profile, seconds_before=max(turn.previous.at - each.at, 0.0))
+                    for each in self._conversations.beside(turn.previous)
+                ]
+                said = self._explainer.explain(previous, turn.request, profile=profile, elapsed=elapsed, beside=beside)
+                found = rewrite(previous, turn.request, said, profile, prompt_tokens)
+            except PrefixCacheError:
+                return ()
+        return () if found is None else (found,)
 
     def broken(
         self, turn: Turn, profile: CacheProfile, usage: Usage, labels: Labels, verdict: Verdict | None = None

@@ -26,7 +26,8 @@ class PromptLayoutMiddleware(AgentMiddleware[Any, Any, Any]):
     Args:
         level: How far it may go; see `Level`.
         observers: Told `PromptPlanned` or `PassedThrough` for each request, `PrefixBroken` for one that loses what it
-            could have read, and once per class that a model is of a class whose requests cannot be laid out.
+            could have read, and once per class that a model is of a class whose requests cannot be laid out. With an
+            observer, plans also say what was changed since the request before, by whichever middleware, and its price.
         tokenizer: What counts tokens; by default the best at hand.
         memory: What was sent before, from which it learns where markers pay and, at ``arrange``, where documents go; it
             suits retrieval, whose prompts mostly do not come back. By default there is none, which suits agents: their

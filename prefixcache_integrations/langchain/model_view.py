@@ -26,9 +26,9 @@ from prefixcache_integrations.events import Observer, PassedThrough, tell
 from prefixcache_integrations.flows.prepare import prepare
 from prefixcache_integrations.langchain.composed import rebuilt
 from prefixcache_integrations.langchain.watched import Watches, provider_of
-from prefixcache_integrations.on_the_wire import notice
+from prefixcache_integrations.on_the_wire import follower, notice
 from prefixcache_integrations.prompt.stability import PromptMemory
-from prefixcache_integrations.watching import Watcher
+from prefixcache_integrations.watching import WatchedCall, Watcher
 
 RunnableT = TypeVar("RunnableT", bound=Runnable[Any, Any])
 
@@ -91,7 +91,7 @@ class ModelLayout:
         """Return ``payload``, which LangChain built for ``model``, laid out; ``payload`` itself stays as it is."""
         dialect, stand_ins = _dialect(model, payload), _stand_ins(model, payload)
         fields = _fields(payload, stand_ins)
-        provider = provider_of(model)
+        provider, call = provider_of(model), follower(self.watcher)
         prepared = prepare(
             fields,
             dialect,
@@ -102,6 +102,7 @@ class ModelLayout:
             memory=self._memory,
             now=time.monotonic(),
             namespace=current_namespace(),
+            changes=call.changes if isinstance(call, WatchedCall) else None,
         )
         notice(dialect, prepared)
         extra = _extra_body(payload)

@@ -9,6 +9,7 @@ from prefixcache_integrations.profiles.profile import (
     Regime,
     Scope,
     Tier,
+    ToolChange,
     WholeRequestTier,
 )
 
@@ -20,6 +21,7 @@ __all__ = [
     "Regime",
     "Scope",
     "Tier",
+    "ToolChange",
     "WholeRequestTier",
     "resolve",
     "rows",

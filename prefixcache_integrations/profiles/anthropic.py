@@ -5,7 +5,8 @@ Claude docs, *Prompt caching* (21 August 2026): minimums, four breakpoints, look
 write multipliers, invalidation table, scope. Anthropic's ``claude-api`` skill, ``shared/prompt-caching.md``: runs of
 tool blocks count as one position. Claude docs, *Pricing*, with genai-prices 0.2.3: prices.
 Claude docs, *Thinking*: which models drop earlier thinking. anthropic 2.11.0, ``types/beta``, and Claude docs,
-*Mid-conversation system messages*: which models accept late instructions.
+*Mid-conversation system messages*: which models accept late instructions, and tool changes with them (beta).
+Claude docs, *Tool search tool*, "Model compatibility": not Opus 4.1 and earlier models.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal
 
-from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime, Price, Tier, WholeRequestTier
+from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime, Price, Tier, ToolChange, WholeRequestTier
 
 _LIFETIMES = (
     Lifetime(name="5m", seconds=300, write_multiplier=Decimal("1.25")),
@@ -53,6 +54,7 @@ def _claude(
     uncertainty: float = _SINCE_OPUS_4_7,
     strips_thinking: bool = False,
     late: Literal["system"] | None = None,
+    searches_tools: bool = True,
     tiers: tuple[WholeRequestTier, ...] = (),
 ) -> CacheProfile:
     return CacheProfile(
@@ -72,7 +74,12 @@ def _claude(
         tokenizer_uncertainty=uncertainty,
         strips_thinking=strips_thinking,
         late_instructions=late,
+        tool_changes=_tool_changes(late is not None, searches_tools),
     )
+
+
+def _tool_changes(takes_late_ones: bool, searches_tools: bool) -> tuple[ToolChange, ...]:  # noqa: FBT001 - facts
+    return (*(("deferred",) if searches_tools else ()), *(("added",) if takes_late_ones else ()))
 
 
 _OPUS = (Price.dollars("5", "25", "0.1"),)
@@ -99,7 +106,14 @@ ROWS: tuple[CacheProfile, ...] = (
     _claude("claude-opus-4-7", minimum=2048, prices=_OPUS),
     _claude("claude-opus-4-6", minimum=4096, prices=_OPUS, uncertainty=_BEFORE_OPUS_4_7),
     _claude("claude-opus-4-5", minimum=4096, prices=_OPUS, uncertainty=_BEFORE_OPUS_4_7),
-    _claude("claude-opus-4-1", minimum=1024, prices=_OPUS_4, uncertainty=_BEFORE_OPUS_4_7, strips_thinking=True),
+    _claude(
+        "claude-opus-4-1",
+        minimum=1024,
+        prices=_OPUS_4,
+        uncertainty=_BEFORE_OPUS_4_7,
+        strips_thinking=True,
+        searches_tools=False,
+    ),
     _claude(
         "claude-opus-4",
         "claude-opus-4-0",
@@ -108,6 +122,7 @@ ROWS: tuple[CacheProfile, ...] = (
         prices=_OPUS_4,
         uncertainty=_BEFORE_OPUS_4_7,
         strips_thinking=True,
+        searches_tools=False,
     ),
     _claude(
         "claude-sonnet-5-5",
@@ -126,6 +141,7 @@ ROWS: tuple[CacheProfile, ...] = (
         prices=_SONNET_4,
         uncertainty=_BEFORE_OPUS_4_7,
         strips_thinking=True,
+        searches_tools=False,
     ),
     _claude(
         "claude-haiku-5-5",
@@ -147,6 +163,7 @@ ROWS: tuple[CacheProfile, ...] = (
         prices=(Price.dollars("0.8", "4", "0.1"),),
         uncertainty=_BEFORE_OPUS_4_7,
         strips_thinking=True,
+        searches_tools=False,
     ),
 )
 

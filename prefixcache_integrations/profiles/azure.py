@@ -45,6 +45,7 @@ def _on_azure(row: CacheProfile) -> CacheProfile:
         scope="subscription",
         lifetimes=lifetimes,
         retention=retention,
+        tool_changes=(),
         requests_per_key=0,
     )
 

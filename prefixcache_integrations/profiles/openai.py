@@ -4,6 +4,8 @@ Sources, read in November 2026 unless dated: OpenAI docs, *Prompt caching* (Sept
 differences": regimes, minimums, intervals, retention, what a prefix consists of. openai 3.52.0,
 ``types/responses/response_create_params.py``: TTLs, 80 breakpoints looked up. OpenAI docs, *Pricing* and *Changelog*,
 with genai-prices 0.2.3: prices and their dates. litellm 1.109.1, price map: the write price of 12 hours.
+OpenAI docs, *Tool search*: "only gpt-5.4 and later models"; *Function calling*: allowed tools. openai 3.52.0,
+``types/responses/response_input_item_param.py``: additional tools.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime, Price, Tier, WholeRequestTier
+from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime, Price, Tier, ToolChange, WholeRequestTier
 
 _MARKED_LIFETIMES = (
     Lifetime(name="30m", seconds=1800, write_multiplier=Decimal("1.25")),
@@ -46,6 +48,9 @@ _RENDERED: dict[str, Tier] = {
 }
 # Since GPT-5.6 the key partitions the cache; before, it only routes.
 _RENDERED_AND_KEY: dict[str, Tier] = {**_RENDERED, "prompt_cache_key": "tools"}
+
+_ANY_MODEL: tuple[ToolChange, ...] = ("allowed", "added")
+_SINCE_5_4: tuple[ToolChange, ...] = ("allowed", "deferred", "added")
 
 # "Around 15 requests per minute" of one prefix and key go to one machine; the others overflow to another.
 _PER_KEY = 15
@@ -79,6 +84,7 @@ def _marked(*models: str, prices: tuple[Price, ...], uncertainty: float = _UNPUB
         invalidation=_RENDERED_AND_KEY,
         tokenizer_uncertainty=uncertainty,
         late_instructions="developer",
+        tool_changes=_SINCE_5_4,
         requests_per_key=_PER_KEY,
     )
 
@@ -109,6 +115,7 @@ def _interval(
         invalidation=_RENDERED,
         tokenizer_uncertainty=_PUBLISHED,
         late_instructions=late,
+        tool_changes=_SINCE_5_4 if models[0].startswith(("gpt-5.4", "gpt-5.5")) else _ANY_MODEL,
         requests_per_key=_PER_KEY,
     )
 
@@ -221,6 +228,7 @@ UNKNOWN = replace(
     _interval("unknown-openai", prices=(), late=None),
     models=(),
     tokenizer_uncertainty=_UNPUBLISHED,
+    tool_changes=(),
     requests_per_key=0,
     known=False,
 )

@@ -23,6 +23,10 @@ Tier: TypeAlias = Literal["tools", "system", "messages"]
 """From which part of the prompt on a change loses the cache, in render order."""
 
 
+ToolChange: TypeAlias = Literal["deferred", "allowed", "added"]
+"""A way to change which tools a model may call that leaves its prefix as it is. ``deferred``: declared, and found by
+the provider's tool search. ``allowed``: chosen in ``tool_choice``. ``added``: by items at the end of the prompt."""
+
 Scope: TypeAlias = Literal["workspace", "organization", "subscription"]
 """The boundary that entries never cross."""
 
@@ -92,6 +96,7 @@ class CacheProfile(Struct, frozen=True, kw_only=True):
     ``tokenizer_uncertainty``: by which share the provider's count may exceed that of our tokeniser.
     ``strips_thinking``: adding user text after tool use drops earlier thinking, and the prefix with it.
     ``late_instructions``: the message role that can add instructions without touching the prefix.
+    ``tool_changes``: the ways that the model has, the simplest first.
     ``requests_per_key``: up to how many requests a minute one ``prompt_cache_key`` keeps together, 0 where the
     endpoint takes none.
     ``known`` is false for the conservative default that stands in for a model without a row.
@@ -117,6 +122,7 @@ class CacheProfile(Struct, frozen=True, kw_only=True):
     tokenizer_uncertainty: float = 0.0
     strips_thinking: bool = False
     late_instructions: Literal["system", "developer"] | None = None
+    tool_changes: tuple[ToolChange, ...] = ()
     requests_per_key: int = 0
     known: bool = True
 

@@ -161,3 +161,28 @@ def test_azure_keeps_entries_in_memory_by_default_where_openai_keeps_them_longer
 def test_claude_counts_further_from_our_tokenizer_since_opus_4_7():
     assert resolve("claude-opus-4-6").tokenizer_uncertainty == 0.25
     assert resolve("claude-opus-4-7").tokenizer_uncertainty == 0.6
+
+
+@pytest.mark.parametrize(
+    ("model", "ways"),
+    [
+        ("claude-opus-4-8", ("deferred", "added")),
+        ("claude-sonnet-4-5", ("deferred",)),
+        ("claude-opus-4-1", ()),
+        ("claude-sonnet-4", ()),
+        ("gpt-5.6", ("allowed", "deferred", "added")),
+        ("gpt-5.4-mini", ("allowed", "deferred", "added")),
+        ("gpt-5.1", ("allowed", "added")),
+        ("gpt-4", ()),
+        ("claude-99", ()),
+        ("gpt-99", ()),
+    ],
+)
+def test_how_tools_can_change_without_touching_the_prefix(model, ways):
+    assert resolve(model).tool_changes == ways
+    assert resolve(model, "azure").tool_changes == ()
+
+
+def test_keys_route_openais_own_models_alone():
+    assert {row.provider for row in rows() if row.requests_per_key} == {"openai"}
+    assert all(row.regime != "none" for row in rows() if row.requests_per_key)
