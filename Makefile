@@ -92,7 +92,7 @@ $(BARE)/.ready: pyproject.toml
 $(LLAMA)/.ready: pyproject.toml
 	$(call make_venv,$(LLAMA))
 	@echo "Installing LlamaIndex into $(LLAMA) (once, about a minute) …"
-	@$(LLAMA)/bin/python -m pip install --quiet --group test-run \
+	@$(LLAMA)/bin/python -m pip install --quiet --group test-llama-index \
 		--editable ".[llama-index-anthropic,tokens,prices,server,redis,postgres,crypto,zstd]"
 	@touch $@
 

@@ -185,6 +185,12 @@ class PassedThrough(Struct, frozen=True, kw_only=True):
     model: str | None = None
 
 
+class DuplicatesDropped(Struct, frozen=True, kw_only=True):
+    """Of documents with the same text one was kept; ``count`` others are not sent."""
+
+    count: int
+
+
 Event: TypeAlias = (
     CacheHit
     | CacheMiss
@@ -201,6 +207,7 @@ Event: TypeAlias = (
     | PromptPlanned
     | PrefixBroken
     | PassedThrough
+    | DuplicatesDropped
 )
 Observer: TypeAlias = Callable[[Event], None]
 

@@ -18,6 +18,9 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, Query
 from llama_index.core.tools.types import BaseTool
 from pydantic import Field, PrivateAttr
 
+from prefixcache_integrations.events import DuplicatesDropped
+from prefixcache_integrations.llama_index.events import dispatch
+
 NodeOrder: TypeAlias = Literal["document", "sticky", "cache_aware"]
 """``document``: as they stand in the documents, these by their names. ``sticky``: nodes retrieved before keep the
 order in which they first came, new ones follow. ``cache_aware``: the nodes that begin as an earlier selection did come
@@ -28,7 +31,8 @@ class StableOrderPostprocessor(BaseNodePostprocessor):
     """Puts retrieved nodes in an order that a provider's prompt cache finds again, each text once.
 
     Retrievers order by score, and nodes of one score by random ids. Make it the last of ``node_postprocessors``; of
-    nodes with the same text the best one stays. It gives up the ranking: models heed what comes first and last.
+    nodes with the same text the best one stays, and LlamaIndex's dispatcher is told. It gives up the ranking: models
+    heed what comes first and last.
     ``sticky`` and ``cache_aware`` remember the latest ``memory`` nodes or selections of this object: give each
     conversation its own, or let conversations over the same documents share one. Safe to share between threads.
     """
@@ -53,6 +57,8 @@ class StableOrderPostprocessor(BaseNodePostprocessor):
         by_text: dict[str, NodeWithScore] = {}
         for node in ranked:
             by_text.setdefault(_digest(node.node), node)
+        if dropped := len(nodes) - len(by_text):
+            dispatch(DuplicatesDropped(count=dropped))
         ordered = sorted(by_text, key=lambda text: (*_place(by_text[text].node), text))
         with self._lock:
             return [by_text[text] for text in self._remembered(ordered)]
