@@ -120,16 +120,17 @@ def _outcome(call):
         return "unavailable"
 
 
-def test_sentinels_name_the_master_and_its_successor(sentinel):
+async def test_sentinels_name_the_master_and_its_successor(sentinel):
     store = open_store(sentinel.url() + "?timeout=1")
     store.put(KEY, b"answer")
-    assert asyncio.run(store.aget(KEY)) == b"answer"
+    assert await store.aget(KEY) == b"answer"
     sentinel.master.kill()
     deadline = time.monotonic() + 20
     while _outcome(lambda: store.put(KEY, b"again")) is not True:
         assert time.monotonic() < deadline
-        time.sleep(0.1)
-    assert store.get(KEY) == asyncio.run(store.aget(KEY)) == b"again"
+        await asyncio.sleep(0.1)
+    assert store.get(KEY) == await store.aget(KEY) == b"again"
+    await store.aclose()
     store.close()
 
 
