@@ -20,13 +20,26 @@ _MODES: tuple[str, ...] = get_args(Mode)
 
 
 class CacheSettings(Struct, frozen=True, kw_only=True):
-    """How a call is cached. ``ttl`` in seconds, ``None`` for good; ``namespace`` is ``None`` where nobody named one."""
+    """How a call is cached. ``ttl`` in seconds, ``None`` for good; ``namespace`` is ``None`` where nobody named one.
+
+    Raises `ConfigurationError` for what cannot be meant.
+    """
 
     mode: Mode = "use"
     ttl: float | None = None
     policy: KeyPolicy = STRICT
     tags: tuple[str, ...] = ()
     namespace: str | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.mode, self.ttl)
+
+
+def _check(mode: Mode | UnsetType, ttl: float | UnsetType | None) -> None:
+    if mode is not UNSET and mode not in _MODES:
+        raise ConfigurationError(f"a mode is one of {', '.join(_MODES)}, not {mode!r}")
+    if isinstance(ttl, int | float) and not 0 < ttl < float("inf"):
+        raise ConfigurationError(f"a ttl is a number of seconds above 0, or None for good, not {ttl}")
 
 
 class Controls(Struct, frozen=True, kw_only=True):
@@ -43,10 +56,7 @@ class Controls(Struct, frozen=True, kw_only=True):
     namespace: str | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        if self.mode is not UNSET and self.mode not in _MODES:
-            raise ConfigurationError(f"a mode is one of {', '.join(_MODES)}, not {self.mode!r}")
-        if isinstance(self.ttl, int | float) and not 0 < self.ttl < float("inf"):
-            raise ConfigurationError(f"a ttl is a number of seconds above 0, or None for good, not {self.ttl}")
+        _check(self.mode, self.ttl)
         if self.temperature_tolerance is not UNSET:
             KeyPolicy.loose(self.temperature_tolerance)  # refuses what is out of range
 

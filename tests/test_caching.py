@@ -121,3 +121,16 @@ def test_controls_are_read_from_plain_data(fields, controls):
 def test_data_that_is_no_control_is_refused(wrong):
     with pytest.raises(ConfigurationError):
         controls_of(wrong)
+
+
+@pytest.mark.parametrize("ttl", [0, -1, float("nan"), float("inf"), -0.0])
+def test_a_ttl_that_cannot_be_meant_is_refused_where_it_is_set(ttl):
+    with pytest.raises(ConfigurationError, match="ttl"):
+        CacheSettings(ttl=ttl)
+    with pytest.raises(ConfigurationError, match="ttl"):
+        Controls(ttl=ttl)
+
+
+def test_a_mode_that_is_none_is_refused_where_it_is_set():
+    with pytest.raises(ConfigurationError, match="mode"):
+        CacheSettings(mode="never")
