@@ -1,7 +1,8 @@
 """``python -m benchmarks.response_cache``: our hits beside those of other caches and beside the least they could cost.
 
 All figures of a table are taken in turns in one run: their ratios compare from machine to machine, they themselves do
-not. Caches that are not installed or do not open here are named with the reason; ``make bench`` installs them.
+not. Those that count come last, each beside what it has to reach. Caches that are not installed or do not open here
+are named with the reason; ``make bench`` installs them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from benchmarks.response_cache import floors, hits, sizes
+from benchmarks.response_cache import figures, floors, hits, sizes, tasks
+from benchmarks.response_cache.caches import Places
 from tests.redis_server import RedisServer, provide_server
 
 PARTS = ("hits", "floors", "tasks", "sizes")
@@ -24,19 +26,21 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, action="append", help="a part of it; may be given again")
     options = parser.parse_args()
     parts = options.only or PARTS
+    found: list[figures.Figure] = []
     server = RedisServer(provide_server())
     try:
         with tempfile.TemporaryDirectory() as name:
             folder, url = Path(name), server.url()
             if "hits" in parts:
-                hits.compare(folder / "hits", url, options.rounds)
+                found += hits.compare(folder / "hits", url, options.rounds)
             if "floors" in parts:
-                for size, tokens in floors.PROMPT_TOKENS.items():
-                    floors.compare(size, floors.prompt(tokens), url, folder / size, options.rounds)
+                for size, length in floors.PROMPT_TOKENS.items():
+                    found += floors.compare(size, floors.prompt(length), url, folder / size, options.rounds)
             if "tasks" in parts:
-                asyncio.run(floors.compare_tasks(url, folder / "tasks"))
+                found += asyncio.run(tasks.compare(Places(folder / "tasks", url)))
             if "sizes" in parts:
-                sizes.compare(folder / "sizes", url)
+                found += sizes.compare(folder / "sizes", url)
+            figures.show(found)
     finally:
         server.close()
 

@@ -39,6 +39,13 @@ def _redis(places: Places) -> BaseCache:
     return RedisCache(Redis.from_url(places.redis_url))
 
 
+def _async_redis(places: Places) -> BaseCache:
+    from langchain_community.cache import AsyncRedisCache
+    from redis.asyncio import Redis
+
+    return AsyncRedisCache(Redis.from_url(places.redis_url))
+
+
 def _langchain_redis(places: Places) -> BaseCache:
     from langchain_redis import RedisCache
 
@@ -96,7 +103,7 @@ class LiteLLM(BaseCache):
         self._cache.cache.flush_cache()
 
 
-CACHES: Mapping[str, Callable[[Places], BaseCache]] = {
+CACHES: dict[str, Callable[[Places], BaseCache]] = {
     "InMemoryCache": lambda _: InMemoryCache(),
     "ours, memory": lambda _: ResponseCache.from_url("memory://"),
     "ours, SQLite": lambda places: ResponseCache.from_url(f"sqlite:///{places.folder}/ours.db"),
@@ -113,10 +120,16 @@ CACHES: Mapping[str, Callable[[Places], BaseCache]] = {
 }
 
 
-def opened(places: Places) -> tuple[dict[str, BaseCache], dict[str, str]]:
+AWAITED: dict[str, Callable[[Places], BaseCache]] = {"community AsyncRedisCache": _async_redis}
+"""Those that can only be awaited."""
+
+
+def opened(
+    places: Places, known: Mapping[str, Callable[[Places], BaseCache]] = CACHES
+) -> tuple[dict[str, BaseCache], dict[str, str]]:
     """Return the caches that open here, and why the others do not."""
     caches, missing = {}, {}
-    for name, open_cache in CACHES.items():
+    for name, open_cache in known.items():
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -6,7 +6,6 @@ beside it keeps. Figures are medians; ratios of figures taken in one run compare
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import statistics
 import time
@@ -18,11 +17,12 @@ from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.outputs import ChatGeneration
 
+from benchmarks.response_cache.figures import Figure
 from prefixcache_integrations.flows.op import Entry, EntryKey
 from prefixcache_integrations.langchain import ResponseCache
 from prefixcache_integrations.langchain.generations import read, write
 from prefixcache_integrations.prompt.keys import raw_key
-from prefixcache_integrations.stores import MemoryStore, Store, open_store
+from prefixcache_integrations.stores import MemoryStore, open_store
 from prefixcache_integrations.stores.envelope import pack
 
 LLM = '{"model": "gpt-4o-mini", "temperature": 0.0, "tools": []}'
@@ -43,7 +43,6 @@ WORDS = [
     "all",
 ]
 PROMPT_TOKENS = {"1k": 1_000, "20k": 20_000, "100k": 100_000}
-TASKS, TURNS = 32, 200
 
 
 def text(tokens: int) -> str:
@@ -59,7 +58,7 @@ def prompt(tokens: int) -> str:
 ANSWER = [ChatGeneration(message=AIMessage(text(200), response_metadata={"finish_reason": "stop"}))]
 
 
-def compare(size: str, question: str, url: str, path: Path, rounds: int) -> None:
+def compare(size: str, question: str, url: str, path: Path, rounds: int) -> list[Figure]:
     """Print what a lookup costs in each store, over its floor alone and over floor, key and decoding together."""
     stores = {
         "memory": MemoryStore(),
@@ -86,6 +85,13 @@ def compare(size: str, question: str, url: str, path: Path, rounds: int) -> None
         )
     for store in stores.values():
         store.close()
+    if size != "1k":
+        return []
+    least = times["GET"] + times["key"] + times["decoding"]
+    return [
+        Figure("lookup hit, 1k: Redis / (GET + key + decoding)", times["Redis"] / least, 1.25),
+        Figure("lookup hit, 1k: Redis behind memory / GET", times["Redis behind memory"] / times["GET"], 0.4),
+    ]
 
 
 def floors(kept: bytes, url: str, path: Path) -> dict[str, Callable[[], object]]:
@@ -113,35 +119,3 @@ def measure(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
             work()
             times[name].append(time.perf_counter_ns() - started)
     return {name: statistics.median(taken) / 1000 for name, taken in times.items()}
-
-
-async def compare_tasks(url: str, path: Path) -> None:
-    """Print hits per second of many tasks at once, beside a GET in each task on redis-py's own pool."""
-    question = prompt(1_000)
-    stores: dict[str, Store] = {
-        "Redis": open_store(f"{url}?timeout=2"),
-        "SQLite": open_store(f"sqlite:///{path}"),
-    }
-    print(f"\n{TASKS} tasks, hits per second, prompt of 1k tokens")
-    client = redis.asyncio.Redis.from_url(url)
-    get = await rate(lambda: client.get("floor"))
-    print(f"  {'GET, redis-py':20} {get:8.0f}")
-    await client.aclose()
-    for name, store in stores.items():
-        cache = ResponseCache(store)
-        await cache.aupdate(question, LLM, ANSWER)
-        hits = await rate(lambda cache=cache: cache.alookup(question, LLM))
-        print(f"  {name:20} {hits:8.0f} = {hits / get:5.2f} x GET")
-        await cache.aclose()
-
-
-async def rate(ask: Callable[[], object]) -> float:
-    """Return how many times per second `TASKS` tasks together do ``ask``."""
-
-    async def work() -> None:
-        for _ in range(TURNS):
-            await ask()
-
-    started = time.perf_counter()
-    await asyncio.gather(*(work() for _ in range(TASKS)))
-    return TASKS * TURNS / (time.perf_counter() - started)

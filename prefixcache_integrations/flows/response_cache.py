@@ -7,6 +7,7 @@ lost to one. Looking up and keeping are two flows because frameworks call them a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Generic, Literal, TypeVar
 
 from msgspec import Struct
@@ -123,7 +124,7 @@ def accepted(terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry
 def save(terms: Terms, entry: Entry) -> Flow[None]:
     """Store ``entry`` and tell what came of it."""
     try:
-        size = yield from Save(terms.key, entry, terms.ttl, _tags(terms))
+        size = yield from Save(terms.key, entry, terms.ttl, _tags(terms.tags, terms.model))
     except Exception as error:  # noqa: BLE001 - whatever a store raises, the answer is already there
         yield from degraded("put", error)
         return
@@ -139,8 +140,10 @@ def model_tag(model: str) -> str:
     return f"model:{model}"
 
 
-def _tags(terms: Terms) -> tuple[str, ...]:
-    return terms.tags if terms.model is None else (*terms.tags, model_tag(terms.model))
+@lru_cache(maxsize=256)
+def _tags(tags: tuple[str, ...], model: str | None) -> tuple[str, ...]:
+    """Return all tags of an entry: the same object for all that share them, as there may be many in memory."""
+    return tags if model is None else (*tags, model_tag(model))
 
 
 def invalidate(namespace: str, tag: str) -> Flow[None]:
