@@ -20,6 +20,7 @@ from prefixcache_integrations.prompt.prospects import Block, ahead, company
 from prefixcache_integrations.prompt.rates import Kind
 from prefixcache_integrations.prompt.segments import Segment
 from prefixcache_integrations.prompt.stability import Sighting, Snapshot
+from prefixcache_integrations.prompt.tools import agent_of
 
 DIGEST_BYTES = 16
 WORTH_MOVING = 1.0
@@ -41,13 +42,14 @@ class Foresight(Struct, frozen=True):
     looked_up: Mapping[bytes, Document]
     bill: Bill
     tools: tuple[str, ...]
+    agent: bytes
     previous: int | None
 
     def sighting(self, writes: Mapping[int, float], cache_key: str | None = None) -> Sighting:
         """Return what to remember of the request, with the lifetime in seconds that is asked for at each block."""
         by_place = {place: writes[number] for place, number in enumerate(self.order) if number in writes}
         steps = (replace(step, writes=by_place.get(place, 0.0)) for place, step in enumerate(self.steps))
-        return Sighting(tuple(steps), self.looked_up, self.bill, self.tools, cache_key, self.previous)
+        return Sighting(tuple(steps), self.looked_up, self.bill, self.tools, self.agent, cache_key, self.previous)
 
 
 class _Candidate(Struct, frozen=True):
@@ -98,6 +100,7 @@ def foresee(
         looked_up=around.documents,
         bill=expected_bill(sent.ahead, sent.choice, profile),
         tools=tuple(tool.name for tool in request.tools),
+        agent=agent_of(request),
         previous=None if anchor is None else remembered.order.index(anchor),
     )
 

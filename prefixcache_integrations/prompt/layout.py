@@ -31,7 +31,7 @@ from prefixcache_integrations.prompt.markers import placed, repaired
 from prefixcache_integrations.prompt.moves import moved, moves_for
 from prefixcache_integrations.prompt.segments import Segment, segments, token_counts
 from prefixcache_integrations.prompt.stability import Sighting, Snapshot
-from prefixcache_integrations.prompt.tools import canonical_tool, tool_order
+from prefixcache_integrations.prompt.tools import agent_of, canonical_tool, tool_order
 
 ESTIMATE_UNCERTAINTY = 0.3
 """By which share a count may be off, either way, where no tokeniser is at hand."""
@@ -77,7 +77,7 @@ def decide(
     namespace: str = "",
 ) -> Decision:
     """Return the `plan` of a request together with all that comes of it."""
-    order = tuple(range(len(request.tools))) if level == "mark" else tool_order(request.tools, snapshot)
+    order = tuple(range(len(request.tools))) if level == "mark" else _tool_order(request, snapshot)
     tidy, repairs = repaired(_arranged(request, order, level))
     bounds = _bounds(profile, tokenizer)
     prompt = segments(tidy)
@@ -119,6 +119,12 @@ def decide(
         request=sent,
         sighting=None if foresight is None else foresight.sighting(writes, None if way is None else way.key),
     )
+
+
+def _tool_order(request: Request, snapshot: Snapshot | None) -> tuple[int, ...]:
+    if snapshot is None or not request.tools:
+        return tool_order(request.tools)
+    return tool_order(request.tools, snapshot.tools, agent_of(request))
 
 
 def _route(

@@ -11,9 +11,7 @@ from prefixcache_integrations.prompt.cache_key import Routes
 from prefixcache_integrations.prompt.lookups import Bill, Document, Lookups, Neighbour
 from prefixcache_integrations.prompt.prefixes import Prefixes, Step
 from prefixcache_integrations.prompt.rates import FOREVER, MANY, Likeness
-
-TOOLS = 4096
-"""How many tool names are remembered, at most."""
+from prefixcache_integrations.prompt.tool_lists import ToolLists
 
 TICK = 0.001
 """How many seconds at least lie between two requests as far as learning goes, also where the clock stands still."""
@@ -22,14 +20,16 @@ TICK = 0.001
 class Sighting(Struct, frozen=True):
     """One request, ready to be remembered: its steps in the order sent, and its documents by their digests.
 
-    ``tools`` are the names of its tools, in the order sent; ``cache_key`` is the one that routes it, before spreading.
-    ``previous`` is the step at which the request before it in its conversation should have ended, ``None`` without one.
+    ``tools`` are the names of its tools, in the order sent, and ``agent`` is whose they are; ``cache_key`` is the one
+    that routes it, before spreading. ``previous`` is the step at which the request before it in its conversation should
+    have ended, ``None`` without one.
     """
 
     steps: tuple[Step, ...]
     documents: Mapping[bytes, Document] = field(default_factory=dict)
     bill: Bill = Bill()
     tools: tuple[str, ...] = ()
+    agent: bytes = b""
     cache_key: str | None = None
     previous: int | None = None
 
@@ -46,7 +46,7 @@ class PromptMemory:
         self.turn = threading.Lock()
         self._prefixes = Prefixes(limit=limit, horizon=horizon)
         self._lookups = Lookups(max(limit // 50, 16))
-        self._tools: dict[str, int] = {}
+        self._tools = ToolLists()
         self._routes = Routes()
         self._clock = 0.0
 
@@ -65,20 +65,16 @@ class PromptMemory:
         self._lookups.observe(sighting.documents, sighting.bill)
         if sighting.cache_key is not None:
             self._routes.observe(sighting.cache_key, now)
-        for name in sighting.tools:
-            if len(self._tools) < TOOLS:
-                self._tools.setdefault(name, len(self._tools))
+        self._tools.observe(sighting.tools, sighting.agent)
 
 
 class Snapshot:
     """What is known at one time, for planning; reading it changes nothing."""
 
-    def __init__(
-        self, prefixes: Prefixes, lookups: Lookups, tools: Mapping[str, int], *, routes: Routes, now: float
-    ) -> None:
+    def __init__(self, prefixes: Prefixes, lookups: Lookups, tools: ToolLists, *, routes: Routes, now: float) -> None:
         self._prefixes = prefixes
         self._lookups = lookups
-        self._tools = tools
+        self.tools = tools
         self.routes = routes
         self.now = now
 
@@ -86,10 +82,6 @@ class Snapshot:
     def allowance(self) -> float:
         """How many uncached input tokens may be risked on documents that might come together again."""
         return self._lookups.allowance
-
-    def tool_rank(self, name: str) -> int:
-        """Return which tool this was of all that were ever sent, in the order they came up; new ones come last."""
-        return self._tools.get(name, len(self._tools))
 
     def follow(self, prefix: int | None, key: bytes) -> int | None:
         """Return the prefix that continues ``prefix`` (0: the empty one) with a step, ``None`` if it was never sent."""

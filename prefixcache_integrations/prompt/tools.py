@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import DialectName, JsonObject, Tool
+from prefixcache_integrations.canonical import DialectName, JsonObject, Request, Tool
 from prefixcache_integrations.canonical.json import as_list, as_object
-from prefixcache_integrations.prompt.stability import Snapshot
+from prefixcache_integrations.prompt.tool_lists import ToolLists
 
 _SCHEMA_PATHS: Mapping[DialectName, tuple[str, ...]] = {
     "anthropic_messages": ("input_schema",),
@@ -26,18 +27,28 @@ _SCHEMAS = frozenset(
 """Members that hold a schema, or a list of them."""
 
 
-def tool_order(tools: Sequence[Tool], snapshot: Snapshot | None = None) -> tuple[int, ...]:
+AGENT_TEXT = 256
+"""By how many characters of its instructions an agent is told from others."""
+
+_INSTRUCTIONS = ("system", "developer")
+
+
+def tool_order(tools: Sequence[Tool], lists: ToolLists | None = None, agent: bytes = b"") -> tuple[int, ...]:
     """Return the indices of ``tools`` by name; tools of one name keep their order.
 
-    With a memory, those sent before come first, in the order in which they first came up: so a tool that is added
-    leaves all before it as they were.
+    With the ``lists`` that were sent, they come in the order that shares most with one of them (`ToolLists.order`): so
+    a tool that is added leaves all before it as they were.
     """
+    names = {tool.name for tool in tools}
+    places = {name: place for place, name in enumerate(sorted(names) if lists is None else lists.order(names, agent))}
+    return tuple(sorted(range(len(tools)), key=lambda index: places[tools[index].name]))
 
-    def place(index: int) -> tuple[int, str]:
-        name = tools[index].name
-        return (0 if snapshot is None else snapshot.tool_rank(name), name)
 
-    return tuple(sorted(range(len(tools)), key=place))
+def agent_of(request: Request) -> bytes:
+    """Return what tells one agent of an application from another: the beginning of its instructions, as a digest."""
+    opening = request.messages[0].parts if request.messages and request.messages[0].role in _INSTRUCTIONS else ()
+    text = next((part.text for part in (*request.system, *opening)), "")
+    return hashlib.blake2b(text[:AGENT_TEXT].encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 def canonical_tool(tool: Tool, dialect: DialectName) -> Tool:
