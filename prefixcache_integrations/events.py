@@ -76,7 +76,7 @@ class EntryEvicted(Struct, frozen=True, kw_only=True):
     count: int
 
 
-StoreOperation: TypeAlias = Literal["get", "put", "delete", "invalidate", "clear", "lease"]
+StoreOperation: TypeAlias = Literal["get", "put", "delete", "invalidate", "clear", "lease", "add"]
 
 
 class StoreDegraded(Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from prefixcache_integrations.cli.output import AsJson, answer_json, console, explained, fail, progress_bar
+from prefixcache_integrations.cli.sums import print_book, read_book
 from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.flows.response_cache import model_tag
 from prefixcache_integrations.stores import open_store
@@ -20,17 +21,29 @@ StoreUrl = Annotated[
 ]
 
 
-def stats(url: StoreUrl, *, as_json: AsJson = False) -> None:
-    """Count what is in a store: entries and bytes by namespace, entries by tag where the store can tell."""
+def stats(
+    url: StoreUrl,
+    *,
+    book: Annotated[str, typer.Option(help="Which shared sums to read, where the store is a server.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Count what is in a store, and what calls came to that processes have added up there (`SharedSums`).
+
+    Entries and bytes by namespace, entries by tag where the store can tell; calls, tokens and money by model, app and
+    namespace.
+    """
     with explained(), progress_bar("counting entries") as progress:
         found = survey(url, progress=progress)
+        shared = read_book(url, book) if found.kind == "redis" else None
     if as_json:
-        totals = {"entries": found.entries, "size": found.size}
+        totals = {"entries": found.entries, "size": found.size, "sums": shared}
         answer_json({**totals, **{name: getattr(found, name) for name in found.__struct_fields__}})
         return
     console.print(_table(found))
     expired = "" if found.expired is None else f", {found.expired:,} of them expired"
     console.print(f"{found.entries:,} entries{expired}, {found.size:,} bytes")
+    if shared is not None:
+        print_book(shared)
 
 
 def _table(found: Survey) -> Table:

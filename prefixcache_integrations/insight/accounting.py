@@ -15,6 +15,7 @@ from prefixcache_integrations.events import (
     CacheMiss,
     CallFailed,
     CallJoined,
+    EntryEvicted,
     EntryRejected,
     EntryStored,
     Event,
@@ -39,7 +40,8 @@ class Totals(Struct, frozen=True, kw_only=True):
     its field is not in there. ``cost`` and ``uncached_cost`` are US dollars; ``savings`` compares the two over the
     calls where both are known, and is negative where writes were never read again. ``breaks`` are calls that read
     less than they could, by ``lost_tokens`` and ``lost_cost``. ``stored_bytes`` in ``stored`` entries were put into
-    the response cache, ``rejected`` answers were not; ``store_errors`` are operations that a store failed.
+    the response cache, ``rejected`` answers were not; ``evicted`` ones were pushed out of it to make room;
+    ``store_errors`` are operations that a store failed.
     """
 
     calls: int = 0
@@ -62,6 +64,7 @@ class Totals(Struct, frozen=True, kw_only=True):
     stored: int = 0
     stored_bytes: int = 0
     rejected: int = 0
+    evicted: int = 0
     store_errors: int = 0
     unknown: Mapping[str, int] = field(default_factory=dict)
 
@@ -158,6 +161,7 @@ _AMOUNTS: Mapping[type, Callable[[Any], Amounts]] = {
     CacheMiss: lambda _: {"misses": 1},
     PrefixBroken: _break_amounts,
     EntryStored: lambda event: {"stored": 1, "stored_bytes": event.size},
+    EntryEvicted: lambda event: {"evicted": event.count},
     EntryRejected: lambda _: {"rejected": 1},
     StoreDegraded: lambda _: {"store_errors": 1},
 }

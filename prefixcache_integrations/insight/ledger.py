@@ -118,7 +118,7 @@ class Ledger:
         return found
 
     def _accounts_of(self, event: Event) -> Iterator[_Sums]:
-        for dimension, name in _names(event):
+        for dimension, name in names_of(event):
             accounts = self._named[dimension]
             found = accounts.get(name)
             if found is None:
@@ -134,7 +134,8 @@ class Ledger:
         accounts.setdefault(None, _Sums()).merge(accounts.pop(oldest))
 
 
-def _names(event: Event) -> Iterator[tuple[Dimension, str]]:
+def names_of(event: Event) -> Iterator[tuple[Dimension, str]]:
+    """Yield whom ``event`` is for, in every dimension in which it says so."""
     model, labels = getattr(event, "model", None), getattr(event, "labels", None)
     if model is not None:
         yield "model", model

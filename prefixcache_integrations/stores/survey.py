@@ -99,17 +99,23 @@ def _sqlite(url: str, progress: Callable[[int], None]) -> Survey:
     )
 
 
+def without_options(url: str) -> str:
+    """Return the URL of a store's server without those options that are the store's own."""
+    parts = urlsplit(url)
+    theirs = [(name, value) for name, value in parse_qsl(parts.query) if name not in _OURS]
+    return parts._replace(query=urlencode(theirs)).geturl()
+
+
 def _redis(url: str, progress: Callable[[int], None]) -> Survey:
     try:
         import redis
     except ModuleNotFoundError as missing:
         raise ConfigurationError("Redis needs redis: pip install 'prefixcache-integrations[redis]'") from missing
-    parts = urlsplit(url)
-    theirs = [(name, value) for name, value in parse_qsl(parts.query) if name not in _OURS]
     entries, sizes = Counter[str](), Counter[str]()
     try:
-        bare = parts._replace(query=urlencode(theirs)).geturl()
-        with redis.Redis.from_url(bare, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT) as client:
+        with redis.Redis.from_url(
+            without_options(url), socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT
+        ) as client:
             for name, size in _sizes(client, progress):
                 entries[name] += 1
                 sizes[name] += size

@@ -1,10 +1,14 @@
 import os
+from decimal import Decimal
 
 import pytest
 
+from prefixcache_integrations.canonical import Usage
+from prefixcache_integrations.events import Labels, UsageRecorded
 from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.flows.response_cache import model_tag
 from prefixcache_integrations.stores import open_store
+from prefixcache_integrations.stores.shared_sums import SharedSums
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -117,3 +121,19 @@ def test_a_file_that_is_no_store_is_one_line(prefixcache, tmp_path):
 
     done = prefixcache("stats", f"sqlite:///{path}")
     assert (done.code, done.err.count("\n")) == (1, 1)
+
+
+def test_what_processes_have_added_up_is_shown(prefixcache, shared_redis):
+    url = shared_redis.url(database=3)
+    sums = SharedSums(url, book="shop", flush_seconds=3600)
+    usage = Usage(input_tokens=4_000, cache_read_tokens=3_000, cache_write_tokens=0, output_tokens=70)
+    sums(UsageRecorded(model="gpt-4o", usage=usage, cost=Decimal("0.005"), labels=Labels(app="desk")))
+    sums.close()
+
+    table = prefixcache("stats", url, "--book", "shop").out
+    found = prefixcache("stats", url + "?memory_ttl=5", "--book", "shop", "--json").json["sums"]["sums"]
+    assert "gpt-4o" in table
+    assert "75" in table
+    assert found["totals"]["input_tokens"] == 4_000
+    assert Decimal(found["by"]["app"]["desk"]["cost"]) == Decimal("0.005")
+    assert prefixcache("stats", url, "--json").json["sums"] is None
