@@ -1,7 +1,7 @@
 """Floor 0: the words. Frozen, provider-neutral values that every other floor speaks in."""
 
 from prefixcache_integrations.canonical.json import JsonObject
-from prefixcache_integrations.canonical.plan import Breakpoint, Finding, Level, Move, PromptPlan
+from prefixcache_integrations.canonical.plan import Breakpoint, Finding, Level, Move, PromptPlan, VolatileKind
 from prefixcache_integrations.canonical.request import (
     Address,
     CacheMarker,
@@ -37,4 +37,5 @@ __all__ = [
     "Tokenizer",
     "Tool",
     "Usage",
+    "VolatileKind",
 ]

@@ -7,11 +7,12 @@ from typing import Literal, TypeAlias
 from msgspec import Struct, field
 
 from prefixcache_integrations.canonical.json import JsonObject
-from prefixcache_integrations.canonical.request import Address
+from prefixcache_integrations.canonical.request import Address, Role
 
 Level: TypeAlias = Literal["mark", "canonical", "arrange"]
 """How far a plan may go. ``mark``: breakpoints and options only. ``canonical``: also tool order and
-deterministic serialisation. ``arrange``: also the places of documents. Each level includes the one before."""
+deterministic serialisation. ``arrange``: also the places of documents and of values that change within the
+instructions. Each level includes the one before."""
 
 FindingCode: TypeAlias = Literal[
     "below_minimum",  # the whole prompt cannot be cached: too short by more than the uncertainty
@@ -29,18 +30,25 @@ FindingCode: TypeAlias = Literal[
     "history_summarised",  # fewer messages stand in the place of earlier ones
     "history_shortened",  # earlier messages are gone
     "history_rewritten",  # earlier messages are not what they were, in any other way
+    "volatile_text",  # something in the instructions or tools that changes, so that nothing after it is read again
+    "volatile_moved",  # such a value was put at the end of the prompt, or its block was split before it
     "no_cache",  # the model has no prompt cache
     "unknown_model",  # no row for this model: conservative defaults
     "estimated_tokens",  # no tokeniser at hand: counts are estimates
 ]
 
 
+VolatileKind: TypeAlias = Literal["timestamp", "date", "time", "epoch", "uuid", "address", "id", "counter", "text"]
+"""What a fragment that changes from call to call is; ``text``: it looks like nothing, but was seen to change."""
+
+
 class Finding(Struct, frozen=True, kw_only=True):
     """One thing the planner has to say about a request; ``message`` never quotes the prompt.
 
     ``tokens`` is the number the message is about: how many are missing, for ``below_minimum``; how many are not read
-    again, where something changed since the request before, with what that costs in uncached input tokens (``cost``)
-    and what to do instead, the best first (``remedies``).
+    again, where something changed since the request before or changes within the instructions, with what that costs
+    in uncached input tokens (``cost``) and what to do instead, the best first (``remedies``). ``offset`` is the
+    character at which text that changes begins, ``kind`` what it is.
     """
 
     code: FindingCode
@@ -49,6 +57,8 @@ class Finding(Struct, frozen=True, kw_only=True):
     tokens: int | None = None
     cost: float | None = None
     remedies: tuple[str, ...] = ()
+    offset: int | None = None
+    kind: VolatileKind | None = None
 
 
 class Breakpoint(Struct, frozen=True, kw_only=True):
@@ -68,11 +78,18 @@ class Breakpoint(Struct, frozen=True, kw_only=True):
 
 
 class Move(Struct, frozen=True, kw_only=True):
-    """One block that changes its place: ``source`` in the request as it came, ``target`` in the one to send."""
+    """One block, or piece of one, that changes its place: from ``source`` in the request as it came to ``target``.
+
+    ``documents``: a whole block, to where it extends a cached prefix. ``volatile``: the characters in ``span``, to a
+    note at the end, with a placeholder where they were; the note is a message of its own with this ``role``, or the
+    last block of the user's, ``None``. ``split``: the rest of a block, from where ``span`` begins, is the next block.
+    """
 
     source: Address
     target: Address
-    reason: Literal["documents"]
+    reason: Literal["documents", "volatile", "split"]
+    span: tuple[int, int] | None = None
+    role: Role | None = None
 
 
 class PromptPlan(Struct, frozen=True, kw_only=True):

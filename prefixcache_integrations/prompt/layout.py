@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
-from math import ceil
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -26,15 +25,15 @@ from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.breakpoints import Reason, breakpoints, chosen, marker_rules, places
 from prefixcache_integrations.prompt.cache_key import CACHE_KEY, Route, route
 from prefixcache_integrations.prompt.cache_options import explicit_mode, repaired_options, with_options
+from prefixcache_integrations.prompt.findings import about_length, about_model, about_moves, about_tools, bounds
 from prefixcache_integrations.prompt.foresight import Foresight, foresee
 from prefixcache_integrations.prompt.markers import placed, repaired
 from prefixcache_integrations.prompt.moves import moved, moves_for
 from prefixcache_integrations.prompt.segments import Segment, segments, token_counts
 from prefixcache_integrations.prompt.stability import Sighting, Snapshot
+from prefixcache_integrations.prompt.tail_note import note_tokens, with_note, without_values
 from prefixcache_integrations.prompt.tools import agent_of, canonical_tool, tool_order
-
-ESTIMATE_UNCERTAINTY = 0.3
-"""By which share a count may be off, either way, where no tokeniser is at hand."""
+from prefixcache_integrations.prompt.volatile import about_volatile, find_volatile
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -77,48 +76,51 @@ def decide(
     namespace: str = "",
 ) -> Decision:
     """Return the `plan` of a request together with all that comes of it."""
-    order = tuple(range(len(request.tools))) if level == "mark" else _tool_order(request, snapshot)
-    tidy, repairs = repaired(_arranged(request, order, level))
-    bounds = _bounds(profile, tokenizer)
+    volatile = find_volatile(request, profile, snapshot, level)
+    cut, note = without_values(request, volatile.moves)
+    order = tuple(range(len(request.tools))) if level == "mark" else _tool_order(cut, snapshot)
+    tidy, repairs = repaired(_arranged(cut, order, level))
+    limits = bounds(profile, tokenizer)
     prompt = segments(tidy)
     counts = token_counts(prompt, tokenizer)
-    way = _route(tidy, prompt, profile, namespace, snapshot) if sum(counts) >= bounds.enough else None
+    changing = tuple(about_volatile(tidy, volatile, prompt, counts, profile))
+    way = _route(tidy, prompt, profile, namespace, snapshot) if sum(counts) >= limits.enough else None
     keyed: JsonObject = {} if way is None else {CACHE_KEY: way.sent}
     tidy = replace(tidy, options=with_options(tidy.options, keyed))
     foresight, moves = None, tuple[Move, ...]()
     if snapshot is not None and profile.regime != "none":
-        foresight = foresee(tidy, prompt, counts, profile, snapshot, level=level, enough=bounds.enough)
+        foresight = foresee(tidy, prompt, counts, profile, snapshot, level=level, enough=limits.enough)
         moves = moves_for(prompt, foresight.order, foresight.documents)
     if foresight is not None and moves:
         tidy = moved(tidy, moves)
         prompt, counts = segments(tidy), tuple(counts[number] for number in foresight.order)
-    marked = _marked(tidy, prompt, counts, profile, foresight=foresight, enough=bounds.enough)
-    total = sum(counts)
+    marked = _marked(tidy, prompt, counts, profile, foresight=foresight, enough=limits.enough)
+    total = sum(counts) + note_tokens(note, tidy, tokenizer)
     made = PromptPlan(
         level=level,
         profile=profile.name,
         prompt_tokens=total,
         exact=tokenizer.exact,
         tool_order=order,
-        moves=moves,
+        moves=(*volatile.moves, *moves),
         breakpoints=marked.rows,
         options={**keyed, **marked.options},
         findings=(
-            *_about_model(profile, tokenizer),
-            *_about_length(total, profile, bounds),
-            *_about_tools(order),
-            *_about_moves(moves),
+            *about_model(profile, tokenizer),
+            *about_length(total, profile, limits),
+            *about_tools(order),
+            *about_moves(moves),
+            *(changing if total >= limits.enough else ()),
             *repairs,
             *marked.findings,
         ),
     )
     sent = replace(placed(tidy, marked.rows), options=with_options(tidy.options, marked.options))
-    writes = {} if foresight is None else _writes(foresight, prompt, marked, profile)
-    return Decision(
-        plan=made,
-        request=sent,
-        sighting=None if foresight is None else foresight.sighting(writes, None if way is None else way.key),
-    )
+    sighting = None
+    if foresight is not None:
+        writes = _writes(foresight, prompt, marked, profile)
+        sighting = replace(foresight.sighting(writes, None if way is None else way.key), texts=volatile.texts)
+    return Decision(plan=made, request=with_note(sent, note), sighting=sighting)
 
 
 def _tool_order(request: Request, snapshot: Snapshot | None) -> tuple[int, ...]:
@@ -133,19 +135,6 @@ def _route(
     if snapshot is None:
         return route(request, prompt, profile, namespace=namespace)
     return route(request, prompt, profile, namespace=namespace, routes=snapshot.routes, now=snapshot.now)
-
-
-class _Bounds(Struct, frozen=True):
-    """The minimum in our tokens: a prefix below ``enough`` cannot be cached, one of ``certain`` surely is."""
-
-    enough: int
-    certain: int
-
-
-def _bounds(profile: CacheProfile, tokenizer: Tokenizer) -> _Bounds:
-    guess = 0 if tokenizer.exact else ESTIMATE_UNCERTAINTY
-    enough = ceil(profile.minimum_tokens / (1 + profile.tokenizer_uncertainty + guess))
-    return _Bounds(enough, ceil(profile.minimum_tokens / (1 - guess)))
 
 
 class _Marked(Struct, frozen=True, kw_only=True):
@@ -225,9 +214,11 @@ def apply(request: Request, plan: PromptPlan) -> Request:
 
     ``plan`` must have been made for this request.
     """
-    tidy, _ = repaired(_arranged(request, plan.tool_order, plan.level))
+    cut, note = without_values(request, plan.moves)
+    tidy, _ = repaired(_arranged(cut, plan.tool_order, plan.level))
     tidy = moved(tidy, plan.moves)
-    return replace(placed(tidy, plan.breakpoints), options=with_options(tidy.options, plan.options))
+    sent = replace(placed(tidy, plan.breakpoints), options=with_options(tidy.options, plan.options))
+    return with_note(sent, note)
 
 
 def _arranged(request: Request, order: Sequence[int], level: Level) -> Request:
@@ -253,37 +244,3 @@ def _with_markers_of(tools: Sequence[Tool], before: Sequence[Tool]) -> list[Tool
         if index is not None:
             result[index] = replace(result[index], marker=old.marker)
     return result
-
-
-def _about_model(profile: CacheProfile, tokenizer: Tokenizer) -> Iterator[Finding]:
-    if not profile.known:
-        yield Finding(code="unknown_model", message="no facts about this model: conservative defaults are used")
-    if not tokenizer.exact:
-        yield Finding(code="estimated_tokens", message="no tokeniser at hand: token counts are estimates")
-    if profile.regime == "none":
-        yield Finding(code="no_cache", message="the model has no prompt cache")
-
-
-def _about_length(total: int, profile: CacheProfile, bounds: _Bounds) -> Iterator[Finding]:
-    """Say whether the prompt can be cached."""
-    minimum = profile.minimum_tokens
-    missing = max(minimum - total, 0)
-    if profile.regime == "none" or total >= bounds.certain:
-        return
-    if total < bounds.enough:
-        message = f"{missing} tokens short of this model's minimum of {minimum}"
-        yield Finding(code="below_minimum", message=message, tokens=missing)
-    else:
-        message = f"{total} tokens, by our count, are too close to this model's minimum of {minimum} to be sure"
-        yield Finding(code="near_minimum", message=message, tokens=missing)
-
-
-def _about_tools(order: Sequence[int]) -> Iterator[Finding]:
-    if any(index != place for place, index in enumerate(order)):
-        yield Finding(code="tools_reordered", message="tools were put in an order that stays the same")
-
-
-def _about_moves(moves: Sequence[Move]) -> Iterator[Finding]:
-    count = sum(move.source != move.target for move in moves)
-    if count:
-        yield Finding(code="documents_moved", message=f"{count} documents were moved to extend a cached prefix")

@@ -39,7 +39,8 @@ def _message(prompt: Sequence[Segment], order: Sequence[int], place: int, movabl
 
 
 def moved(request: Request, moves: Sequence[Move]) -> Request:
-    """Return ``request`` with ``moves`` done: all sources are taken out, then each is put at its target."""
+    """Return ``request`` with its documents moved: all sources are taken out, then each is put at its target."""
+    moves = [move for move in moves if move.reason == "documents"]
     if not moves:
         return request
     parts = {move.source: _part(request, move.source) for move in moves}

@@ -11,6 +11,7 @@ from prefixcache_integrations.prompt.cache_key import Routes
 from prefixcache_integrations.prompt.lookups import Bill, Document, Lookups, Neighbour
 from prefixcache_integrations.prompt.prefixes import Prefixes, Step
 from prefixcache_integrations.prompt.rates import FOREVER, MANY, Likeness
+from prefixcache_integrations.prompt.templates import Recognition, Templates
 from prefixcache_integrations.prompt.tool_lists import ToolLists
 
 TICK = 0.001
@@ -22,7 +23,7 @@ class Sighting(Struct, frozen=True):
 
     ``tools`` are the names of its tools, in the order sent, and ``agent`` is whose they are; ``cache_key`` is the one
     that routes it, before spreading. ``previous`` is the step at which the request before it in its conversation should
-    have ended, ``None`` without one.
+    have ended, ``None`` without one. ``texts`` are its instructions, as they were recognised.
     """
 
     steps: tuple[Step, ...]
@@ -32,6 +33,7 @@ class Sighting(Struct, frozen=True):
     agent: bytes = b""
     cache_key: str | None = None
     previous: int | None = None
+    texts: tuple[Recognition, ...] = ()
 
 
 class PromptMemory:
@@ -48,6 +50,7 @@ class PromptMemory:
         self._lookups = Lookups(max(limit // 50, 16))
         self._tools = ToolLists()
         self._routes = Routes()
+        self._texts = Templates()
         self._clock = 0.0
 
     def __len__(self) -> int:
@@ -56,7 +59,7 @@ class PromptMemory:
 
     def snapshot(self, now: float) -> Snapshot:
         """Return what is known at ``now``, in seconds: a view, so that it changes with the next `observe`."""
-        return Snapshot(self._prefixes, self._lookups, self._tools, routes=self._routes, now=now)
+        return Snapshot(self._prefixes, self._lookups, self._tools, self._texts, routes=self._routes, now=now)
 
     def observe(self, sighting: Sighting, now: float) -> None:
         """Remember a request that was sent at ``now``."""
@@ -65,16 +68,27 @@ class PromptMemory:
         self._lookups.observe(sighting.documents, sighting.bill)
         if sighting.cache_key is not None:
             self._routes.observe(sighting.cache_key, now)
+        self._texts.observe(sighting.texts)
         self._tools.observe(sighting.tools, sighting.agent)
 
 
 class Snapshot:
     """What is known at one time, for planning; reading it changes nothing."""
 
-    def __init__(self, prefixes: Prefixes, lookups: Lookups, tools: ToolLists, *, routes: Routes, now: float) -> None:
+    def __init__(
+        self,
+        prefixes: Prefixes,
+        lookups: Lookups,
+        tools: ToolLists,
+        texts: Templates,
+        *,
+        routes: Routes,
+        now: float,
+    ) -> None:
         self._prefixes = prefixes
         self._lookups = lookups
         self.tools = tools
+        self._texts = texts
         self.routes = routes
         self.now = now
 
@@ -82,6 +96,10 @@ class Snapshot:
     def allowance(self) -> float:
         """How many uncached input tokens may be risked on documents that might come together again."""
         return self._lookups.allowance
+
+    def recognise(self, text: str) -> Recognition | None:
+        """Hold instructions against those that were sent; ``None`` for a text too long to be learned."""
+        return self._texts.recognise(text)
 
     def follow(self, prefix: int | None, key: bytes) -> int | None:
         """Return the prefix that continues ``prefix`` (0: the empty one) with a step, ``None`` if it was never sent."""

@@ -30,7 +30,7 @@ FORMATS: list[tuple[Dialect, Any]] = [
     (OpenAIResponses(), RESPONSES_BODIES),
 ]
 LEVELS = st.sampled_from(["mark", "canonical"])
-INFORMATIVE = {"below_minimum", "near_minimum", "unknown_model", "estimated_tokens", "no_cache"}
+INFORMATIVE = {"below_minimum", "near_minimum", "unknown_model", "estimated_tokens", "no_cache", "volatile_text"}
 
 every_format = pytest.mark.parametrize(("dialect", "bodies"), FORMATS, ids=lambda value: getattr(value, "name", ""))
 law = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])

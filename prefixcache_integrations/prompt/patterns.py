@@ -1,0 +1,135 @@
+"""Text that looks as if it changes from call to call: clock readings, dates, ids, counters, object addresses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from msgspec import Struct
+
+from prefixcache_integrations.canonical.plan import VolatileKind
+
+_MONTH = (
+    r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?"
+    r"|Aug(?:ust)?|Sep(?:t(?:ember)?)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\.?"
+)
+_WEEKDAY = r"(?:(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?,?\s+)?"
+_DAY = r"(?:0?[1-9]|[12]\d|3[01])"
+_ORDINAL = rf"{_DAY}(?:st|nd|rd|th)?"
+_YEAR = r"(?:19|20)\d\d"
+_DATE = (
+    rf"{_WEEKDAY}(?:{_YEAR}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])"
+    rf"|{_YEAR}/(?:0?[1-9]|1[0-2])/{_DAY}"
+    rf"|(?:{_DAY}[./](?:0?[1-9]|1[0-2])|(?:0?[1-9]|1[0-2])/{_DAY})[./]{_YEAR}"
+    rf"|{_MONTH}\s+{_ORDINAL},?\s+{_YEAR}|{_ORDINAL}\s+{_MONTH},?\s+{_YEAR})(?!\d|[-./]\d)"
+)
+_ZONE = r"(?:\s?(?:Z|UTC|GMT|CES?T|[ECMP][SD]T)\b)?(?:\s?[+-]\d\d:?\d\d)?"
+_CLOCK = r"(?:[01]?\d|2[0-3]):(?P<{0}m>[0-5]\d)(?::(?P<{0}s>[0-5]\d|60)(?:[.,]\d{{1,9}})?)?(?:\s?[AaPp]\.?[Mm]\b\.?)?"
+_SPOKEN_NOW = (
+    r"(?:\b(?:now|today|tonight|current(?:ly)?|as of|present)\b"
+    r"|\b(?:date|time|timestamp|datetime)(?:\s+is\b|\s*[:=]))"
+)
+_WITHIN = r"[^\n\d]{0,24}?"
+_ID_NAMES = (
+    r"\b(?:request|session|trace|span|run|thread|conversation|correlation|message|invocation"
+    r"|user|customer|account|tenant)"
+)
+
+_TIMESTAMP = (
+    rf"{_DATE}(?:[T\s]|,\s|\s+at\s+|\s-\s){_CLOCK.format('a')}{_ZONE}"
+    rf"|{_WEEKDAY}{_MONTH}\s+{_DAY}\s+{_CLOCK.format('b')}{_ZONE}\s+{_YEAR}"
+)
+
+_PATTERNS: Mapping[VolatileKind, str] = {
+    "timestamp": rf"(?<![\w.-])(?:{_TIMESTAMP})",
+    "date": rf"(?i:{_SPOKEN_NOW}){_WITHIN}(?<![\w.-])(?P<date>{_DATE})",
+    "time": rf"(?i:{_SPOKEN_NOW}){_WITHIN}(?<![\w.:-])(?P<time>{_CLOCK.format('c')}{_ZONE})(?![\d:])",
+    "epoch": (
+        rf"(?i:{_SPOKEN_NOW}|\b(?:epoch|unix|ts)\b){_WITHIN}"
+        r"(?<![\w.-])(?P<epoch>1[5-9]\d{8}(?:\d{3}|\.\d{1,9})?)(?![\w-])"
+    ),
+    "uuid": r"(?<![\w-])[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?![\w-])",
+    "address": r"\bat 0x[0-9a-fA-F]{6,16}\b",
+    "id": (
+        rf"(?i:{_ID_NAMES}[ _-]?id(?:\s+is\b|\s*[:=])\s*[\"'`]?)(?P<id>(?=[\w-]*\d)[\w-]{{4,64}})"
+        r"|(?<![\w-])(?P<hex>(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{24,64})(?![\w-])"
+    ),
+    "counter": (
+        r"(?i:\b(?:request|turn|attempt|iteration|message|call|run)\s*(?:#|number|no\.|count(?:er)?)\s*[:=]?\s*)"
+        r"(?P<counter>\d{1,9})(?![\w.])"
+    ),
+}
+
+_VALUE_GROUPS = ("date", "time", "epoch", "id", "hex", "counter")
+"""What is the value, where a pattern also takes in the words that give it away."""
+
+_COMPILED = {kind: re.compile(pattern) for kind, pattern in _PATTERNS.items()}
+
+_DIGITS = re.compile(r"\d+")
+
+_NEAR = 80
+"""How many characters around a digit are looked at: what has none is passed over."""
+
+
+class Pattern(Struct, frozen=True, order=True):
+    """A place in a text: ``start`` and ``end`` in characters.
+
+    ``certain``: nothing but a clock or a running program writes this; it is taken to change without having been seen
+    to. A time on the full hour is not, as people write those.
+    """
+
+    start: int
+    end: int
+    kind: VolatileKind
+    certain: bool = False
+
+
+def patterns(text: str) -> tuple[Pattern, ...]:
+    """Return what in ``text`` looks as if it changes, in order and without overlaps.
+
+    Years and dates in prose, version numbers, opening hours and numbered steps do not: dates and times of day count
+    where the words before say that they are the present ones, numbers where they are said to be ids or counts.
+    """
+    found = [
+        _pattern(match, kind)
+        for start, end in _windows(text)
+        for kind, expression in _COMPILED.items()
+        for match in expression.finditer(text, start, end)
+    ]
+    return tuple(_apart(sorted(found, key=lambda each: (each.start, -each.end)))) if found else ()
+
+
+def _windows(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the stretches of ``text`` that are near a digit."""
+    start, end = 0, 0
+    for match in _DIGITS.finditer(text):
+        if match.start() - _NEAR > end:
+            if end:
+                yield start, end
+            start = match.start() - _NEAR
+        end = min(match.end() + _NEAR, len(text))
+    if end:
+        yield start, end
+
+
+def _pattern(match: re.Match[str], kind: VolatileKind) -> Pattern:
+    groups = match.groupdict()
+    name = next((name for name in _VALUE_GROUPS if groups.get(name) is not None), 0)
+    start, end = match.span(name)
+    return Pattern(start, end, kind, _is_certain(kind, groups))
+
+
+def _is_certain(kind: VolatileKind, groups: Mapping[str, str | None]) -> bool:
+    if kind in {"address", "epoch"}:
+        return True
+    minutes = next((groups[name] for name in ("am", "bm", "cm") if groups.get(name)), "00")
+    seconds = next((groups[name] for name in ("as", "bs", "cs") if groups.get(name)), "00")
+    return (minutes, seconds) != ("00", "00")
+
+
+def _apart(found: list[Pattern]) -> Iterator[Pattern]:
+    end = 0
+    for each in found:
+        if each.start >= end:
+            yield each
+            end = each.end

@@ -1,0 +1,238 @@
+"""Instructions that are the same in every call but for some places: where those are, learned from digests alone.
+
+A text is cut into sentences and lines, which are compared with those of the texts before; where they differ, word by
+word. What is kept are checksums of both. They only decide where a text is looked upon as changing: the text itself is
+always that of the request at hand, so that a collision costs a cache entry and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from itertools import pairwise, takewhile
+from typing import NamedTuple
+from zlib import crc32
+
+from msgspec import Struct
+
+ALIKE = 0.5
+"""Which share of the characters two texts have in common that are taken for one with changing places."""
+
+LONGEST = 200_000
+"""Longer texts, in characters, are not learned."""
+
+TEMPLATES = 32
+"""How many texts are remembered, at most: an application and its sub-agents have a few."""
+
+_ENDS = re.compile(r"[.!?]\s+|\n\s*")
+_WORDS = re.compile(r"\s+|[\"'`(\[{<]+|=|[^\s\"'`(\[{<=][^\s=]*?(?=[.,;:!?)\]}>\"'`]*(?:[\s=]|\Z))|\S")
+_WIDTH = 4
+
+
+class Sentence(Struct, frozen=True):
+    """A sentence or line that was the same in every text so far: its checksum and those of its words."""
+
+    digest: int
+    words: bytes
+    size: int
+
+
+class Gap(Struct, frozen=True):
+    """A place that changes: the words before and after it, as checksums.
+
+    ``value`` is the checksum of what stood there last, ``changes`` how often that was something else than the time
+    before. ``empty``: once, nothing stood there.
+    """
+
+    head: bytes
+    tail: bytes
+    value: int
+    changes: int = 1
+    empty: bool = False
+
+
+class Template(Struct, frozen=True):
+    """What texts had in common that were sent ``sightings`` times; ``latest`` is the digest of the last one."""
+
+    pieces: tuple[Sentence | Gap, ...]
+    latest: bytes
+    sightings: int = 1
+
+
+class Change(NamedTuple):
+    """A place of a text, ``start`` to ``end`` in characters, that was another before; ``changes`` as in `Gap`."""
+
+    start: int
+    end: int
+    changes: int
+    empty: bool
+
+
+class Recognition(NamedTuple):
+    """A text held against those before: what is remembered of it from now on, under which number, and its changes."""
+
+    number: int | None
+    template: Template
+    changes: tuple[Change, ...] = ()
+
+
+class Templates:
+    """The instructions that were sent: a bounded number, the least recent go first."""
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._all: OrderedDict[int, Template] = OrderedDict()
+
+    def recognise(self, text: str) -> Recognition | None:
+        """Hold ``text`` against what was sent before; ``None`` for one that is not to be learned. Changes nothing."""
+        if len(text) > LONGEST:
+            return None
+        latest = blake2b(text.encode(), digest_size=16).digest()
+        for number, template in self._all.items():
+            if template.latest == latest and not any(isinstance(piece, Gap) for piece in template.pieces):
+                return Recognition(number, _seen(template, template.pieces, latest))
+        cuts = _cuts(text)
+        digests = [crc32(text[start:end].encode()) for start, end in pairwise(cuts)]
+        best = self._most_alike(digests, cuts)
+        if best is None:
+            return Recognition(None, Template(tuple(_sentences(text, cuts, digests)), latest))
+        pieces, changes = _Held(self._all[best].pieces, text, cuts, digests).compared()
+        return Recognition(best, _seen(self._all[best], pieces, latest), changes)
+
+    def observe(self, recognitions: Iterable[Recognition]) -> None:
+        """Remember texts that were sent."""
+        for number, template, _ in recognitions:
+            if number is None or number not in self._all:
+                self._all[self._next] = template
+                self._next += 1
+            else:
+                self._all[number] = template
+                self._all.move_to_end(number)
+        while len(self._all) > TEMPLATES:
+            self._all.popitem(last=False)
+
+    def _most_alike(self, digests: Sequence[int], cuts: Sequence[int]) -> int | None:
+        best, most = None, ALIKE
+        for number, template in reversed(self._all.items()):
+            sizes = {piece.digest: piece.size for piece in template.pieces if isinstance(piece, Sentence)}
+            shared = sum(sizes.get(digest, 0) for digest in digests)
+            share = shared / max(cuts[-1], sum(sizes.values()), 1)
+            if share > most:
+                best, most = number, share
+        return best
+
+
+def _seen(template: Template, pieces: tuple[Sentence | Gap, ...], latest: bytes) -> Template:
+    return Template(pieces, latest, template.sightings + 1)
+
+
+def _cuts(text: str) -> list[int]:
+    ends = [match.end() for match in _ENDS.finditer(text)]
+    return [0, *ends] if ends and ends[-1] == len(text) else [0, *ends, len(text)]
+
+
+def _sentences(text: str, cuts: Sequence[int], digests: Sequence[int]) -> Iterator[Sentence]:
+    for digest, (start, end) in zip(digests, pairwise(cuts), strict=True):
+        yield Sentence(digest, _words(text[start:end]), end - start)
+
+
+def _words(text: str) -> bytes:
+    return b"".join(crc32(word.encode()).to_bytes(_WIDTH, "big") for word in _WORDS.findall(text))
+
+
+class _Held:
+    """A text beside a template: sentences that are equal are passed over, what lies between is compared by words."""
+
+    def __init__(
+        self, pieces: Sequence[Sentence | Gap], text: str, cuts: Sequence[int], digests: Sequence[int]
+    ) -> None:
+        self._pieces, self._text, self._cuts, self._digests = pieces, text, cuts, digests
+        known = [piece.digest if isinstance(piece, Sentence) else None for piece in pieces]
+        self._known = known
+        often = Counter(known)
+        self._anchors: Mapping[int, int] = {
+            digest: place for place, digest in enumerate(known) if digest is not None and often[digest] == 1
+        }
+
+    def compared(self) -> tuple[tuple[Sentence | Gap, ...], tuple[Change, ...]]:
+        merged, changes = list[Sentence | Gap](), list[Change]()
+        done = 0
+        for first, last, begin, end in self._differences():
+            merged.extend(self._pieces[done:first])
+            gap, change = self._gap(self._pieces[first:last], begin, end)
+            merged.append(gap)
+            changes.append(change)
+            done = last
+        return (*merged, *self._pieces[done:]), tuple(changes)
+
+    def _differences(self) -> Iterator[tuple[int, int, int, int]]:
+        """Yield the runs of pieces and sentences between those that are equal: from and to, of each."""
+        at, place = 0, 0
+        while at < len(self._pieces) or place < len(self._digests):
+            if self._equal(at, place):
+                at, place = at + 1, place + 1
+                continue
+            last, end = self._next_equal(at, place)
+            while last > at and end > place and self._equal(last - 1, end - 1):
+                last, end = last - 1, end - 1
+            yield at, last, place, end
+            at, place = last, end
+
+    def _equal(self, at: int, place: int) -> bool:
+        return at < len(self._known) and place < len(self._digests) and self._known[at] == self._digests[place]
+
+    def _next_equal(self, at: int, place: int) -> tuple[int, int]:
+        for end in range(place, len(self._digests)):
+            last = self._anchors.get(self._digests[end], -1)
+            if last >= at:
+                return last, end
+        return len(self._pieces), len(self._digests)
+
+    def _gap(self, pieces: Sequence[Sentence | Gap], begin: int, end: int) -> tuple[Gap, Change]:
+        offset = self._cuts[begin]
+        text = self._text[offset : self._cuts[end]]
+        words, gaps = _words(text), [piece for piece in pieces if isinstance(piece, Gap)]
+        before, after = _around(pieces)
+        head = _common(before, words)
+        room = len(words) - head if gaps else min(len(words), len(before)) - head
+        tail = _common_end(after, words, room)
+        start, stop = _characters(text, head, len(words) - tail)
+        value = crc32(text[start:stop].encode())
+        empty = start == stop or any(gap.empty for gap in gaps) or (not gaps and head + tail >= len(before))
+        count = sum(gap.changes for gap in gaps) + (not gaps or any(gap.value != value for gap in gaps))
+        gap = Gap(words[:head], words[len(words) - tail :], value, count, empty)
+        return gap, Change(offset + start, offset + stop, count, empty)
+
+
+def _around(pieces: Sequence[Sentence | Gap]) -> tuple[bytes, bytes]:
+    """Return the words of ``pieces`` before the first gap and after the last one; all of them twice without a gap."""
+    before = list(takewhile(lambda piece: isinstance(piece, Sentence), pieces))
+    after = list(takewhile(lambda piece: isinstance(piece, Sentence), reversed(pieces)))[::-1]
+    first = pieces[len(before)] if len(before) < len(pieces) else None
+    last = pieces[-len(after) - 1] if len(after) < len(pieces) else None
+    head, tail = (b"".join(piece.words for piece in side if isinstance(piece, Sentence)) for side in (before, after))
+    return head + (first.head if isinstance(first, Gap) else b""), (last.tail if isinstance(last, Gap) else b"") + tail
+
+
+def _common(one: bytes, other: bytes) -> int:
+    most = min(len(one), len(other))
+    return next((at for at in range(0, most, _WIDTH) if one[at : at + _WIDTH] != other[at : at + _WIDTH]), most)
+
+
+def _common_end(one: bytes, other: bytes, most: int) -> int:
+    most = min(len(one), len(other), most)
+    steps = range(_WIDTH, most + _WIDTH, _WIDTH)
+    different = (at for at in steps if one[len(one) - at :][:_WIDTH] != other[len(other) - at :][:_WIDTH])
+    return next((at - _WIDTH for at in different), most)
+
+
+def _characters(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return where the words from ``start`` to ``end``, in bytes of checksums, stand; white space around left out."""
+    ends = [0, *(match.end() for match in _WORDS.finditer(text))]
+    first, last = ends[start // _WIDTH], ends[end // _WIDTH]
+    value = text[first:last]
+    if not value.strip():
+        return first, first
+    return first + len(value) - len(value.lstrip()), first + len(value.rstrip())
