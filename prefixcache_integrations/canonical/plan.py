@@ -82,12 +82,13 @@ class Move(Struct, frozen=True, kw_only=True):
 
     ``documents``: a whole block, to where it extends a cached prefix. ``volatile``: the characters in ``span``, to a
     note at the end, with a placeholder where they were; the note is a message of its own with this ``role``, or the
-    last block of the user's, ``None``. ``split``: the rest of a block, from where ``span`` begins, is the next block.
+    last block of the user's, ``None``. ``retrieved``: those in ``span`` too, to a block before the latest question.
+    ``split``: the rest of a block, from where ``span`` begins, is the next block.
     """
 
     source: Address
     target: Address
-    reason: Literal["documents", "volatile", "split"]
+    reason: Literal["documents", "volatile", "retrieved", "split"]
     span: tuple[int, int] | None = None
     role: Role | None = None
 

@@ -14,6 +14,7 @@ from prefixcache_integrations.dialects.dialect import Dialect
 from prefixcache_integrations.errors import PrefixCacheError
 from prefixcache_integrations.events import Observer, PassedThrough, PromptPlanned, tell
 from prefixcache_integrations.profiles.profile import CacheProfile
+from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt
 from prefixcache_integrations.prompt.layout import decide
 from prefixcache_integrations.prompt.stability import PromptMemory
 
@@ -48,23 +49,27 @@ def prepare(
     now: float = 0.0,
     namespace: str = "",
     changes: Changes | None = None,
+    known: KnownPrompt = NOTHING_KNOWN,
 ) -> Prepared:
     """Lay out ``body`` for the provider's prompt cache. Never raises, and never changes ``body``.
 
     ``profile_of`` finds the facts about a model by its name. Observers are told `PromptPlanned`, or `PassedThrough`
     where the body could not be understood and is returned as it is. With a ``memory``, planning goes by what it holds
     at ``now``, in seconds, and the request is added to it; threads may share one, and take turns. ``namespace`` is the
-    tenant whose request it is. What ``changes`` finds is added to the plan.
+    tenant whose request it is. What ``changes`` finds is added to the plan. ``known`` is what a template says of the
+    body.
     """
     try:
         request = dialect.decode_request(body)
         profile = profile_of(request.model)
         if memory is None:
-            made = decide(request, profile, tokenizer, level=level, snapshot=None, namespace=namespace)
+            made = decide(request, profile, tokenizer, level=level, snapshot=None, namespace=namespace, known=known)
         else:
             with memory.turn:
                 snapshot = memory.snapshot(now)
-                made = decide(request, profile, tokenizer, level=level, snapshot=snapshot, namespace=namespace)
+                made = decide(
+                    request, profile, tokenizer, level=level, snapshot=snapshot, namespace=namespace, known=known
+                )
                 if made.sighting is not None:
                     memory.observe(made.sighting, now)
         laid_out = dialect.encode_request(made.request)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 from langchain.chat_models.base import _ConfigurableModel
 from langchain_core.language_models import BaseChatModel
+from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from prefixcache_integrations.canonical import Level, Tokenizer
@@ -14,6 +15,7 @@ from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.events import Observer, PassedThrough, tell
 from prefixcache_integrations.langchain.composed import AnyRunnable, parts, rebuilt
 from prefixcache_integrations.langchain.model_view import ModelLayout
+from prefixcache_integrations.langchain.prompt_view import reading
 from prefixcache_integrations.prompt.stability import PromptMemory
 
 RunnableT = TypeVar("RunnableT", bound=Runnable[Any, Any])
@@ -48,17 +50,22 @@ def with_prompt_layout(
     if not isinstance(chain, Runnable):
         raise ConfigurationError(f"a prompt layout is put on a chain, not on a {type(chain).__name__}")
     layout = ModelLayout(level=level, observers=observers, tokenizer=tokenizer, memory=memory)
+
+    def passed(reason: str) -> None:
+        tell(observers, PassedThrough(reason=reason))
+
+    def laid_out(runnable: AnyRunnable) -> AnyRunnable:
+        if _is_model(runnable):
+            return layout.laid_out(runnable)
+        if isinstance(runnable, ChatPromptTemplate) and level == "arrange":
+            return reading(runnable, passed)
+        if isinstance(runnable, RunnableLambda) and _asks_a_model(runnable):
+            passed("a function that calls a model by itself cannot be looked into")
+        return rebuilt(runnable, laid_out)
+
     if not _asks_a_model(chain):
-        tell(observers, PassedThrough(reason=f"no chat model is found in a {type(chain).__name__}"))
-    return cast("RunnableT", _laid_out(chain, layout, observers))
-
-
-def _laid_out(runnable: AnyRunnable, layout: ModelLayout, observers: Sequence[Observer]) -> AnyRunnable:
-    if _is_model(runnable):
-        return layout.laid_out(runnable)
-    if isinstance(runnable, RunnableLambda) and _asks_a_model(runnable):
-        tell(observers, PassedThrough(reason="a function that calls a model by itself cannot be looked into"))
-    return rebuilt(runnable, lambda part: _laid_out(part, layout, observers))
+        passed(f"no chat model is found in a {type(chain).__name__}")
+    return cast("RunnableT", laid_out(chain))
 
 
 def _asks_a_model(runnable: AnyRunnable, *around: AnyRunnable) -> bool:

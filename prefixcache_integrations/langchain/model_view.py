@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar, cast
 
 from langchain.chat_models.base import _DECLARATIVE_METHODS, _ConfigurableModel
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
@@ -25,6 +26,7 @@ from prefixcache_integrations.dialects import Dialect
 from prefixcache_integrations.events import Observer, PassedThrough, tell
 from prefixcache_integrations.flows.prepare import prepare
 from prefixcache_integrations.langchain.composed import rebuilt
+from prefixcache_integrations.langchain.prompt_view import known_prompt, notice_prompt
 from prefixcache_integrations.langchain.watched import Watches, provider_of
 from prefixcache_integrations.on_the_wire import follower, notice
 from prefixcache_integrations.prompt.stability import PromptMemory
@@ -103,6 +105,7 @@ class ModelLayout:
             now=time.monotonic(),
             namespace=current_namespace(),
             changes=call.changes if isinstance(call, WatchedCall) else None,
+            known=known_prompt(),
         )
         notice(dialect, prepared)
         extra = _extra_body(payload)
@@ -158,8 +161,13 @@ class _LaysOut:
 
     __prefixcache_layout__: ClassVar[ModelLayout]
 
+    def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
+        notice_prompt(model_input)
+        prompt: PromptValue = super()._convert_input(model_input)  # type: ignore[misc] # the model's class has it
+        return prompt
+
     def _get_request_payload(self, *args: object, **kwargs: object) -> dict[str, Any]:
-        payload = super()._get_request_payload(*args, **kwargs)  # type: ignore[misc] # the model's class has it
+        payload = super()._get_request_payload(*args, **kwargs)  # type: ignore[misc] # as above
         return self.__prefixcache_layout__.body(cast("BaseChatModel", self), payload)
 
 

@@ -34,13 +34,15 @@ class MarkerRules(Struct, frozen=True, kw_only=True):
 
     ``wanted`` are the places we would mark, the most valuable first; the application's own markers come after
     ``anchor``. ``budget`` is how many a request may carry, ``None`` where that is not ours to judge. ``keeps``: the
-    application's markers may stay. ``ordered``: a longer lifetime must not come after a shorter one.
+    application's markers may stay. ``ordered``: a longer lifetime must not come after a shorter one. ``head`` is the
+    last block that every call begins with, where that comes after the instructions.
     """
 
     wanted: tuple[Reason, ...] = ()
     budget: int | None = None
     keeps: bool = True
     ordered: bool = False
+    head: Address | None = None
 
 
 def marker_rules(request: Request, profile: CacheProfile) -> MarkerRules:
@@ -60,16 +62,27 @@ def marker_rules(request: Request, profile: CacheProfile) -> MarkerRules:
     return MarkerRules(wanted=("anchor", "system"), budget=profile.max_breakpoints - 1)
 
 
-def places(request: Request, prompt: Sequence[Segment], ends: Sequence[int]) -> tuple[Place, ...]:
+def places(
+    request: Request, prompt: Sequence[Segment], ends: Sequence[int], *, until: Address | None = None
+) -> tuple[Place, ...]:
     """Return every block of ``request`` that may carry a marker, in render order.
 
-    ``prompt`` are the segments of the request, ``ends`` the tokens up to and with each of them.
+    ``prompt`` are the segments of the request, ``ends`` the tokens up to and with each of them. ``until`` is the first
+    message block that no later request is expected to have: from there on only the application's markers have a place.
     """
-    found = [_place(segment, end) for segment, end in zip(prompt, ends, strict=True) if segment.markable]
+    found = [
+        _place(segment, end)
+        for segment, end in zip(prompt, ends, strict=True)
+        if segment.markable and (segment.marker is not None or not _from(until, segment.at))
+    ]
     if request.marker is not None and found:
         last = found[-1]
         found[-1] = replace(last, automatic=True, markers=(request.marker, *last.markers))
     return tuple(found)
+
+
+def _from(until: Address | None, at: Address | None) -> bool:
+    return until is not None and at is not None and at.section == "messages" and at >= until
 
 
 def _place(segment: Segment, end: int) -> Place:
@@ -160,7 +173,11 @@ def _reasons(request: Request, found: Sequence[Place], rules: MarkerRules) -> di
     candidates: Mapping[Reason, Callable[[Place], bool]] = {
         "tail": lambda place: place.automatic or (place.at.section == "messages" and not place.blank),
         "anchor": lambda place: place.at.section == "messages" and place.at.index < reply and not place.blank,
-        "system": lambda place: place.at.section != "tools" and _is_static(place.at, opening) and not place.blank,
+        "system": lambda place: (
+            place.at.section != "tools"
+            and not place.blank
+            and (_is_static(place.at, opening) or (rules.head is not None and place.at <= rules.head))
+        ),
         "tools": lambda place: place.at.section == "tools",
     }
     reasons: dict[Address, Reason] = {}

@@ -27,6 +27,7 @@ from prefixcache_integrations.prompt.cache_key import CACHE_KEY, Route, route
 from prefixcache_integrations.prompt.cache_options import explicit_mode, repaired_options, with_options
 from prefixcache_integrations.prompt.findings import about_length, about_model, about_moves, about_tools, bounds
 from prefixcache_integrations.prompt.foresight import Foresight, foresee
+from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt, marked_range
 from prefixcache_integrations.prompt.markers import placed, repaired
 from prefixcache_integrations.prompt.moves import moved, moves_for
 from prefixcache_integrations.prompt.segments import Segment, segments, token_counts
@@ -74,9 +75,10 @@ def decide(
     level: Level = "canonical",
     snapshot: Snapshot | None = None,
     namespace: str = "",
+    known: KnownPrompt = NOTHING_KNOWN,
 ) -> Decision:
-    """Return the `plan` of a request together with all that comes of it."""
-    volatile = find_volatile(request, profile, snapshot, level)
+    """Return the `plan` of a request together with all that comes of it; ``known`` is what a template says of it."""
+    volatile = find_volatile(request, profile, snapshot, level, known)
     cut, note = without_values(request, volatile.moves)
     order = tuple(range(len(request.tools))) if level == "mark" else _tool_order(cut, snapshot)
     tidy, repairs = repaired(_arranged(cut, order, level))
@@ -94,7 +96,7 @@ def decide(
     if foresight is not None and moves:
         tidy = moved(tidy, moves)
         prompt, counts = segments(tidy), tuple(counts[number] for number in foresight.order)
-    marked = _marked(tidy, prompt, counts, profile, foresight=foresight, enough=limits.enough)
+    marked = _marked(tidy, prompt, counts, profile, foresight=foresight, enough=limits.enough, known=known)
     total = sum(counts) + note_tokens(note, tidy, tokenizer)
     made = PromptPlan(
         level=level,
@@ -154,10 +156,15 @@ def _marked(
     *,
     foresight: Foresight | None,
     enough: int,
+    known: KnownPrompt,
 ) -> _Marked:
     ends = tuple(accumulate(counts))
-    found, rules = places(request, prompt, ends), marker_rules(request, profile)
+    head, until = (None, None) if foresight is not None else marked_range(request, known)
+    found, rules = places(request, prompt, ends, until=until), marker_rules(request, profile)
     options, refused = repaired_options(request, profile)
+    if until is not None and ends[-1] >= enough and _marks_tail_itself(request, profile):
+        options = {**options, **explicit_mode(request, options)}
+        rules = marker_rules(replace(request, options={**request.options, **options}), profile)
     wanted = None if foresight is None else _wanted(foresight, prompt)
     tail = None
     if wanted is not None and found and _marks_tail_itself(request, profile):
@@ -165,6 +172,7 @@ def _marked(
         if tail is None and ends[-1] >= enough:
             rules = replace(rules, budget=profile.max_breakpoints)
             options = {**options, **explicit_mode(request, options)}
+    rules = replace(rules, head=head)
     reasons, surplus = chosen(request, found, rules, enough=enough, wanted=wanted, itself=tail)
     ttl = foresight.ttl if foresight is not None and not any(place.markers for place in found) else None
     rows, lifetimes = breakpoints(found, reasons, rules, profile, ttl=ttl)

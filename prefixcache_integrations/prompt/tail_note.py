@@ -1,8 +1,8 @@
-"""Values that leave the instructions for the end of the prompt: what stands in their place, and the note that has them.
+"""Values that leave the instructions for the end of the prompt: what stands in their place, and where they are said.
 
 In place stands ``[value 1: stated at the end]``, and the note, behind everything else, is ``[value 1: 2026-01-02
-10:00:05]``, a line for each. The numbers count from the front of the prompt, so that the instructions are the same in
-every call.
+10:00:05]``, a line for each. What was retrieved for a question goes before that question, in ``<documents_1>``. Numbers
+count from the front of the prompt, so that the instructions are the same in every call.
 """
 
 from __future__ import annotations
@@ -58,22 +58,30 @@ def note_target(request: Request, role: Role | None) -> Address | None:
     last = len(request.messages) - 1
     while last >= 0 and request.messages[last].role == "assistant":
         last -= 1
-    spoken = request.messages[last].role if last >= 0 else None
+    if last < 0 or not request.messages[last].parts:
+        return None
+    speaker = request.messages[last].role
     if role is not None:
-        return Address("messages", last + 1, 0) if spoken in {"user", "tool"} else None
-    parts = request.messages[last].parts if spoken == "user" else ()
-    return Address("messages", last, len(parts)) if parts else None
+        return Address("messages", last + 1, 0) if speaker in {"user", "tool"} else None
+    return Address("messages", last, len(request.messages[last].parts)) if speaker == "user" else None
+
+
+def question(request: Request) -> int | None:
+    """Return the message of the user's that is the latest, and holds more than the results of tools."""
+    kinds = ({part.kind for part in message.parts} if message.role == "user" else set() for message in request.messages)
+    asked = (index for index, found in enumerate(kinds) if found and "tool_result" not in found)
+    return max(asked, default=None)
 
 
 def without_values(request: Request, moves: Sequence[Move]) -> tuple[Request, Note | None]:
     """Return ``request`` as it is to be planned, with no note at its end, and the note that goes there afterwards.
 
-    Values are taken out of the instructions and blocks are split as ``moves`` say. A marker that the provider would
-    put on the note, which it never reads again, is put on the block before it.
+    Values are taken out of the instructions, documents put before the question and blocks split, as ``moves`` say. A
+    marker that the provider would put on the note, which it never reads again, is put on the block before it.
     """
     rest, note = _detached(request)
     values = [move for move in moves if move.reason == "volatile"]
-    rest, lines = _cut(rest, [move for move in moves if move.reason in {"volatile", "split"}])
+    rest, lines = _cut(rest, [move for move in moves if move.span is not None])
     if lines:
         role = values[0].role if note is None else note.role
         note = Note("\n".join([*([] if note is None else [note.text]), *lines]), role)
@@ -87,19 +95,23 @@ def with_note(request: Request, note: Note | None) -> Request:
     target = note_target(request, note.role)
     if target is None:
         raise ValueError("there is no place for a note")
-    part = Part(
-        kind="text",
-        raw={"type": _TEXT_TYPES[request.dialect], "text": note.text},
-        text=note.text,
-        markable=True,
-    )
+    part = _text_part(request, note.text)
     messages = list(request.messages)
     if note.role is not None:
         messages.insert(target.index, Message(role=note.role, parts=(part,), raw={"role": note.role}, bare=True))
     else:
         spoken = messages[target.index]
-        messages[target.index] = replace(spoken, parts=(*spoken.parts, part), bare=False)
+        messages[target.index] = _of_blocks(spoken, (*spoken.parts, part))
     return replace(request, messages=tuple(messages))
+
+
+def _of_blocks(message: Message, parts: tuple[Part, ...]) -> Message:
+    """Return ``message`` with ``parts``; what was the whole input, as a string, becomes a message of its own."""
+    return replace(message, parts=parts, raw=message.raw or {"role": message.role}, bare=False)
+
+
+def _text_part(request: Request, text: str) -> Part:
+    return Part(kind="text", raw={"type": _TEXT_TYPES[request.dialect], "text": text}, text=text, markable=True)
 
 
 def note_tokens(note: Note | None, request: Request, tokenizer: Tokenizer) -> int:
@@ -135,23 +147,45 @@ def _with_messages(request: Request, index: int, messages: tuple[Message, ...]) 
 
 
 def _cut(request: Request, moves: Sequence[Move]) -> tuple[Request, list[str]]:
-    """Return ``request`` with values replaced and blocks split, and the lines of the note."""
+    """Return ``request`` with values replaced, documents moved and blocks split, and the lines of the note."""
     if not moves:
         return request, []
     numbers = [int(found.group(1)) for _, part in instructions(request) for found in _PLACEHOLDER.finditer(part.text)]
     number, lines = max(numbers, default=0), list[str]()
     pieces = defaultdict[Address, list[tuple[int, int, str | None]]](list)
-    texts = {at: part.text for at, part in instructions(request)}
+    documents = list[tuple[Address, str]]()
     for move in moves:
         start, end = move.span or (0, 0)
-        if move.reason == "split":
-            pieces[move.source].append((start, start, None))
-            continue
-        number += 1
-        lines.append(f"[value {number}: {texts[move.source][start:end]}]")
-        pieces[move.source].append((start, end, f"[value {number}: stated at the end]"))
-    new = {at: _parts(part, pieces[at]) for at, part in instructions(request) if at in pieces}
-    return _with_instructions(request, new), lines
+        value = _part(request, move.source).text[start:end]
+        match move.reason:
+            case "split":
+                pieces[move.source].append((start, start, None))
+            case "retrieved":
+                documents.append((move.target, value))
+                pieces[move.source].append(
+                    (start, end, f"[stated in <documents_{len(documents)}>, before the question]")
+                )
+            case _:
+                number += 1
+                lines.append(f"[value {number}: {value}]")
+                pieces[move.source].append((start, end, f"[value {number}: stated at the end]"))
+    new = {at: _parts(_part(request, at), found) for at, found in pieces.items()}
+    return _with_documents(_with_blocks(request, new), documents), lines
+
+
+def _part(request: Request, at: Address) -> Part:
+    return request.system[at.index] if at.section == "system" else request.messages[at.index].parts[at.part or 0]
+
+
+def _with_documents(request: Request, documents: Sequence[tuple[Address, str]]) -> Request:
+    """Return ``request`` with ``documents`` put in front of the message that they go to, one block each."""
+    for number, (target, text) in enumerate(documents, start=1):
+        part = _text_part(request, f"<documents_{number}>\n{text}\n</documents_{number}>")
+        message = request.messages[target.index]
+        place = target.part or 0
+        parts = (*message.parts[:place], part, *message.parts[place:])
+        request = _with_messages(request, target.index, (_of_blocks(message, parts),))
+    return request
 
 
 def _parts(part: Part, pieces: Sequence[tuple[int, int, str | None]]) -> tuple[Part, ...]:
@@ -167,7 +201,7 @@ def _parts(part: Part, pieces: Sequence[tuple[int, int, str | None]]) -> tuple[P
     return (*(replace(block, marker=None) for block in blocks[:-1]), blocks[-1])
 
 
-def _with_instructions(request: Request, new: Mapping[Address, tuple[Part, ...]]) -> Request:
+def _with_blocks(request: Request, new: Mapping[Address, tuple[Part, ...]]) -> Request:
     system = tuple(
         block for index, part in enumerate(request.system) for block in new.get(Address("system", index), (part,))
     )

@@ -10,11 +10,12 @@ from msgspec import Struct
 from prefixcache_integrations.canonical import Address, Finding, Level, Move, Part, Request, VolatileKind
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import CacheProfile
+from prefixcache_integrations.prompt.known import KnownPrompt, Slot, SlotKind, conversation, heads
 from prefixcache_integrations.prompt.patterns import Pattern, patterns
 from prefixcache_integrations.prompt.pricing import read_saving
 from prefixcache_integrations.prompt.segments import Segment
 from prefixcache_integrations.prompt.stability import Snapshot
-from prefixcache_integrations.prompt.tail_note import instructions, note_target, placeholders
+from prefixcache_integrations.prompt.tail_note import instructions, note_target, placeholders, question
 from prefixcache_integrations.prompt.templates import Change, Recognition
 
 CONSTANT = 4
@@ -43,6 +44,7 @@ class Fragment(Struct, frozen=True):
 
     ``rate`` is in how many of the calls that went by it was another than in the one before, ``None`` where that is not
     known. ``known``: it changes, which was seen, or goes without saying. ``empty``: in some calls it is not there.
+    ``slot`` is what a template calls it, if one fills it in.
     """
 
     at: Address
@@ -52,6 +54,7 @@ class Fragment(Struct, frozen=True):
     rate: float | None
     known: bool
     empty: bool = False
+    slot: SlotKind | None = None
 
 
 class Volatile(Struct, frozen=True):
@@ -62,23 +65,54 @@ class Volatile(Struct, frozen=True):
     texts: tuple[Recognition, ...] = ()
 
 
-def find_volatile(request: Request, profile: CacheProfile, snapshot: Snapshot | None, level: Level) -> Volatile:
+def find_volatile(
+    request: Request, profile: CacheProfile, snapshot: Snapshot | None, level: Level, known: KnownPrompt
+) -> Volatile:
     """Return what changes in the instructions of ``request``, going by its looks and by earlier requests.
 
-    At level ``arrange``, known values move to the end of the prompt where that pays; the block of one that stays is
-    split before it.
+    Where a text is ``known`` from a template, that is what goes. At level ``arrange``, known values move to the end of
+    the prompt where that pays; the block of one that stays is split before it.
     """
     if profile.regime == "none":
         return Volatile()
     found, texts = list[Fragment](), list[Recognition]()
     blocks = dict(instructions(request))
+    slots = {each.text: each.slots for each in known.texts}
     for at, part in blocks.items():
+        if slots.get(part.text):
+            found.extend(_filled_in(at, part.text, slots[part.text]))
+            continue
         recognised = None if snapshot is None else snapshot.recognise(part.text)
         if recognised is not None:
             texts.append(recognised)
         found.extend(_fragments(at, part.text, recognised))
     moves = tuple(_moves(request, blocks, found, profile)) if level == "arrange" and found else ()
+    if level == "arrange" and not any(move.reason == "retrieved" for move in moves):
+        moves = (*moves, *_after_head(request, profile, known))
     return Volatile(tuple(found), moves, tuple(texts))
+
+
+def _filled_in(at: Address, text: str, slots: Sequence[Slot]) -> list[Fragment]:
+    """Return what a template fills in to ``text``, and what else in it looks as if it changes."""
+    rows = [Fragment(at, slot.start, slot.end, "text", 1.0, known=True, slot=slot.kind) for slot in slots]
+    rows += [
+        each
+        for each in _fragments(at, text, None)
+        if not any(slot.start < each.end and each.start < slot.end for slot in slots)
+    ]
+    return sorted(rows, key=lambda row: (row.start, row.end))
+
+
+def _after_head(request: Request, profile: CacheProfile, known: KnownPrompt) -> Iterator[Move]:
+    """Yield the split of what is said first behind what of it the template says in every call, if that is much."""
+    first = heads(request, known)[1]
+    if first is None or not profile.max_breakpoints:
+        return
+    part = dict(conversation(request))[first]
+    start = next((each.slots[0].start for each in known.texts if each.slots and each.text == part.text), 0)
+    fragment = Fragment(first, start, start, "text", 1.0, known=True)
+    if start >= profile.minimum_tokens and _may_split(fragment, part):
+        yield _split(fragment, 1, len(part.text))
 
 
 def _in_tools(request: Request) -> Iterator[Fragment]:
@@ -139,13 +173,17 @@ def _moves(
     request: Request, blocks: Mapping[Address, Part], found: Sequence[Fragment], profile: CacheProfile
 ) -> Iterator[Move]:
     role = profile.late_instructions
-    target = note_target(request, role) if _may_add(request, profile) else None
-    splits = 0
+    target, asked = (note_target(request, role), question(request)) if _may_add(request, profile) else (None, None)
+    splits = retrieved = 0
     for fragment in found:
         part = blocks[fragment.at]
         if not fragment.known:
             continue
-        if target is not None and not fragment.empty and _pays(fragment, blocks, profile):
+        if asked is not None and fragment.slot == "documents":
+            place = Address("messages", asked, retrieved)
+            yield Move(source=fragment.at, target=place, reason="retrieved", span=(fragment.start, fragment.end))
+            retrieved += 1
+        elif target is not None and not fragment.empty and _pays(fragment, blocks, profile):
             span = (fragment.start, fragment.end)
             yield Move(source=fragment.at, target=target, reason="volatile", span=span, role=role)
         elif _may_split(fragment, part):
@@ -211,7 +249,7 @@ def about_volatile(
     ends = {segment.at: end for segment, end in zip(prompt, accumulate(counts), strict=True) if segment.at is not None}
     lengths = {segment.at: (len(segment.text), count) for segment, count in zip(prompt, counts, strict=True)}
     total, saving = sum(counts), read_saving(profile)
-    moved = {(move.source, move.span) for move in volatile.moves if move.reason == "volatile"}
+    moved = {(move.source, move.span) for move in volatile.moves if move.reason != "split"}
     for each in (*_in_tools(request), *volatile.fragments):
         characters, tokens = lengths.get(each.at, (0, 0))
         inside = int(tokens * (1 - each.end / characters)) if characters else 0

@@ -1,0 +1,87 @@
+"""Texts of a request of which the application's templates say what in them differs from call to call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from prefixcache_integrations.canonical import Address, Part, Request
+
+SlotKind: TypeAlias = Literal["value", "documents"]
+
+RETRIEVED = "<documents_"
+"""How a block begins that holds what was retrieved for a question."""
+
+_INSTRUCTIONS = frozenset({"system", "developer"})
+
+
+class Slot(Struct, frozen=True, kw_only=True):
+    """What was filled in, from ``start`` to ``end`` in characters; ``documents``: what was looked up for a question."""
+
+    name: str
+    start: int
+    end: int
+    kind: SlotKind = "value"
+
+
+class KnownText(Struct, frozen=True):
+    """A text as it was filled in: but for its ``slots``, in order, it is the same in every call."""
+
+    text: str
+    slots: tuple[Slot, ...] = ()
+
+
+class KnownPrompt(Struct, frozen=True):
+    """What is known of a prompt. ``extended``: it may hold a conversation, which a later request goes on with."""
+
+    texts: tuple[KnownText, ...] = ()
+    extended: bool = True
+
+
+NOTHING_KNOWN = KnownPrompt()
+"""Of a prompt that no template tells of."""
+
+
+def conversation(request: Request) -> Iterator[tuple[Address, Part]]:
+    """Yield every block that follows the instructions in front, in order."""
+    opening = True
+    for index, message in enumerate(request.messages):
+        opening = opening and message.role in _INSTRUCTIONS
+        if not opening:
+            for number, part in enumerate(message.parts):
+                yield Address("messages", index, number), part
+
+
+def heads(request: Request, known: KnownPrompt) -> tuple[Address | None, Address | None]:
+    """Return the last block behind the instructions that every call begins with, and the first that others differ in.
+
+    Those of the first kind are examples, and what a template says before it is filled in.
+    """
+    static = {each.text[: each.slots[0].start] if each.slots else each.text for each in known.texts}
+    last: Address | None = None
+    for at, part in conversation(request):
+        if part.kind != "text" or part.text not in static:
+            return last, at
+        last = at
+    return last, None
+
+
+def marked_range(request: Request, known: KnownPrompt) -> tuple[Address | None, Address | None]:
+    """Return the last block that every call begins with, and the first that no later request is expected to have.
+
+    A prompt without a place for a conversation is never gone on with; what was retrieved for the latest question is
+    not there when the next one is asked. An application that asks for its end to be marked knows better.
+    """
+    if known is NOTHING_KNOWN:
+        return None, None
+    head, first = heads(request, known)
+    if request.marker is not None:
+        return head, None
+    if not known.extended:
+        return head, first
+    index = len(request.messages) - 1
+    parts = request.messages[index].parts if index >= 0 and request.messages[index].role == "user" else ()
+    retrieved = bool(parts) and parts[0].text.startswith(RETRIEVED)
+    return head, Address("messages", index, 0) if retrieved else None

@@ -1,0 +1,146 @@
+"""Laws of the planner where templates say what calls fill in, over arbitrary bodies of every wire format."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from prefixcache_integrations.canonical import Part, Request
+from prefixcache_integrations.dialects.anthropic_messages import AnthropicMessages
+from prefixcache_integrations.dialects.dialect import Dialect
+from prefixcache_integrations.dialects.openai_chat import OpenAIChat
+from prefixcache_integrations.dialects.openai_responses import OpenAIResponses
+from prefixcache_integrations.profiles import resolve
+from prefixcache_integrations.prompt.known import KnownPrompt, KnownText, Slot
+from prefixcache_integrations.prompt.layout import Decision, apply, decide
+from tests.prompt.bodies import CHAT_BODIES, CLAUDE_BODIES, RESPONSES_BODIES
+from tests.prompt.wire_rules import claude_faults, claude_markers, openai_faults, openai_markers
+from tests.prompt.words import WORDS
+
+FORMATS: list[tuple[Dialect, Any]] = [
+    (AnthropicMessages(), CLAUDE_BODIES),
+    (OpenAIChat(), CHAT_BODIES),
+    (OpenAIResponses(), RESPONSES_BODIES),
+]
+PLACEHOLDER = re.compile(r"\[value (\d+): stated at the end\]|\[stated in <documents_(\d+)>, before the question\]")
+
+every_format = pytest.mark.parametrize(("dialect", "bodies"), FORMATS, ids=lambda value: getattr(value, "name", ""))
+law = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def parts(request: Request) -> Iterator[tuple[str, Part]]:
+    yield from (("system", part) for part in request.system)
+    for message in request.messages:
+        yield from ((message.role, part) for part in message.parts)
+
+
+def known(request: Request, data: st.DataObject) -> KnownPrompt:
+    """Say of some texts of ``request`` which characters were filled in."""
+    found = sorted({part.text for _, part in parts(request) if part.kind == "text"})
+    texts = [KnownText(text, slots(text, data)) for text in found if data.draw(st.booleans())]
+    return KnownPrompt(tuple(texts), data.draw(st.booleans()))
+
+
+def slots(text: str, data: st.DataObject) -> tuple[Slot, ...]:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
+    kinds = st.sampled_from(["value", "documents"])
+    return tuple(
+        Slot(name="x", start=start, end=end, kind=data.draw(kinds))
+        for start, end in zip(cuts[::2], cuts[1::2], strict=False)
+    )
+
+
+def decided(request: Request, told: KnownPrompt) -> Decision:
+    return decide(request, resolve(request.model), WORDS, level="arrange", known=told)
+
+
+def everything(request: Request) -> str:
+    """Return all that is said, in order, with values back in their places."""
+    values, documents, said = dict[str, str](), dict[str, str](), list[str]()
+    for _, part in parts(request):
+        moved = re.fullmatch(r"<documents_(\d+)>\n(.*)\n</documents_\1>", part.text, re.DOTALL)
+        if moved:
+            documents[moved[1]] = moved[2]
+        elif part.text.startswith("[value ") and not PLACEHOLDER.match(part.text):
+            lines = re.split(r"\[value (\d+): ", part.text[:-1])[1:]
+            values |= {number: value.removesuffix("]\n") for number, value in zip(lines[::2], lines[1::2], strict=True)}
+        else:
+            said.append(part.text if part.kind == "text" else json.dumps(part.raw))
+
+    def back(found: re.Match[str]) -> str:
+        return values[found[1]] if found[1] else documents[found[2]]
+
+    return PLACEHOLDER.sub(back, "".join(said))
+
+
+@every_format
+def test_nothing_is_lost_and_what_was_said_stays_in_order(dialect: Dialect, bodies: Any) -> None:
+    @law
+    @given(bodies, st.data())
+    def check(body: dict[str, Any], data: st.DataObject) -> None:
+        request = dialect.decode_request(body)
+        before = copy.deepcopy(request)
+        result = decided(request, known(request, data)).request
+        assert everything(result) == everything(request)
+        assert request == before
+
+    check()
+
+
+@every_format
+def test_a_plan_says_all_that_was_done(dialect: Dialect, bodies: Any) -> None:
+    @law
+    @given(bodies, st.data())
+    def check(body: dict[str, Any], data: st.DataObject) -> None:
+        request = dialect.decode_request(body)
+        made = decided(request, known(request, data))
+        assert apply(request, made.plan) == made.request
+        moved = [move for move in made.plan.moves if move.reason in {"volatile", "retrieved"}]
+        text = "".join(part.text for _, part in parts(made.request))
+        assert len(PLACEHOLDER.findall(text)) == len(moved)
+
+    check()
+
+
+@every_format
+def test_a_request_that_was_arranged_stays_as_it_is(dialect: Dialect, bodies: Any) -> None:
+    @law
+    @given(bodies, st.data())
+    def check(body: dict[str, Any], data: st.DataObject) -> None:
+        request = dialect.decode_request(body)
+        told = known(request, data)
+        once = dialect.encode_request(decided(request, told).request)
+        again = dialect.encode_request(decided(dialect.decode_request(once), told).request)
+        assert json.dumps(again) == json.dumps(once)
+
+    check()
+
+
+@law
+@given(CLAUDE_BODIES, st.data())
+def test_claude_refuses_nothing_we_send(body: dict[str, Any], data: st.DataObject) -> None:
+    dialect = AnthropicMessages()
+    request = dialect.decode_request(body)
+    sent = dialect.encode_request(decided(request, known(request, data)).request)
+    assert claude_faults(sent) == []
+    assert len(claude_markers(sent)) <= 4
+
+
+@pytest.mark.parametrize(("dialect", "bodies"), FORMATS[1:], ids=["chat", "responses"])
+def test_openai_refuses_nothing_we_send(dialect: Dialect, bodies: Any) -> None:
+    @law
+    @given(bodies, st.data())
+    def check(body: dict[str, Any], data: st.DataObject) -> None:
+        request = dialect.decode_request(body)
+        sent = dialect.encode_request(decided(request, known(request, data)).request)
+        assert openai_faults(sent, markers=resolve(request.model).regime == "breakpoints") == []
+        assert len(openai_markers(sent)) <= 4
+
+    check()
