@@ -143,17 +143,20 @@ def _calls(calls: Sequence[Mapping[str, Any]], kind: type[list[T]]) -> list[T]:
     return converted
 
 
+_ATOMS = frozenset({str, int, float, bool, type(None)})
+
+
 def _plain_dict(value: Mapping[Any, Any]) -> dict[str, Any]:
     if not all(type(name) is str for name in value):
         raise NotPlain
-    return {name: plain(item) for name, item in value.items()}
+    return {name: item if type(item) in _ATOMS else plain(item) for name, item in value.items()}
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - LangChain's values are anything; this is where that ends
     """Return a copy of ``value`` of plain data alone. Raises `NotPlain`."""
-    if value is None or type(value) in (str, int, float, bool):
+    if type(value) in _ATOMS:
         return value
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         return _plain_dict(value)
     if type(value) in (list, tuple):
         return [plain(item) for item in value]
