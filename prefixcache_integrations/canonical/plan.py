@@ -10,14 +10,15 @@ from prefixcache_integrations.canonical.json import JsonObject
 from prefixcache_integrations.canonical.request import Address, Role
 
 Level: TypeAlias = Literal["mark", "canonical", "arrange"]
-"""How far a plan may go. ``mark``: breakpoints and options only. ``canonical``: also tool order and
-deterministic serialisation. ``arrange``: also the places of documents and of values that change within the
-instructions. Each level includes the one before."""
+"""How far a plan may go. ``mark``: breakpoints and options only. ``canonical``: also the order of tools and of
+parallel results, and deterministic serialisation. ``arrange``: also the places of documents and of values that change
+within the instructions. Each level includes the one before."""
 
 FindingCode: TypeAlias = Literal[
     "below_minimum",  # the whole prompt cannot be cached: too short by more than the uncertainty
     "near_minimum",  # within the uncertainty of the minimum: marked, may or may not be cached
     "tools_reordered",  # tools were put in an order that stays the same
+    "results_reordered",  # results of parallel tool calls were put in the order of the calls
     "documents_moved",  # documents were put where they extend a prefix that is cached, or will
     "marker_removed",  # a marker where the provider refuses one, or one too many
     "marker_moved",  # a marker on a nested block, put on its parent

@@ -129,7 +129,7 @@ def _replaced(before: Sequence[Form], after: Sequence[Form]) -> tuple[int, int]:
 
 
 def _is_cleared(old: Part, new: Part) -> bool:
-    is_of_tools = old.kind in ("tool_result", "tool_call")
+    is_of_tools = old.call_id is not None
     return is_of_tools and (old.kind, old.call_id) == (new.kind, new.call_id) and _size(new) < _size(old)
 
 

@@ -1,4 +1,4 @@
-"""Parallel tool calls in an order of their own: for keys that do not tell in which order a model made them."""
+"""Parallel tool calls: their results in the order of the calls, and calls in an order of their own, for keys."""
 
 from __future__ import annotations
 
@@ -14,6 +14,52 @@ from prefixcache_integrations.canonical import Message, Part
 _Ranks: TypeAlias = dict[str | None, int]
 _Form: TypeAlias = Callable[[Part], bytes]
 _T = TypeVar("_T", Message, Part)
+
+
+def results_in_call_order(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Return ``messages`` with every run of results in the order of the calls that were made just before.
+
+    Applications add them as tools finish. Results without such a call come last; within a message markers stay where
+    they are. Nothing else moves, and what does not change is shared.
+    """
+    ranks: _Ranks = {}
+    ordered: list[Message] = []
+    for is_result, run in groupby(messages, lambda message: message.role == "tool" and bool(message.parts)):
+        if is_result:
+            ordered += _by_rank([*run], ranks, lambda message: message.parts[0])
+            continue
+        for message in run:
+            if message.role == "assistant":
+                ranks = _ranks(ordered, ranks, message)
+            ordered.append(_with_sorted_results(message, ranks))
+    return tuple(ordered)
+
+
+def _ranks(before: Sequence[Message], ranks: _Ranks, message: Message) -> _Ranks:
+    """Return the places of the latest calls; some formats have a message for each."""
+    known = ranks if before and before[-1].role == "assistant" else {}
+    calls = (part.call_id for part in message.parts if part.kind == "tool_call")
+    return known | {call: len(known) + place for place, call in enumerate(calls)}
+
+
+def _with_sorted_results(message: Message, ranks: _Ranks) -> Message:
+    if len(message.parts) == 1 or message.role == "assistant":
+        return message
+    parts: list[Part] = []
+    for kind, run in groupby(message.parts, lambda part: part.kind):
+        given = [*run]
+        parts += _marked_as(given, _by_rank(given, ranks, lambda part: part)) if kind == "tool_result" else given
+    unchanged = all(old is new for old, new in zip(message.parts, parts, strict=True))
+    return message if unchanged else replace(message, parts=tuple(parts))
+
+
+def _by_rank(run: list[_T], ranks: _Ranks, result: Callable[[_T], Part]) -> list[_T]:
+    return sorted(run, key=lambda item: _rank(result(item), ranks)) if len(run) > 1 and ranks else run
+
+
+def _marked_as(before: Sequence[Part], after: Sequence[Part]) -> list[Part]:
+    pairs = zip(before, after, strict=True)
+    return [part if part.marker is old.marker else replace(part, marker=old.marker) for old, part in pairs]
 
 
 def in_call_order(messages: Sequence[Message], form: _Form) -> list[Message]:

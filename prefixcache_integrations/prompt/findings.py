@@ -7,7 +7,7 @@ from math import ceil
 
 from msgspec import Struct
 
-from prefixcache_integrations.canonical import Finding, Move, Tokenizer
+from prefixcache_integrations.canonical import Finding, Message, Move, Tokenizer
 from prefixcache_integrations.profiles.profile import CacheProfile
 
 ESTIMATE_UNCERTAINTY = 0.3
@@ -56,6 +56,12 @@ def about_tools(order: Sequence[int]) -> Iterator[Finding]:
     """Say whether tools change places."""
     if any(index != place for place, index in enumerate(order)):
         yield Finding(code="tools_reordered", message="tools were put in an order that stays the same")
+
+
+def about_results(before: Sequence[Message], after: Sequence[Message]) -> Iterator[Finding]:
+    """Say whether results of parallel calls change places."""
+    if any(old is not new for old, new in zip(before, after, strict=True)):
+        yield Finding(code="results_reordered", message="results of parallel tool calls were put in the calls' order")
 
 
 def about_moves(moves: Sequence[Move]) -> Iterator[Finding]:

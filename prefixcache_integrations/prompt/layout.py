@@ -25,7 +25,15 @@ from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.breakpoints import Reason, breakpoints, chosen, marker_rules, places
 from prefixcache_integrations.prompt.cache_key import CACHE_KEY, Route, route
 from prefixcache_integrations.prompt.cache_options import explicit_mode, repaired_options, with_options
-from prefixcache_integrations.prompt.findings import about_length, about_model, about_moves, about_tools, bounds
+from prefixcache_integrations.prompt.call_order import results_in_call_order
+from prefixcache_integrations.prompt.findings import (
+    about_length,
+    about_model,
+    about_moves,
+    about_results,
+    about_tools,
+    bounds,
+)
 from prefixcache_integrations.prompt.foresight import Foresight, foresee
 from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt, marked_range
 from prefixcache_integrations.prompt.markers import placed, repaired
@@ -81,7 +89,8 @@ def decide(
     volatile = find_volatile(request, profile, snapshot, level, known)
     cut, note = without_values(request, volatile.moves)
     order = tuple(range(len(request.tools))) if level == "mark" else _tool_order(cut, snapshot)
-    tidy, repairs = repaired(_arranged(cut, order, level))
+    arranged = _arranged(cut, order, level)
+    tidy, repairs = repaired(arranged)
     limits = bounds(profile, tokenizer)
     prompt = segments(tidy)
     counts = token_counts(prompt, tokenizer)
@@ -111,6 +120,7 @@ def decide(
             *about_model(profile, tokenizer),
             *about_length(total, profile, limits),
             *about_tools(order),
+            *about_results(cut.messages, arranged.messages),
             *about_moves(moves),
             *(changing if total >= limits.enough else ()),
             *repairs,
@@ -232,9 +242,13 @@ def apply(request: Request, plan: PromptPlan) -> Request:
 def _arranged(request: Request, order: Sequence[int], level: Level) -> Request:
     """Return ``request`` with its tools in ``order`` and their schemas in canonical form, beyond level ``mark``.
 
-    Markers stay where they are in the list: one at the end of the tools means all of them, whichever is last.
+    So are the results of parallel calls, in the order of the calls. Markers stay where they are in the list: one at the
+    end of the tools means all of them, whichever is last.
     """
-    if level == "mark" or not request.tools:
+    if level == "mark":
+        return request
+    request = replace(request, messages=results_in_call_order(request.messages))
+    if not request.tools:
         return request
     tools = [canonical_tool(request.tools[index], request.dialect) for index in order]
     if any(index != place for place, index in enumerate(order)):
