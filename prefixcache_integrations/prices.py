@@ -3,17 +3,18 @@
 Two sources, both on this machine: genai-prices where it is installed, and the dated rows of the profiles.
 genai-prices leads for the present: it is refreshed more often and knows batch, flex and priority tiers. The row leads
 for days before its latest price, because genai-prices does not date every change (Claude Sonnet 5.5 before
-7 October 2026), and supplies what genai-prices has no figure for (writes for 12 hours). List prices of the first-party
-APIs: no regional or negotiated prices.
+7 October 2026), and supplies what genai-prices has no figure for (writes for 12 hours, inference in the US). They are
+list prices of the first-party APIs: no negotiated ones, and no regional ones that the usage does not tell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
 from importlib.util import find_spec
+from math import prod
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -25,7 +26,8 @@ from prefixcache_integrations.profiles import CacheProfile, Lifetime, Price, Pro
 if TYPE_CHECKING:
     from genai_prices.types import PriceCalculation, TieredPrices
 
-_LIST_PRICE_TIERS = (None, "", "auto", "default", "standard")
+_LIST_PRICE = frozenset({None, "", "auto", "default", "standard", "global", "not_available"})
+"""Tiers, speeds and regions for which the list price holds."""
 
 
 class PriceBook:
@@ -59,34 +61,44 @@ class PriceBook:
         self, usage: Usage, model: str, *, provider: Provider | None = None, on: date
     ) -> tuple[Decimal | None, Decimal | None]:
         """Return `cost` and `uncached_cost`."""
+        if usage.iterations:
+            parts = [self.costs(part.usage, part.model or model, provider=provider, on=on) for part in usage.iterations]
+            return _sum(cost for cost, _ in parts), _sum(cost for _, cost in parts)
         if usage.input_tokens is None or usage.output_tokens is None:
             return None, None
         profile = resolve(model, provider)
-        rates = self._rates(profile, _Call(model=model, on=on, size=usage.input_tokens, tier=usage.service_tier))
+        call = _Call(
+            model=model, on=on, size=usage.input_tokens, tier=_told(usage.service_tier), speed=_told(usage.speed)
+        )
+        rates = self._rates(profile, call, _told(usage.region))
         if rates is None:
             return None, None
         counts = _count(usage, profile)
         plain = _Counts(uncached=usage.input_tokens, read=0, writes={}, output=usage.output_tokens)
         return None if counts is None else _bill(counts, rates), _bill(plain, rates)
 
-    def _rates(self, profile: CacheProfile, call: _Call) -> _Rates | None:
+    def _rates(self, profile: CacheProfile, call: _Call, region: str | None) -> _Rates | None:
         if call.model in self._own:
             agreed = replace(profile, prices=(replace(self._own[call.model], effective=None),), whole_request_tiers=())
-            return _row_rates(agreed, replace(call, tier=None))
+            return _row_rates(agreed, replace(call, tier=None, speed=None))
+        if region is not None and region not in profile.regions:
+            return None
         sources = (_genai_rates, _row_rates) if self._genai_prices else (_row_rates,)
         if _is_past(profile, call.on):
             sources = sources[::-1]
         found = (source(profile, call) for source in sources)
-        return next((rates for rates in found if rates is not None), None)
+        rates = next((rates for rates in found if rates is not None), None)
+        return rates if rates is None or region is None else _scaled(rates, profile.regions[region])
 
 
 class _Call(Struct, frozen=True, kw_only=True):
-    """What decides the rates: model, day, inclusive input tokens, billed tier."""
+    """What decides the rates: model, day, inclusive input tokens; billed tier and speed where they are special."""
 
     model: str
     on: date
     size: int
     tier: str | None
+    speed: str | None = None
 
 
 class _Counts(Struct, frozen=True, kw_only=True):
@@ -109,6 +121,25 @@ class _Rates(Struct, frozen=True, kw_only=True):
 
 def _is_past(profile: CacheProfile, on: date) -> bool:
     return any(price.effective is not None and on < price.effective for price in profile.prices)
+
+
+def _told(word: str | None) -> str | None:
+    """Return a tier, speed or region, ``None`` where the list price holds for it."""
+    return None if word in _LIST_PRICE else word
+
+
+def _sum(costs: Iterable[Decimal | None]) -> Decimal | None:
+    known = [*costs]
+    return sum((cost for cost in known if cost is not None), Decimal(0)) if None not in known else None
+
+
+def _scaled(rates: _Rates, factor: Decimal) -> _Rates:
+    return _Rates(
+        uncached=rates.uncached * factor,
+        output=rates.output * factor,
+        read=None if rates.read is None else rates.read * factor,
+        writes={lifetime: rate * factor for lifetime, rate in rates.writes.items()},
+    )
 
 
 def _bill(counts: _Counts, rates: _Rates) -> Decimal | None:
@@ -147,17 +178,19 @@ def _writes(usage: Usage, profile: CacheProfile) -> dict[str, int] | None:
 
 def _row_rates(profile: CacheProfile, call: _Call) -> _Rates | None:
     price = profile.price(call.on)
-    if price is None or call.tier not in _LIST_PRICE_TIERS:
+    special = [word for word in (call.tier, call.speed) if word is not None]
+    if price is None or not all(word in profile.processing for word in special):
         return None
     reached = [tier for tier in profile.whole_request_tiers if call.size > tier.above_tokens]
     tier = max(reached, key=lambda tier: tier.above_tokens, default=None)
     uncached = price.input * (tier.input_factor if tier else 1)
-    return _Rates(
+    rates = _Rates(
         uncached=uncached,
         output=price.output * (tier.output_factor if tier else 1),
         read=None if price.read_multiplier is None else uncached * price.read_multiplier,
         writes={lifetime.name: uncached * lifetime.write_multiplier for lifetime in profile.lifetimes},
     )
+    return _scaled(rates, prod((profile.processing[word] for word in special), start=Decimal(1))) if special else rates
 
 
 def _genai_rates(profile: CacheProfile, call: _Call) -> _Rates | None:
@@ -190,17 +223,19 @@ def _ask_genai(profile: CacheProfile, call: _Call) -> PriceCalculation | None:
         return None
     # A fine-tuned model has its base's row, but not its price.
     names = (call.model, profile.models[0]) if profile.known and profile.prices else (call.model,)
-    return _asked(profile.provider, names, call.on, call.tier)
+    return _asked(profile.provider, names, call.on, call.tier, call.speed)
 
 
 @lru_cache(maxsize=1024)
-def _asked(provider: str, names: tuple[str, ...], on: date, tier: str | None) -> PriceCalculation | None:
-    """Ask once per model, tier and day: an answer takes genai-prices some 200 microseconds."""
+def _asked(
+    provider: str, names: tuple[str, ...], on: date, tier: str | None, speed: str | None
+) -> PriceCalculation | None:
+    """Ask once per model, tier, speed and day: an answer takes genai-prices some 200 microseconds."""
     from genai_prices import Usage as GenaiUsage
     from genai_prices import calc_price
 
     moment = datetime.combine(on, time(12), UTC)
-    context = _context(tier)
+    context = _context(tier, speed)
     for name in names:
         try:
             found = calc_price(
@@ -212,10 +247,9 @@ def _asked(provider: str, names: tuple[str, ...], on: date, tier: str | None) ->
     return None
 
 
-def _context(tier: str | None) -> dict[str, str] | None:
-    if tier in _LIST_PRICE_TIERS:
-        return None
-    return {"processing": "batch"} if tier == "batch" else {"service_tier": str(tier)}
+def _context(tier: str | None, speed: str | None) -> dict[str, str] | None:
+    context = {"processing": "batch"} if tier == "batch" else {"service_tier": tier} if tier else {}
+    return context | ({"speed": speed} if speed else {}) or None
 
 
 def _has_tier(found: PriceCalculation, context: dict[str, str] | None, moment: datetime) -> bool:

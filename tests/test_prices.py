@@ -6,8 +6,10 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import Usage
+from prefixcache_integrations.canonical import Iteration, Usage
+from prefixcache_integrations.dialects.usage import decode_claude
 from prefixcache_integrations.prices import PriceBook
 from prefixcache_integrations.profiles import resolve, rows
 
@@ -146,14 +148,14 @@ def test_gateways_names_are_understood():
         assert book.cost(usage, "us.anthropic.claude-opus-5-5-v1:0", on=TODAY) == Decimal("0.086")
 
 
-def test_tiers_cost_what_genai_prices_says_and_nothing_is_guessed_without_it():
+def test_tiers_cost_what_genai_prices_says_and_a_deployments_are_not_guessed():
     pytest.importorskip("genai_prices")
     usage = used(12_000, read=9_000, write=2_500, out=800, tier="flex")
 
-    assert BOTH.cost(usage, "gpt-6.1-sol", on=TODAY) == Decimal("0.008075")
-    assert BOTH.cost(usage, "gpt-6.1-sol", on=date(2026, 10, 11)) is None
-    assert BOTH.cost(usage, "gpt-6.1-sol", provider="azure", on=TODAY) is None
-    assert ROWS.cost(usage, "gpt-6.1-sol", on=TODAY) is None
+    for book in (BOTH, ROWS):
+        assert book.cost(usage, "gpt-6.1-sol", on=TODAY) == Decimal("0.008075")
+        assert book.cost(usage, "gpt-6.1-sol", provider="azure", on=TODAY) is None
+        assert book.cost(usage, "gpt-4o", on=TODAY) is None
     batch = used(10_000, write=9_000, out=500, by_ttl={"5m": 9_000}, tier="batch")
     assert BOTH.cost(batch, "claude-opus-5-5", on=TODAY) == Decimal("0.0295")
 
@@ -220,3 +222,61 @@ def test_without_genai_prices_the_rows_answer(monkeypatch):
 
     assert PriceBook().cost(used(100), "claude-opus-5-5", on=TODAY) == Decimal("0.0004")
     assert not [name for name in sys.modules if name.partition(".")[0] == "genai_prices"]
+
+
+SPECIAL = [(row, word) for row in rows() for word in row.processing]
+
+
+@pytest.mark.parametrize(("row", "word"), SPECIAL, ids=[f"{row.name} {word}" for row, word in SPECIAL])
+@pytest.mark.parametrize("size", [50_000, 300_000])
+def test_tiers_and_speeds_cost_the_same_without_genai_prices(row, word, size):
+    pytest.importorskip("genai_prices")
+    usage = Usage(
+        input_tokens=size,
+        cache_read_tokens=20_000,
+        cache_write_tokens=1_000,
+        output_tokens=700,
+        **{"speed" if word == "fast" and row.provider == "anthropic" else "service_tier": word},
+    )
+    ours, theirs = (
+        PriceBook(genai_prices=asked).cost(usage, row.models[0], provider=row.provider, on=TODAY)
+        for asked in (False, True)
+    )
+    if row.name not in UNTIERED:
+        assert ours == theirs
+
+
+UNTIERED = {"claude-sonnet-4-5"}  # genai-prices keeps a rate above 200,000 tokens that went away
+
+
+def test_inference_in_the_us_costs_a_tenth_more_with_every_factor():
+    usage = Usage(input_tokens=1_000_000, cache_read_tokens=0, cache_write_tokens=0, output_tokens=0)
+    for region, tier, dollars in [
+        (None, None, "4"),
+        ("global", "standard", "4"),
+        ("us", None, "4.4"),
+        ("us", "batch", "2.2"),
+    ]:
+        told = replace(usage, region=region, service_tier=tier)
+        for book in (PriceBook(), PriceBook(genai_prices=False)):
+            assert book.cost(told, "claude-opus-5-5", on=TODAY) == Decimal(dollars)
+
+
+@pytest.mark.parametrize("told", [{"region": "mars"}, {"service_tier": "ultrafast"}, {"speed": "ludicrous"}])
+def test_an_unknown_tier_speed_or_region_has_no_price(told):
+    usage = Usage(input_tokens=10, cache_read_tokens=0, cache_write_tokens=0, output_tokens=1, **told)
+    assert PriceBook().cost(usage, "claude-opus-5-5", on=TODAY) is None
+    assert PriceBook(genai_prices=False).cost(usage, "claude-opus-5-5", on=TODAY) is None
+
+
+def test_iterations_are_billed_at_the_prices_of_their_own_models():
+    row = {"input_tokens": 1_000_000, "output_tokens": 0, "cache_read_input_tokens": 0}
+    row |= {"cache_creation_input_tokens": 0}
+    advisor = {"type": "advisor_message", "model": "claude-opus-5", **row}
+    usage = decode_claude({**row, "iterations": [{"type": "message", **row}, advisor]})
+    book = PriceBook(genai_prices=False)
+
+    assert usage.input_tokens == 2_000_000
+    assert book.cost(usage, "claude-sonnet-5", on=TODAY) == 2 + 5
+    unknown = replace(usage, iterations=(*usage.iterations, Iteration(model="claude-nobody", usage=Usage())))
+    assert book.costs(unknown, "claude-sonnet-5", on=TODAY) == (None, None)

@@ -15,7 +15,7 @@ from prefixcache_integrations.canonical.request import (
 )
 from prefixcache_integrations.canonical.response import Response, StopReason
 from prefixcache_integrations.canonical.tokens import Tokenizer
-from prefixcache_integrations.canonical.usage import Usage
+from prefixcache_integrations.canonical.usage import Iteration, Usage
 
 __all__ = [
     "Address",
@@ -23,6 +23,7 @@ __all__ = [
     "CacheMarker",
     "DialectName",
     "Finding",
+    "Iteration",
     "JsonObject",
     "Level",
     "Message",

@@ -13,7 +13,11 @@ class Usage(Struct, frozen=True, kw_only=True):
     ``input_tokens`` is inclusive: cache reads and writes are inside it, also where the provider reports
     them beside it (Claude). ``cache_read_tokens``, ``cache_write_tokens`` and ``uncached_tokens`` are
     disjoint and sum to it. ``cache_write_by_ttl`` splits the writes by lifetime ("5m", "1h", "30m",
-    "12h") where the provider says. ``service_tier`` is the tier that was billed, as the provider spells it.
+    "12h") where the provider says. ``service_tier`` is the tier that was billed, ``speed`` and ``region`` the speed and
+    the place of the inference, all as the provider spells them.
+
+    ``iterations`` are what the call was billed in, where the provider says so and names other models (Claude's
+    compaction and advisor): their tokens are in the sums here, their prices are those of their models.
     """
 
     input_tokens: int | None = None
@@ -22,6 +26,9 @@ class Usage(Struct, frozen=True, kw_only=True):
     cache_write_by_ttl: Mapping[str, int] | None = None
     output_tokens: int | None = None
     service_tier: str | None = None
+    speed: str | None = None
+    region: str | None = None
+    iterations: tuple[Iteration, ...] = ()
 
     @property
     def uncached_tokens(self) -> int | None:
@@ -32,3 +39,10 @@ class Usage(Struct, frozen=True, kw_only=True):
         if self.input_tokens is None or self.cache_read_tokens is None:
             return None
         return self.input_tokens - self.cache_read_tokens - (self.cache_write_tokens or 0)
+
+
+class Iteration(Struct, frozen=True, kw_only=True):
+    """One part of a call that is billed by itself; ``model`` is ``None`` for the model of the call."""
+
+    model: str | None
+    usage: Usage

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import JsonObject, Usage
+from prefixcache_integrations.canonical import Iteration, JsonObject, Usage
 from prefixcache_integrations.canonical.json import as_count, as_list, as_object, as_text
 
 _CLAUDE_TTLS = {"5m": "ephemeral_5m_input_tokens", "1h": "ephemeral_1h_input_tokens"}
@@ -19,7 +20,15 @@ def decode_claude(usage: JsonObject) -> Usage:
     ``iterations`` holds every billed sampling, compaction and advisor run, of which the fields beside it
     leave some out (Anthropic SDK, ``BetaUsage.iterations``): where it is present, it is what is added up.
     """
-    rows = _objects(as_list(usage.get("iterations")) or ()) or [usage]
+    told = _objects(as_list(usage.get("iterations")) or ())
+    summed = _claude_sum(told or [usage], usage)
+    if not any(as_text(row.get("model")) for row in told):
+        return summed
+    parts = (Iteration(model=as_text(row.get("model")), usage=_claude_sum([row], usage)) for row in told)
+    return replace(summed, iterations=tuple(parts))
+
+
+def _claude_sum(rows: Sequence[JsonObject], usage: JsonObject) -> Usage:
     by_ttl = _by_ttl(_objects(row.get("cache_creation") for row in rows), _CLAUDE_TTLS)
     read = _total(rows, "cache_read_input_tokens")
     write = _total(rows, "cache_creation_input_tokens")
@@ -33,6 +42,8 @@ def decode_claude(usage: JsonObject) -> Usage:
         cache_write_by_ttl=by_ttl,
         output_tokens=_total(rows, "output_tokens"),
         service_tier=as_text(usage.get("service_tier")),
+        speed=as_text(usage.get("speed")),
+        region=as_text(usage.get("inference_geo")),
     )
 
 
@@ -48,6 +59,8 @@ def encode_claude(usage: Usage) -> dict[str, object]:
         cache_creation=_split(usage.cache_write_by_ttl, _CLAUDE_TTLS),
         output_tokens=usage.output_tokens,
         service_tier=usage.service_tier,
+        speed=usage.speed,
+        inference_geo=usage.region,
     )
 
 

@@ -42,8 +42,9 @@ def usage_of(message: AIMessage) -> Usage:
         Usage(service_tier=as_text(metadata.get("service_tier"))),
     )
     first_known = {
-        name: next((value for reading in readings if (value := getattr(reading, name)) is not None), None)
+        name: next(value for reading in readings if (value := getattr(reading, name)) is not None)
         for name in Usage.__struct_fields__
+        if any(getattr(reading, name) is not None for reading in readings)
     }
     return Usage(**first_known)
 

@@ -47,6 +47,12 @@ _BEFORE_OPUS_4_7 = 0.25
 _SINCE_OPUS_4_7 = 0.6
 
 
+# *Pricing*: Message Batches at half of all prices, inference in the US at 1.1 times, fast mode at twice on five models.
+_PROCESSING = {"batch": Decimal("0.5")}
+_PROCESSING_WITH_FAST = {**_PROCESSING, "fast": Decimal(2)}
+_REGIONS = {"us": Decimal("1.1")}
+
+
 def _claude(
     *models: str,
     minimum: int,
@@ -55,6 +61,7 @@ def _claude(
     strips_thinking: bool = False,
     late: Literal["system"] | None = None,
     searches_tools: bool = True,
+    fast: bool = False,
     tiers: tuple[WholeRequestTier, ...] = (),
 ) -> CacheProfile:
     return CacheProfile(
@@ -70,6 +77,8 @@ def _claude(
         lifetimes=_LIFETIMES,
         prices=prices,
         whole_request_tiers=tiers,
+        processing=_PROCESSING_WITH_FAST if fast else _PROCESSING,
+        regions=_REGIONS,
         invalidation=_INVALIDATION,
         tokenizer_uncertainty=uncertainty,
         strips_thinking=strips_thinking,
@@ -91,17 +100,17 @@ _FABLE_5 = (Price.dollars("10", "50", "0.1"),)
 
 ROWS: tuple[CacheProfile, ...] = (
     # The minimum of Fable 5.2 and Mythos 5.2 is not published; this is their predecessors'.
-    _claude("claude-fable-5-2", minimum=512, prices=_FABLE_5_2, late="system"),
-    _claude("claude-mythos-5-2", minimum=512, prices=_FABLE_5_2, late="system"),
+    _claude("claude-fable-5-2", minimum=512, prices=_FABLE_5_2, late="system", fast=True),
+    _claude("claude-mythos-5-2", minimum=512, prices=_FABLE_5_2, late="system", fast=True),
     _claude("claude-fable-5-1", minimum=512, prices=_FABLE_5_1, late="system"),
     _claude("claude-mythos-5-1", minimum=512, prices=_FABLE_5_1, late="system"),
     _claude("claude-fable-5", minimum=512, prices=_FABLE_5, late="system"),
     _claude("claude-mythos-5", minimum=512, prices=_FABLE_5, late="system"),
     # The docs say 2,048; litellm's map says 512.
     _claude("claude-mythos-preview", minimum=2048, prices=_FABLE_5),
-    _claude("claude-opus-5-5", minimum=512, prices=(Price.dollars("4", "20", "0.05"),), late="system"),
-    _claude("claude-opus-5", minimum=512, prices=_OPUS, late="system"),
-    _claude("claude-opus-4-8", minimum=1024, prices=_OPUS, late="system"),
+    _claude("claude-opus-5-5", minimum=512, prices=(Price.dollars("4", "20", "0.05"),), late="system", fast=True),
+    _claude("claude-opus-5", minimum=512, prices=_OPUS, late="system", fast=True),
+    _claude("claude-opus-4-8", minimum=1024, prices=_OPUS, late="system", fast=True),
     # Amazon Bedrock's page says 4,096 for Opus 4.7.
     _claude("claude-opus-4-7", minimum=2048, prices=_OPUS),
     _claude("claude-opus-4-6", minimum=4096, prices=_OPUS, uncertainty=_BEFORE_OPUS_4_7),

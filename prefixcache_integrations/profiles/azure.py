@@ -43,6 +43,7 @@ def _on_azure(row: CacheProfile) -> CacheProfile:
         provider="azure",
         models=_names(row.models),
         scope="subscription",
+        processing={},
         lifetimes=lifetimes,
         retention=retention,
         tool_changes=(),

@@ -66,6 +66,22 @@ _UNPUBLISHED = 0.1
 _OLDER = 0.1
 
 
+# *Pricing*: Batch and Flex at half of all prices, Priority at a multiple. Older models have no cached price there, or
+# another multiple for it.
+_HALF = {"batch": Decimal("0.5"), "flex": Decimal("0.5")}
+_TWICE = {**_HALF, "priority": Decimal(2), "fast": Decimal(2)}
+_PROCESSING = {
+    "gpt-5.5": _HALF,
+    "gpt-5.4-mini": _TWICE,
+    "gpt-5.4-nano": _HALF,
+    "gpt-5.2": _TWICE,
+    "gpt-5.1": _TWICE,
+    "gpt-5": _TWICE,
+    "gpt-5-mini": {**_HALF, "priority": Decimal("1.8"), "fast": Decimal("1.8")},
+    "gpt-5-nano": _HALF,
+}
+
+
 def _marked(*models: str, prices: tuple[Price, ...], uncertainty: float = _UNPUBLISHED) -> CacheProfile:
     """GPT-5.6 and later: entries at breakpoints only, exact counts, a write fee."""
     return CacheProfile(
@@ -81,6 +97,7 @@ def _marked(*models: str, prices: tuple[Price, ...], uncertainty: float = _UNPUB
         retention=("24h",),
         prices=prices,
         whole_request_tiers=_LONG_PROMPT,
+        processing=_TWICE,
         invalidation=_RENDERED_AND_KEY,
         tokenizer_uncertainty=uncertainty,
         late_instructions="developer",
@@ -112,6 +129,7 @@ def _interval(
         retention=tuple(lifetime.name for lifetime in lifetimes),
         prices=prices,
         whole_request_tiers=tiers,
+        processing=_PROCESSING.get(models[0], {}),
         invalidation=_RENDERED,
         tokenizer_uncertainty=_PUBLISHED,
         late_instructions=late,

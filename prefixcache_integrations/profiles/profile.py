@@ -92,6 +92,8 @@ class CacheProfile(Struct, frozen=True, kw_only=True):
     once. ``max_lookups``: candidate boundaries considered per request, ``None``: no limit.
     ``lifetimes``: the default first. ``retention``: values of OpenAI's ``prompt_cache_retention`` that the
     model accepts, the default first.
+    ``processing`` has the factors on all prices of service tiers and speeds that differ from the list price by one, and
+    ``regions`` those of places: what is in neither has no known price.
     ``invalidation`` maps a request field to the tier from which on changing it loses the cache.
     ``tokenizer_uncertainty``: by which share the provider's count may exceed that of our tokeniser.
     ``strips_thinking``: adding user text after tool use drops earlier thinking, and the prefix with it.
@@ -118,6 +120,8 @@ class CacheProfile(Struct, frozen=True, kw_only=True):
     retention: tuple[str, ...] = ()
     prices: tuple[Price, ...] = ()
     whole_request_tiers: tuple[WholeRequestTier, ...] = ()
+    processing: Mapping[str, Decimal] = field(default_factory=dict)
+    regions: Mapping[str, Decimal] = field(default_factory=dict)
     invalidation: Mapping[str, Tier] = field(default_factory=dict)
     tokenizer_uncertainty: float = 0.0
     strips_thinking: bool = False

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from prefixcache_integrations.canonical import Usage
+from prefixcache_integrations.canonical import Iteration, Usage
 from prefixcache_integrations.dialects.usage import CHAT_USAGE, RESPONSES_USAGE, decode_claude, encode_claude
 
 
@@ -28,8 +28,14 @@ def test_claude_iterations_are_what_is_billed() -> None:
     row = {"input_tokens": 10, "cache_creation_input_tokens": 5, "cache_read_input_tokens": 85, "output_tokens": 2}
     advisor = {"type": "advisor_message", "model": "claude-opus-5", **row}
     usage = decode_claude({**row, "iterations": [{"type": "message", **row}, advisor], "service_tier": "batch"})
+    one = Usage(input_tokens=100, cache_read_tokens=85, cache_write_tokens=5, output_tokens=2, service_tier="batch")
     assert usage == Usage(
-        input_tokens=200, cache_read_tokens=170, cache_write_tokens=10, output_tokens=4, service_tier="batch"
+        input_tokens=200,
+        cache_read_tokens=170,
+        cache_write_tokens=10,
+        output_tokens=4,
+        service_tier="batch",
+        iterations=(Iteration(model=None, usage=one), Iteration(model="claude-opus-5", usage=one)),
     )
     assert decode_claude({**row, "iterations": []}).input_tokens == 100
     assert decode_claude({**row, "iterations": None}).input_tokens == 100
