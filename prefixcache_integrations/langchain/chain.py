@@ -37,7 +37,9 @@ def with_prompt_layout(
 
     Args:
         chain: The chain; wrap it before it is given to a function or to an object that only calls it.
-        level: How far it may go; see `Level`.
+        level: How far it may go; see `Level`. At ``arrange`` it goes by the chat templates of the chain: what a call
+            fills in to instructions is stated at the end, what was retrieved before the question. Partials stay, but
+            for functions; messages and history are sent as they are.
         observers: Told `PromptPlanned` or `PassedThrough` for each request, `PrefixBroken` for one that loses what the
             one before it in its conversation left, and `PassedThrough` right away for each part of the chain that
             cannot be laid out.
