@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from time import perf_counter
-from typing import Self, TypeVar
+from typing import Self, TypeAlias, TypeVar
 from uuid import uuid4
 
 from msgspec.structs import replace
@@ -15,10 +15,16 @@ from prefixcache_integrations.caching import CacheSettings, current_controls
 from prefixcache_integrations.canonical import JsonObject, Level, PromptPlan, Request, Response, Usage
 from prefixcache_integrations.errors import MalformedRequest
 from prefixcache_integrations.events import EntryEvicted, EntryStored, Event, Observer, tell
-from prefixcache_integrations.flows.op import Entry, EntryKey, Flow
+from prefixcache_integrations.flows.op import Entry, EntryFacts, EntryKey, Flow, model_tag
 from prefixcache_integrations.flows.open_settle import Opened, open_call, settle
 from prefixcache_integrations.flows.policy import bypass
-from prefixcache_integrations.flows.response_cache import DEFAULT_PATIENCE, Terms, empty, invalidate, model_tag
+from prefixcache_integrations.flows.response_cache import (
+    DEFAULT_PATIENCE,
+    Terms,
+    empty,
+    invalidate,
+    invalidate_where,
+)
 from prefixcache_integrations.flows.serve import Codec, Served, serve
 from prefixcache_integrations.insight.diagnosis import Explanation, explain
 from prefixcache_integrations.outages import OutageLog
@@ -28,6 +34,9 @@ from prefixcache_integrations.prompt.layout import plan
 from prefixcache_integrations.runner import StoreIO, aclose, arun, async_io, new_flights, run
 from prefixcache_integrations.stats import Counters, Evictions, Stats
 from prefixcache_integrations.stores import Store, open_store
+
+Where: TypeAlias = Callable[[EntryFacts], object]
+"""Says of an entry whether to delete it."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -203,17 +212,33 @@ class PrefixCache:
         """Do what `clear` does, awaiting."""
         await arun(empty(self._named(namespace)), self._async_io)
 
-    def invalidate(self, *, tag: str | None = None, model: str | None = None, namespace: str | None = None) -> None:
-        """Delete the entries with ``tag``, and those that ``model`` answered. Raises `StoreError`."""
-        for name in _tags(tag, model):
-            run(invalidate(self._named(namespace), name), self._io)
+    def invalidate(
+        self,
+        *,
+        tag: str | None = None,
+        model: str | None = None,
+        where: Where | None = None,
+        namespace: str | None = None,
+    ) -> None:
+        """Delete the entries with ``tag``, those that ``model`` answered, and those of which ``where`` is true.
+
+        ``where`` is given the `EntryFacts` of every entry of the namespace; no prompt and no answer is among them.
+        Raises `StoreError`.
+        """
+        for flow in self._invalidations(tag, model, where, namespace):
+            run(flow, self._io)
 
     async def ainvalidate(
-        self, *, tag: str | None = None, model: str | None = None, namespace: str | None = None
+        self,
+        *,
+        tag: str | None = None,
+        model: str | None = None,
+        where: Where | None = None,
+        namespace: str | None = None,
     ) -> None:
         """Do what `invalidate` does, awaiting."""
-        for name in _tags(tag, model):
-            await arun(invalidate(self._named(namespace), name), self._async_io)
+        for flow in self._invalidations(tag, model, where, namespace):
+            await arun(flow, self._async_io)
 
     def close(self) -> None:
         """Close the store; who waits for a call of another waits no longer."""
@@ -228,6 +253,17 @@ class PrefixCache:
     def _count_evicted(self, event: Event) -> None:
         if isinstance(event, EntryStored) and (count := self._evictions.news()):
             tell(self._observers, EntryEvicted(count=count))
+
+    def _invalidations(
+        self, tag: str | None, model: str | None, where: Where | None, namespace: str | None
+    ) -> Iterator[Flow[None]]:
+        name = self._named(namespace)
+        if tag is not None:
+            yield invalidate(name, tag)
+        if model is not None:
+            yield invalidate(name, model_tag(model))
+        if where is not None:
+            yield invalidate_where(name, where)
 
     def _patient(self, terms: Terms) -> Terms:
         return terms if self._patience == terms.patience else replace(terms, patience=self._patience)
@@ -246,10 +282,6 @@ class PrefixCache:
         if served.outcome in ("hit", "joined"):
             self._counters.since(start, served.outcome)
         return served
-
-
-def _tags(tag: str | None, model: str | None) -> list[str]:
-    return [*([] if tag is None else [tag]), *([] if model is None else [model_tag(model)])]
 
 
 def _new_id() -> str:

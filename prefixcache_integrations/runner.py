@@ -11,7 +11,20 @@ from typing import Any, Protocol, TypeVar, cast
 
 from prefixcache_integrations.events import Observer, tell
 from prefixcache_integrations.flows.flights import Enter, Find, Flights, GiveUp, Join, Landed, TakeLease, Waited
-from prefixcache_integrations.flows.op import Call, Emit, Empty, Flow, Invalidate, Load, Op, Pause, Remove, Save
+from prefixcache_integrations.flows.op import (
+    Call,
+    Discard,
+    Emit,
+    Empty,
+    Flow,
+    Invalidate,
+    ListFacts,
+    Load,
+    Op,
+    Pause,
+    Remove,
+    Save,
+)
 from prefixcache_integrations.stores.envelope import pack, unpack
 from prefixcache_integrations.stores.leases import alease, lease
 from prefixcache_integrations.stores.store import AsyncStore, Store
@@ -61,6 +74,10 @@ class StoreIO:
                 self._store.delete(key)
             case Invalidate(namespace=namespace, tag=tag):
                 self._store.invalidate(namespace, tag)
+            case ListFacts(namespace=namespace):
+                return self._store.facts(namespace)
+            case Discard(namespace=namespace, handles=handles):
+                self._store.discard(namespace, handles)
             case Empty(namespace=namespace):
                 self._store.clear(namespace)
             case TakeLease(key=key):
@@ -111,6 +128,10 @@ class AsyncStoreIO:
                 await self._store.adelete(key)
             case Invalidate(namespace=namespace, tag=tag):
                 await self._store.ainvalidate(namespace, tag)
+            case ListFacts(namespace=namespace):
+                return await self._store.afacts(namespace)
+            case Discard(namespace=namespace, handles=handles):
+                await self._store.adiscard(namespace, handles)
             case Empty(namespace=namespace):
                 await self._store.aclear(namespace)
             case TakeLease(key=key):

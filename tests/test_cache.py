@@ -237,6 +237,39 @@ async def test_tags_models_and_namespaces_are_deleted_alone():
     await cache.aclose()
 
 
+def test_a_predicate_over_what_is_known_of_entries_deletes_alone(url):
+    cache, provider = PrefixCache.from_url(url, CacheSettings(namespace="own")), Provider()
+
+    def outcomes():
+        return [
+            cache.serve(asking("hi"), provider.call).outcome,
+            cache.serve(asking("hi", "gpt-4o"), provider.call).outcome,
+        ]
+
+    cache.clear()
+    assert outcomes() == ["miss", "miss"]
+    seen = []
+    cache.invalidate(where=seen.append)
+    assert {entry.namespace for entry in seen} == {"own"}
+    assert outcomes() == ["hit", "hit"]
+    cache.invalidate(where=lambda entry: entry.answered_by("gpt-4o"))
+    assert outcomes() == ["hit", "miss"]
+    asyncio.run(cache.ainvalidate(where=lambda entry: entry.size > 10 and entry.age < 3600, namespace="other"))
+    assert outcomes() == ["hit", "hit"]
+    asyncio.run(cache.ainvalidate(where=lambda entry: entry.size > 10 and entry.age < 3600))
+    assert outcomes() == ["miss", "miss"]
+    cache.close()
+
+
+def test_what_a_predicate_raises_comes_out_and_nothing_is_deleted(cache):
+    provider = Provider()
+    cache.serve(asking("hi"), provider.call)
+    with pytest.raises(ZeroDivisionError):
+        cache.invalidate(where=lambda entry: entry.size / 0)
+    assert cache.serve(asking("hi"), provider.call).outcome == "hit"
+    assert cache.stats().errors == 0
+
+
 def test_closing_lets_nobody_wait():
     cache = PrefixCache(MemoryStore(), patience=30)
     opened = cache.open(cache.terms(asking("hi")), lambda entry: entry)

@@ -12,7 +12,7 @@ from rich.table import Table
 from prefixcache_integrations.cli.output import AsJson, answer_json, console, explained, fail, progress_bar
 from prefixcache_integrations.cli.sums import print_book, read_book
 from prefixcache_integrations.errors import ConfigurationError
-from prefixcache_integrations.flows.response_cache import model_tag
+from prefixcache_integrations.flows.op import model_tag
 from prefixcache_integrations.stores import open_store
 from prefixcache_integrations.stores.survey import Survey, survey
 

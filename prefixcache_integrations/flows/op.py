@@ -6,7 +6,7 @@ yielded. `prefixcache_integrations.runner` performs the operations, blocking or 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Container, Generator, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -29,6 +29,29 @@ class Entry(Struct, frozen=True, kw_only=True):
 
     codec: str
     body: bytes
+
+
+class EntryFacts(Struct, frozen=True, kw_only=True):
+    """What a store knows of an entry beside its value.
+
+    ``size`` in bytes as stored, ``age`` in seconds. ``tags`` says what is ``in`` it; where a store keeps names, it is a
+    tuple of them, elsewhere it cannot be listed. ``handle`` is what the store itself calls the entry.
+    """
+
+    namespace: str
+    size: int
+    age: float
+    tags: Container[str]
+    handle: Any
+
+    def answered_by(self, model: str) -> bool:
+        """Return whether it is an answer of ``model``."""
+        return model_tag(model) in self.tags
+
+
+def model_tag(model: str) -> str:
+    """Return the tag of every entry that ``model`` answered."""
+    return f"model:{model}"
 
 
 class Op(Struct, Generic[T_co], frozen=True):
@@ -72,6 +95,19 @@ class Invalidate(Op[None], frozen=True):
 
     namespace: str
     tag: str
+
+
+class ListFacts(Op[Sequence[EntryFacts]], frozen=True):
+    """What is known of every entry of a namespace."""
+
+    namespace: str
+
+
+class Discard(Op[None], frozen=True):
+    """Delete the entries of a namespace that go by ``handles``."""
+
+    namespace: str
+    handles: Sequence[Any]
 
 
 class Empty(Op[None], frozen=True):

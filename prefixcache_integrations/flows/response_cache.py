@@ -25,7 +25,21 @@ from prefixcache_integrations.events import (
     StoreOperation,
 )
 from prefixcache_integrations.flows.flights import GiveUp
-from prefixcache_integrations.flows.op import Emit, Empty, Entry, EntryKey, Flow, Invalidate, Load, Remove, Save
+from prefixcache_integrations.flows.op import (
+    Discard,
+    Emit,
+    Empty,
+    Entry,
+    EntryFacts,
+    EntryKey,
+    Flow,
+    Invalidate,
+    ListFacts,
+    Load,
+    Remove,
+    Save,
+    model_tag,
+)
 from prefixcache_integrations.flows.policy import objection
 
 T = TypeVar("T")
@@ -135,11 +149,6 @@ def save(terms: Terms, entry: Entry) -> Flow[None]:
     )
 
 
-def model_tag(model: str) -> str:
-    """Return the tag of every entry that ``model`` answered."""
-    return f"model:{model}"
-
-
 @lru_cache(maxsize=256)
 def _tags(tags: tuple[str, ...], model: str | None) -> tuple[str, ...]:
     """Return all tags of an entry: the same object for all that share them, as there may be many in memory."""
@@ -150,6 +159,21 @@ def invalidate(namespace: str, tag: str) -> Flow[None]:
     """Delete the entries of ``namespace`` that carry ``tag``. As with `empty`, a failing store is an error."""
     try:
         yield from Invalidate(namespace, tag)
+    except Exception as error:
+        yield from degraded("invalidate", error)
+        raise
+
+
+def invalidate_where(namespace: str, where: Callable[[EntryFacts], object]) -> Flow[None]:
+    """Delete the entries of ``namespace`` of which ``where`` is true. As with `empty`, a failing store is an error."""
+    try:
+        entries = yield from ListFacts(namespace)
+    except Exception as error:
+        yield from degraded("invalidate", error)
+        raise
+    doomed = [entry.handle for entry in entries if where(entry)]
+    try:
+        yield from Discard(namespace, doomed)
     except Exception as error:
         yield from degraded("invalidate", error)
         raise

@@ -10,7 +10,7 @@ from langchain_core.caches import BaseCache
 from langchain_core.outputs import Generation
 from msgspec.structs import replace
 
-from prefixcache_integrations.cache import PrefixCache
+from prefixcache_integrations.cache import PrefixCache, Where
 from prefixcache_integrations.caching import CacheSettings
 from prefixcache_integrations.canonical import Response
 from prefixcache_integrations.events import Observer
@@ -141,13 +141,15 @@ class ResponseCache(BaseCache):
         _refuse(kwargs)
         await self._cache.aclear()
 
-    def invalidate(self, *, tag: str | None = None, model: str | None = None) -> None:
-        """Delete this namespace's entries with ``tag``, and those that ``model`` answered. Raises `StoreError`."""
-        self._cache.invalidate(tag=tag, model=model)
+    def invalidate(self, *, tag: str | None = None, model: str | None = None, where: Where | None = None) -> None:
+        """Delete this namespace's entries as `PrefixCache.invalidate` does. Raises `StoreError`."""
+        self._cache.invalidate(tag=tag, model=model, where=where)
 
-    async def ainvalidate(self, *, tag: str | None = None, model: str | None = None) -> None:
+    async def ainvalidate(
+        self, *, tag: str | None = None, model: str | None = None, where: Where | None = None
+    ) -> None:
         """Do what `invalidate` does, awaiting."""
-        await self._cache.ainvalidate(tag=tag, model=model)
+        await self._cache.ainvalidate(tag=tag, model=model, where=where)
 
     def stats(self) -> Stats:
         """Return what came of the calls since this cache was opened."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 from prefixcache_integrations.flows.flights import Lease
-from prefixcache_integrations.flows.op import EntryKey, Flow
+from prefixcache_integrations.flows.op import EntryFacts, EntryKey, Flow
 from prefixcache_integrations.runner import AsyncIO, SyncIO, arun, run
 
 
@@ -32,6 +33,14 @@ class TwoFacedStore(ABC):
     def invalidate(self, namespace: str, tag: str) -> None:
         """Forget every key of ``namespace`` that was put with ``tag``."""
         run(self._invalidate(namespace, tag), self._blocking)
+
+    def facts(self, namespace: str) -> Sequence[EntryFacts]:
+        """Return what is known of every key of exactly this namespace; values are not read."""
+        return run(self._facts(namespace), self._blocking)
+
+    def discard(self, namespace: str, handles: Sequence[Any]) -> None:
+        """Forget the keys of ``namespace`` that `facts` calls ``handles``, if they are there."""
+        run(self._discard(namespace, handles), self._blocking)
 
     def clear(self, namespace: str) -> None:
         """Forget every key of exactly this namespace."""
@@ -61,6 +70,14 @@ class TwoFacedStore(ABC):
         """Do what `invalidate` does, awaiting."""
         await arun(self._invalidate(namespace, tag), self._awaiting)
 
+    async def afacts(self, namespace: str) -> Sequence[EntryFacts]:
+        """Do what `facts` does, awaiting."""
+        return await arun(self._facts(namespace), self._awaiting)
+
+    async def adiscard(self, namespace: str, handles: Sequence[Any]) -> None:
+        """Do what `discard` does, awaiting."""
+        await arun(self._discard(namespace, handles), self._awaiting)
+
     async def aclear(self, namespace: str) -> None:
         """Do what `clear` does, awaiting."""
         await arun(self._clear(namespace), self._awaiting)
@@ -84,6 +101,12 @@ class TwoFacedStore(ABC):
 
     @abstractmethod
     def _invalidate(self, namespace: str, tag: str) -> Flow[None]: ...
+
+    @abstractmethod
+    def _facts(self, namespace: str) -> Flow[Sequence[EntryFacts]]: ...
+
+    @abstractmethod
+    def _discard(self, namespace: str, handles: Sequence[Any]) -> Flow[None]: ...
 
     @abstractmethod
     def _clear(self, namespace: str) -> Flow[None]: ...

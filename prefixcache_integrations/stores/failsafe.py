@@ -5,13 +5,25 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from prefixcache_integrations.errors import CorruptEntry, StoreRefused, StoreUnavailable
 from prefixcache_integrations.events import Observer, StoreRestored, StoreSuspended, tell
 from prefixcache_integrations.flows.flights import Lease
-from prefixcache_integrations.flows.op import EntryKey, Flow, T
+from prefixcache_integrations.flows.op import EntryFacts, EntryKey, Flow, T
 from prefixcache_integrations.stores.store import Store
-from prefixcache_integrations.stores.wrapper import Clear, Delete, Get, Invalidate, Put, StoreCall, TakeLease, Wrapper
+from prefixcache_integrations.stores.wrapper import (
+    Clear,
+    Delete,
+    Discard,
+    Facts,
+    Get,
+    Invalidate,
+    Put,
+    StoreCall,
+    TakeLease,
+    Wrapper,
+)
 
 DEFAULT_PERIOD = 1.0
 
@@ -47,6 +59,12 @@ class FailSafe(Wrapper):
 
     def _invalidate(self, namespace: str, tag: str) -> Flow[None]:
         return self._guarded(Invalidate(self._inner, namespace, tag))
+
+    def _facts(self, namespace: str) -> Flow[Sequence[EntryFacts]]:
+        return self._guarded(Facts(self._inner, namespace))
+
+    def _discard(self, namespace: str, handles: Sequence[Any]) -> Flow[None]:
+        return self._guarded(Discard(self._inner, namespace, handles))
 
     def _clear(self, namespace: str) -> Flow[None]:
         return self._guarded(Clear(self._inner, namespace))

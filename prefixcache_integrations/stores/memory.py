@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from prefixcache_integrations.flows.op import EntryKey
+from prefixcache_integrations.flows.op import EntryFacts, EntryKey
 from prefixcache_integrations.stores.store import Kept
 
 DEFAULT_MAX_BYTES = 256 * 2**20
@@ -24,6 +24,7 @@ class _Slot(NamedTuple):
     value: Kept
     expires_at: float | None
     cost: int
+    written_at: float
     tags: tuple[str, ...]
 
 
@@ -70,7 +71,8 @@ class MemoryStore:
             while self._bytes + cost > self._max_bytes:
                 self._drop(next(iter(self._slots)))
                 self.evicted += 1
-            self._slots[key] = _Slot(Kept(value), None if ttl is None else self._clock() + ttl, cost, tuple(tags))
+            now = self._clock()
+            self._slots[key] = _Slot(Kept(value), None if ttl is None else now + ttl, cost, now, tuple(tags))
             self._bytes += cost
             return True
 
@@ -82,6 +84,25 @@ class MemoryStore:
     def invalidate(self, namespace: str, tag: str) -> None:
         """Forget every key of ``namespace`` put with ``tag``; looks at every slot."""
         self._forget(lambda key, slot: key.namespace == namespace and tag in slot.tags)
+
+    def facts(self, namespace: str) -> list[EntryFacts]:
+        """Return what is known of every key of ``namespace``; looks at every slot."""
+        with self._lock:
+            now = self._clock()
+            return [
+                EntryFacts(
+                    namespace=namespace, size=len(slot.value), age=now - slot.written_at, tags=slot.tags, handle=key
+                )
+                for key, slot in self._slots.items()
+                if key.namespace == namespace and (slot.expires_at is None or slot.expires_at > now)
+            ]
+
+    def discard(self, namespace: str, handles: Sequence[EntryKey]) -> None:
+        """Forget the keys ``handles`` of ``namespace``."""
+        with self._lock:
+            for key in handles:
+                if key.namespace == namespace:
+                    self._drop(key)
 
     def clear(self, namespace: str) -> None:
         """Forget every key of ``namespace``; looks at every slot."""

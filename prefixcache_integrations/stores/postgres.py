@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
+from typing import Any
 
 from prefixcache_integrations.errors import StoreUnavailable
 from prefixcache_integrations.flows.flights import Lease
-from prefixcache_integrations.flows.op import EntryKey, Flow
+from prefixcache_integrations.flows.op import EntryFacts, EntryKey, Flow
 from prefixcache_integrations.stores import postgres_layout as layout
 from prefixcache_integrations.stores.faces import TwoFacedStore
 from prefixcache_integrations.stores.postgres_clients import (
@@ -102,6 +103,14 @@ class PostgresStore(TwoFacedStore):
     def _invalidate(self, namespace: str, tag: str) -> Flow[None]:
         yield from Execute(Request(layout.INVALIDATE, (_hash(namespace, 16), tag)), LONG_SECONDS)
 
+    def _facts(self, namespace: str) -> Flow[Sequence[EntryFacts]]:
+        answer = yield from Execute(Request(layout.FACTS, (_hash(namespace, 16),)), LONG_SECONDS)
+        return [_entry_facts(namespace, *(value or b"" for value in row)) for row in answer.rows]
+
+    def _discard(self, namespace: str, handles: Sequence[Any]) -> Flow[None]:
+        listed = ",".join(f'"\\\\x{digest.hex()}"' for digest in handles)
+        yield from Execute(Request(layout.DISCARD, (_hash(namespace, 16), f"{{{listed}}}")), LONG_SECONDS)
+
     def _clear(self, namespace: str) -> Flow[None]:
         yield from Execute(Request(layout.CLEAR, (_hash(namespace, 16),)), LONG_SECONDS)
 
@@ -137,6 +146,10 @@ class _Unswept:
             if due:
                 self._bytes = 0
             return due
+
+
+def _entry_facts(namespace: str, digest: bytes, size: bytes, age: bytes, tags: bytes) -> EntryFacts:
+    return EntryFacts(namespace=namespace, size=int(size), age=float(age), tags=tuple(json.loads(tags)), handle=digest)
 
 
 def _names(key: EntryKey) -> tuple[bytes, bytes]:

@@ -23,6 +23,8 @@ TOUCH = "prefixcache_touch"
 PUT = "prefixcache_put"
 DELETE = "prefixcache_delete"
 INVALIDATE = "prefixcache_invalidate"
+FACTS = "prefixcache_facts"
+DISCARD = "prefixcache_discard"
 CLEAR = "prefixcache_clear"
 EXPIRE = "prefixcache_expire"
 EVICT = "prefixcache_evict"
@@ -47,6 +49,16 @@ STATEMENTS = {
         WITH alone AS MATERIALIZED (SELECT pg_advisory_xact_lock(7027164309115437121))
         DELETE FROM prefixcache_entries_v1
         WHERE (SELECT count(*) FROM alone) = 1 AND namespace = $1 AND metadata -> 'tags' ? $2
+    """,
+    FACTS: """
+        SELECT digest, octet_length(value)::text, extract(epoch FROM now() - created_at)::text,
+        (metadata -> 'tags')::text
+        FROM prefixcache_entries_v1 WHERE namespace = $1 AND (expires_at IS NULL OR expires_at > now())
+    """,
+    DISCARD: """
+        WITH alone AS MATERIALIZED (SELECT pg_advisory_xact_lock(7027164309115437121))
+        DELETE FROM prefixcache_entries_v1
+        WHERE (SELECT count(*) FROM alone) = 1 AND namespace = $1 AND digest = ANY($2::bytea[])
     """,
     CLEAR: """
         WITH alone AS MATERIALIZED (SELECT pg_advisory_xact_lock(7027164309115437121))

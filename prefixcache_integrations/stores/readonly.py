@@ -26,6 +26,9 @@ class ReadOnly(Wrapper):
         yield from ()
         raise StoreRefused("nothing can be invalidated in a read-only store")
 
+    def _discard(self, *_: object) -> Flow[None]:
+        return self._invalidate()
+
     def _clear(self, *_: object) -> Flow[None]:
         yield from ()
         raise StoreRefused("a read-only store cannot be cleared")

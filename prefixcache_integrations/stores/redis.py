@@ -7,28 +7,32 @@ grows beyond `MAX_RECORDS` is removed, which empties the namespace; and nothing 
 A log that the server evicts or loses empties its namespace as well. Only a replica that is promoted before an
 invalidation has reached it serves what was invalidated.
 
-The commands, for an ACL: ``+mget +set +unlink +append ~pfx:*``, and for leases ``+eval +get``; in a cluster also
-``+command +cluster``.
+The commands, for an ACL: ``+mget +set +unlink +append ~pfx:*``, for leases ``+eval +get``, for what is known of
+entries ``+scan``; in a cluster also ``+command +cluster``.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
+from typing import Any
 
-from prefixcache_integrations.errors import ConfigurationError
+from prefixcache_integrations.errors import ConfigurationError, StoreRefused
 from prefixcache_integrations.flows.flights import Lease
-from prefixcache_integrations.flows.op import EntryKey, Flow
+from prefixcache_integrations.flows.op import EntryFacts, EntryKey, Flow
 from prefixcache_integrations.stores.faces import TwoFacedStore
 from prefixcache_integrations.stores.redis_clients import AwaitingClient, BlockingClient, Command, Disconnect, Read
 from prefixcache_integrations.stores.redis_layout import (
     RECORD,
     entry_key,
+    facts,
     invalidation,
     is_log,
     live,
     log_key,
     new_log,
+    pattern,
     stamp,
 )
 from prefixcache_integrations.stores.redis_lease import LeaseKeeper, RedisLease
@@ -38,6 +42,7 @@ DEFAULT_TIMEOUT = 0.05
 LONGEST_TTL = 30 * 86_400
 MAX_RECORDS = 256
 MAX_VALUE_BYTES = 16 * 2**20
+SCANNED = 1000
 
 
 class RedisStore(TwoFacedStore):
@@ -56,6 +61,8 @@ class RedisStore(TwoFacedStore):
         except ValueError as error:
             raise ConfigurationError(f"no URL of a Redis server: {error}") from error
         self._max_value_bytes = max_value_bytes
+        self._scannable = where.scannable
+        self._clock = time.time
         super().__init__(BlockingClient(where, timeout), AwaitingClient(where, timeout))
         self._keeper = LeaseKeeper(lambda: BlockingClient(where, timeout))
 
@@ -70,7 +77,7 @@ class RedisStore(TwoFacedStore):
             return fits
         log = yield from self._log(key.namespace)
         milliseconds = math.ceil(min(LONGEST_TTL if ttl is None else ttl, LONGEST_TTL) * 1000)
-        yield from Command(("SET", entry_key(key), stamp(log, value, tags), "PX", milliseconds))
+        yield from Command(("SET", entry_key(key), stamp(log, value, tags, self._clock()), "PX", milliseconds))
         return True
 
     def _delete(self, key: EntryKey) -> Flow[None]:
@@ -80,6 +87,26 @@ class RedisStore(TwoFacedStore):
         size = yield from Command(("APPEND", log_key(namespace), invalidation(tag)))
         if size > MAX_RECORDS * RECORD:
             yield from self._clear(namespace)
+
+    def _facts(self, namespace: str) -> Flow[Sequence[EntryFacts]]:
+        if not self._scannable:
+            raise StoreRefused("a cluster cannot list a namespace: invalidate by tag or model")
+        entries: dict[bytes, EntryFacts] = {}
+        cursor, first = b"0", True
+        while first or int(cursor):
+            first = False
+            words = ("SCAN", cursor, "MATCH", pattern(namespace), "COUNT", SCANNED)
+            cursor, names = yield from Command(words)
+            for name in names:
+                log, stored = yield from Read((log_key(namespace), name.decode()))
+                if stored is not None and live(log, stored) is not None:
+                    entries[name] = facts(namespace, name, stored, self._clock())
+        return list(entries.values())
+
+    def _discard(self, namespace: str, handles: Sequence[Any]) -> Flow[None]:
+        names = [name for name in handles if name.startswith(f"{log_key(namespace)}:".encode())]
+        for start in range(0, len(names), SCANNED):
+            yield from Command(("UNLINK", *names[start : start + SCANNED]))
 
     def _clear(self, namespace: str) -> Flow[None]:
         yield from Command(("UNLINK", log_key(namespace)))

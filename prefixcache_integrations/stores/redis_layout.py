@@ -2,8 +2,8 @@
 
 Two kinds of string keys, all of one namespace in one cluster slot::
 
-    pfx:{namespace}          the namespace's log: records of 16 bytes
-    pfx:{namespace}:entry    generation (8) | records seen (2) | number of tags (2) | tags (8 each) | value
+    pfx:{namespace}        the namespace's log: records of 16 bytes
+    pfx:{namespace}:entry  generation (8) | records seen (2) | number of tags (2) | written (4) | tags (8 each) | value
 
 namespace, entry and tags as hashes. The first eight bytes of a log are random: the generation. Every record but the
 first is an invalidated tag: 8 random bytes, 8 of its hash. A value lives while its generation is the log's and none
@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import struct
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from secrets import token_bytes
 from typing import TypeGuard
 
-from prefixcache_integrations.flows.op import EntryKey
+from prefixcache_integrations.flows.op import EntryFacts, EntryKey
 
 RECORD = 16
 _GENERATION = 8
 _TAG = 8
-_COUNTS = struct.Struct(">HH")
+_COUNTS = struct.Struct(">HHI")
 _TAGS = _GENERATION + _COUNTS.size
 
 
@@ -56,23 +56,46 @@ def is_log(log: bytes | None) -> TypeGuard[bytes]:
     return log is not None and len(log) >= RECORD
 
 
-def stamp(log: bytes, value: bytes, tags: Sequence[str]) -> bytes:
-    """Return ``value`` as it is stored by a writer who has read ``log``."""
+def stamp(log: bytes, value: bytes, tags: Sequence[str], now: float) -> bytes:
+    """Return ``value`` as it is stored by a writer who has read ``log``; ``now`` in seconds since the epoch."""
     hashes = b"".join(_hash(tag, _TAG) for tag in tags)
-    return b"".join((log[:_GENERATION], _COUNTS.pack(len(log) // RECORD, len(tags)), hashes, value))
+    return b"".join((log[:_GENERATION], _COUNTS.pack(len(log) // RECORD, len(tags), int(now) % 2**32), hashes, value))
 
 
 def live(log: bytes | None, stored: bytes | None) -> bytes | None:
     """Return the value in ``stored``, ``None`` if by ``log`` it does not live."""
     if not is_log(log) or stored is None or len(stored) < _TAGS or stored[:_GENERATION] != log[:_GENERATION]:
         return None
-    seen, count = _COUNTS.unpack_from(stored, _GENERATION)
+    seen, count, _ = _COUNTS.unpack_from(stored, _GENERATION)
     body = _TAGS + count * _TAG
     if count and len(log) > seen * RECORD:
         gone = {log[end - _TAG : end] for end in range((seen + 1) * RECORD, len(log) + 1, RECORD)}
         if any(stored[start : start + _TAG] in gone for start in range(_TAGS, body, _TAG)):
             return None
     return stored[body:]
+
+
+def pattern(namespace: str) -> str:
+    """Return what the keys of ``namespace`` look like to ``SCAN``: its values', and leases', which end in a word."""
+    return f"{log_key(namespace)}:*"
+
+
+def facts(namespace: str, name: bytes, stored: bytes, now: float) -> EntryFacts:
+    """Return what is known of the value that lives in ``stored``, under ``name``."""
+    _, count, written = _COUNTS.unpack_from(stored, _GENERATION)
+    hashes = {stored[start : start + _TAG] for start in range(_TAGS, _TAGS + count * _TAG, _TAG)}
+    size = len(stored) - _TAGS - count * _TAG
+    return EntryFacts(namespace=namespace, size=size, age=now - written, tags=_HashedTags(hashes), handle=name)
+
+
+class _HashedTags:
+    """Tags that can be asked for and not be read."""
+
+    def __init__(self, hashes: Container[bytes]) -> None:
+        self._hashes = hashes
+
+    def __contains__(self, tag: object) -> bool:
+        return _hash(str(tag), _TAG) in self._hashes
 
 
 def _name(name: str, size: int) -> str:

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+
+from msgspec.structs import replace
 
 from prefixcache_integrations.errors import ConfigurationError, CorruptEntry
 from prefixcache_integrations.flows.flights import Lease
-from prefixcache_integrations.flows.op import EntryKey, Flow
+from prefixcache_integrations.flows.op import EntryFacts, EntryKey, Flow
 from prefixcache_integrations.stores.store import Store
-from prefixcache_integrations.stores.wrapper import Delete, Get, Invalidate, Put, TakeLease, Wrapper
+from prefixcache_integrations.stores.wrapper import Delete, Facts, Get, Invalidate, Put, TakeLease, Wrapper
 
 try:
     from cryptography.exceptions import InvalidTag
@@ -64,12 +66,27 @@ class Sealed(Wrapper):
         for seal in self._seals:
             yield from Delete(self._inner, seal.hidden(key))
 
+    def _facts(self, namespace: str) -> Flow[Sequence[EntryFacts]]:
+        entries = yield from Facts(self._inner, namespace)
+        return [replace(entry, tags=_HiddenTags(entry.tags, self._seals)) for entry in entries]
+
     def _lease(self, key: EntryKey) -> Flow[Lease | None]:
         return (yield from TakeLease(self._inner, self._seals[0].hidden(key)))
 
     def _invalidate(self, namespace: str, tag: str) -> Flow[None]:
         for seal in self._seals:
             yield from Invalidate(self._inner, namespace, seal.hidden_tag(tag))
+
+
+class _HiddenTags:
+    """Tags that can be asked for and not be read."""
+
+    def __init__(self, hidden: Container[str], seals: Sequence[_Seal]) -> None:
+        self._hidden = hidden
+        self._seals = seals
+
+    def __contains__(self, tag: object) -> bool:
+        return any(seal.hidden_tag(str(tag)) in self._hidden for seal in self._seals)
 
 
 class _Seal:

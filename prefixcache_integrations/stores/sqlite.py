@@ -21,41 +21,18 @@ from weakref import WeakSet
 
 from prefixcache_integrations.errors import StoreUnavailable
 from prefixcache_integrations.flows.flights import Lease
-from prefixcache_integrations.flows.op import EntryKey
+from prefixcache_integrations.flows.op import EntryFacts, EntryKey
+from prefixcache_integrations.stores import sqlite_layout as layout
 from prefixcache_integrations.stores.file_lease import file_lease
 
 DEFAULT_MAX_BYTES = 2**30
 BUSY_TIMEOUT = 5.0
 """Seconds a writer waits for another to finish; writes take tens of microseconds each."""
+TOUCH_SECONDS = 3600
+"""A use is written down once per so many seconds and value: hits do not become writes."""
+
 _EXPIRY_PERIOD = 1.0
 _ROW_OVERHEAD = 256  # bytes of a row beside its value, in table and indexes
-
-_SCHEMA = """
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS entries_v1 (
-    id INTEGER PRIMARY KEY, namespace TEXT NOT NULL, digest TEXT NOT NULL, tags TEXT NOT NULL,
-    value BLOB NOT NULL, expires_at REAL,
-    UNIQUE (namespace, digest)
-);
-CREATE INDEX IF NOT EXISTS entries_v1_expiry ON entries_v1 (expires_at) WHERE expires_at IS NOT NULL;
-COMMIT;
-"""
-# Whatever type another writer left in the column, bytes come back.
-_GET = (
-    "SELECT CAST(value AS BLOB) FROM entries_v1"
-    " WHERE namespace = ? AND digest = ? AND (expires_at IS NULL OR expires_at > ?)"
-)
-# A replaced row gets a new id: the order of ids is the order of writing.
-_PUT = "INSERT OR REPLACE INTO entries_v1 (namespace, digest, tags, value, expires_at) VALUES (?, ?, ?, ?, ?)"
-_DELETE = "DELETE FROM entries_v1 WHERE namespace = ? AND digest = ?"
-_INVALIDATE = (
-    "DELETE FROM entries_v1 WHERE namespace = ?"
-    " AND EXISTS (SELECT 1 FROM json_each(entries_v1.tags) AS tag WHERE tag.value = ?)"
-)
-_CLEAR = "DELETE FROM entries_v1 WHERE namespace = ?"
-_EXPIRE = "DELETE FROM entries_v1 WHERE expires_at <= ?"
-_OLDEST = "SELECT id, length(value) FROM entries_v1 WHERE id < (SELECT max(id) FROM entries_v1) ORDER BY id"
-_EVICT = "DELETE FROM entries_v1 WHERE id <= ?"
 
 _FAILURES = (sqlite3.Error, OSError, UnicodeEncodeError)
 
@@ -99,7 +76,7 @@ def _connect(path: Path) -> _Connection:
     connection = _Connection(raw, _file_id(path))
     _switch_to_wal(connection.raw)
     connection.raw.execute("PRAGMA synchronous = NORMAL")
-    connection.raw.executescript(_SCHEMA)
+    connection.raw.executescript(layout.SCHEMA)
     return connection
 
 
@@ -118,7 +95,7 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
 
 
 class SQLiteStore:
-    """Keeps values in the file ``path`` until they expire or ``max_bytes`` of newer ones push them out.
+    """Keeps values in the file ``path`` until they expire or ``max_bytes`` of newer or more lately used ones push them out.
 
     ``max_bytes`` bounds the pages in use, indexes included, looked at by each process whenever it has added a 64th of
     that; freed pages are used again, the file does not shrink. Values that have expired leave within a second of
@@ -142,23 +119,32 @@ class SQLiteStore:
 
     def get(self, key: EntryKey) -> bytes | None:
         """Return the live value of ``key``."""
+        now = self._clock()
         try:  # and no context manager: that would take half as long as the reading
-            row = self._connected().execute(_GET, (key.namespace, key.digest, self._clock())).fetchone()
+            connection = self._connected()
+            row = connection.execute(layout.GET, (now - TOUCH_SECONDS, key.namespace, key.digest, now)).fetchone()
         except _FAILURES as error:
             raise self._failed(error) from error
-        return None if row is None else bytes(row[0])
+        if row is None:
+            return None
+        value, unnoticed = row
+        if unnoticed:
+            with suppress(sqlite3.Error):  # the value is there all the same
+                connection.execute(layout.TOUCH, (int(now), key.namespace, key.digest))
+        return bytes(value)
 
     def put(self, key: EntryKey, value: bytes, ttl: float | None = None, tags: Sequence[str] = ()) -> bool:
-        """Keep ``value``, pushing out expired and then the oldest values until it fits."""
+        """Keep ``value``, pushing out expired and then the least recently used values until it fits."""
         self._leave_lost_file()
         with self._connection() as connection:
             if len(value) > self._max_bytes:
-                connection.execute(_DELETE, (key.namespace, key.digest))
+                connection.execute(layout.DELETE, (key.namespace, key.digest))
                 return False
             now = self._clock()
             self._expire(connection, now)
             expires_at = None if ttl is None else now + ttl
-            connection.execute(_PUT, (key.namespace, key.digest, json.dumps(list(tags)), value, expires_at))
+            row = (key.namespace, key.digest, json.dumps(list(tags)), value, int(now), int(now), expires_at)
+            connection.execute(layout.PUT, row)
             self._unlooked += len(value) + _ROW_OVERHEAD
             if self._unlooked >= self._slack:
                 self._unlooked = 0
@@ -168,17 +154,36 @@ class SQLiteStore:
     def delete(self, key: EntryKey) -> None:
         """Forget ``key``."""
         with self._connection() as connection:
-            connection.execute(_DELETE, (key.namespace, key.digest))
+            connection.execute(layout.DELETE, (key.namespace, key.digest))
 
     def invalidate(self, namespace: str, tag: str) -> None:
         """Forget every key of ``namespace`` put with ``tag``; looks at every row of the namespace."""
         with self._connection() as connection:
-            connection.execute(_INVALIDATE, (namespace, tag))
+            connection.execute(layout.INVALIDATE, (namespace, tag))
+
+    def facts(self, namespace: str) -> list[EntryFacts]:
+        """Return what is known of every key of ``namespace``."""
+        with self._connection() as connection:
+            now = self._clock()
+            rows = connection.execute(layout.FACTS, (namespace, now)).fetchall()
+        return [
+            EntryFacts(namespace=namespace, size=size, age=now - created, tags=tuple(json.loads(tags)), handle=digest)
+            for digest, size, created, tags in rows
+        ]
+
+    def discard(self, namespace: str, handles: Sequence[str]) -> None:
+        """Forget the digests ``handles`` of ``namespace``."""
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.executemany(layout.DELETE, [(namespace, digest) for digest in handles])
+            finally:
+                connection.execute("COMMIT")
 
     def clear(self, namespace: str) -> None:
         """Forget every key of ``namespace``."""
         with self._connection() as connection:
-            connection.execute(_CLEAR, (namespace,))
+            connection.execute(layout.CLEAR, (namespace,))
 
     def lease(self, key: EntryKey) -> Lease | None:
         """Return the lease on ``key`` among the processes of this host, ``None`` while another holds it."""
@@ -238,19 +243,19 @@ class SQLiteStore:
         """Delete what has expired, at most once a second: deleting nothing takes half as long as writing."""
         if now >= self._next_expiry:
             self._next_expiry = now + _EXPIRY_PERIOD
-            connection.execute(_EXPIRE, (now,))
+            connection.execute(layout.EXPIRE, (now,))
 
     def _make_room(self, connection: sqlite3.Connection) -> None:
         while (excess := _bytes_in_use(connection) + self._slack - self._max_bytes) > 0:
             last = None
-            with closing(connection.execute(_OLDEST)) as rows:  # an open read would refuse the write below
+            with closing(connection.execute(layout.OLDEST)) as rows:  # an open read would refuse the write below
                 for row, size in rows:
                     last, excess = row, excess - size
                     if excess <= 0:
                         break
             if last is None:
                 return  # only the newest is left
-            self.evicted += connection.execute(_EVICT, (last,)).rowcount
+            self.evicted += connection.execute(layout.EVICT, (last,)).rowcount
 
 
 def _bytes_in_use(connection: sqlite3.Connection) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from prefixcache_integrations.flows.op import EntryKey
+from prefixcache_integrations.flows.op import EntryFacts, EntryKey
 
 
 class Kept(bytes):
@@ -44,6 +44,14 @@ class Store(Protocol):
         """Forget every key of exactly this namespace that was last put with ``tag``."""
         ...
 
+    def facts(self, namespace: str) -> Sequence[EntryFacts]:
+        """Return what is known of every key of exactly this namespace; values are not read."""
+        ...
+
+    def discard(self, namespace: str, handles: Sequence[Any]) -> None:
+        """Forget the keys of ``namespace`` that `facts` calls ``handles``, if they are there."""
+        ...
+
     def clear(self, namespace: str) -> None:
         """Forget every key of exactly this namespace."""
         ...
@@ -74,6 +82,14 @@ class AsyncStore(Protocol):
 
     async def ainvalidate(self, namespace: str, tag: str) -> None:
         """See `Store.invalidate`."""
+        ...
+
+    async def afacts(self, namespace: str) -> Sequence[EntryFacts]:
+        """See `Store.facts`."""
+        ...
+
+    async def adiscard(self, namespace: str, handles: Sequence[Any]) -> None:
+        """See `Store.discard`."""
         ...
 
     async def aclear(self, namespace: str) -> None:

@@ -79,7 +79,7 @@ def _sqlite(url: str, progress: Callable[[int], None]) -> Survey:
     tags: dict[str, Counter[str]] = {}
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_TIMEOUT)) as connection:
-            rows = connection.execute("SELECT namespace, length(value), tags, expires_at FROM entries_v1")
+            rows = connection.execute("SELECT namespace, length(value), tags, expires_at FROM entries_v2")
             for number, (name, size, words, expires) in enumerate(rows, start=1):
                 entries[name] += 1
                 sizes[name] += size

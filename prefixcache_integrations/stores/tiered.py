@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from prefixcache_integrations.flows.op import EntryKey, Flow
 from prefixcache_integrations.stores.store import Store
-from prefixcache_integrations.stores.wrapper import Clear, Close, Delete, Get, Invalidate, Put, Wrapper
+from prefixcache_integrations.stores.wrapper import Clear, Close, Delete, Discard, Get, Invalidate, Put, Wrapper
 
 DEFAULT_NEAR_TTL = 5.0
 
@@ -50,6 +51,12 @@ class Tiered(Wrapper):
             yield from Invalidate(self._inner, namespace, tag)
         finally:
             yield from Clear(self._near, namespace)  # what was found far away came without its tags
+
+    def _discard(self, namespace: str, handles: Sequence[Any]) -> Flow[None]:
+        try:
+            yield from Discard(self._inner, namespace, handles)
+        finally:
+            yield from Clear(self._near, namespace)  # which goes by other handles
 
     def _clear(self, namespace: str) -> Flow[None]:
         try:

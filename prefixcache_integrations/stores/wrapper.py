@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 from msgspec.structs import astuple
 
 from prefixcache_integrations.flows.flights import Lease
-from prefixcache_integrations.flows.op import EntryKey, Flow, Op, T_co
+from prefixcache_integrations.flows.op import EntryFacts, EntryKey, Flow, Op, T_co
 from prefixcache_integrations.stores.faces import TwoFacedStore
 from prefixcache_integrations.stores.leases import alease, lease
 from prefixcache_integrations.stores.store import AsyncStore, Store
@@ -60,6 +60,21 @@ class Invalidate(StoreCall[None], frozen=True):
     method: ClassVar[str] = "invalidate"
     namespace: str
     tag: str
+
+
+class Facts(StoreCall[Sequence[EntryFacts]], frozen=True):
+    """`Store.facts`."""
+
+    method: ClassVar[str] = "facts"
+    namespace: str
+
+
+class Discard(StoreCall[None], frozen=True):
+    """`Store.discard`."""
+
+    method: ClassVar[str] = "discard"
+    namespace: str
+    handles: Sequence[Any]
 
 
 class Clear(StoreCall[None], frozen=True):
@@ -136,6 +151,12 @@ class Wrapper(TwoFacedStore):
 
     def _invalidate(self, namespace: str, tag: str) -> Flow[None]:
         yield from Invalidate(self._inner, namespace, tag)
+
+    def _facts(self, namespace: str) -> Flow[Sequence[EntryFacts]]:
+        return (yield from Facts(self._inner, namespace))
+
+    def _discard(self, namespace: str, handles: Sequence[Any]) -> Flow[None]:
+        yield from Discard(self._inner, namespace, handles)
 
     def _clear(self, namespace: str) -> Flow[None]:
         yield from Clear(self._inner, namespace)

@@ -313,7 +313,7 @@ def test_a_damaged_row_is_a_miss_is_deleted_and_heals(tmp_path, ask, damage, see
     }[damage]
     foreign = sqlite3.connect(path)
     with foreign:
-        foreign.execute("UPDATE entries_v1 SET value = ? WHERE digest = ?", (damaged, key.digest))
+        foreign.execute("UPDATE entries_v2 SET value = ? WHERE digest = ?", (damaged, key.digest))
     del seen[:]
     assert cache.lookup(*asked_by(model)) is None
     assert kinds(seen) == [EntryRejected, CacheMiss]
@@ -321,7 +321,7 @@ def test_a_damaged_row_is_a_miss_is_deleted_and_heals(tmp_path, ask, damage, see
     assert ask(model, "hi").content == "Answer 3"
     assert ask(model, "hi").content == "Answer 3"
     assert ask(model, "other").content == "Answer 2"
-    assert foreign.execute("SELECT count(*) FROM entries_v1").fetchone() == (2,)
+    assert foreign.execute("SELECT count(*) FROM entries_v2").fetchone() == (2,)
     foreign.close()
     store.close()
 

@@ -117,6 +117,31 @@ class StoreContract:
         store.invalidate("tenant", "tag")
         assert store.get(KEY) == b"answer"
 
+    def test_what_is_known_of_entries_is_theirs_and_names_them(self, store):
+        store.put(EntryKey("tenant", "first"), b"first", tags=("blue", "model:gpt-4o"))
+        store.put(EntryKey("tenant", "second"), b"x" * 900, 1000)
+        store.put(EntryKey("elsewhere", "third"), b"third", tags=("blue",))
+        small, large = sorted(store.facts("tenant"), key=lambda entry: entry.age if "blue" in entry.tags else 99)
+        assert (small.namespace, large.namespace, small.size < 200) == ("tenant", "tenant", True)
+        assert all(0 <= entry.age < 60 for entry in (small, large))
+        assert ("blue" in small.tags, "green" in small.tags, "blue" in large.tags) == (True, False, False)
+        assert (small.answered_by("gpt-4o"), large.answered_by("gpt-4o")) == (True, False)
+        store.discard("elsewhere", [small.handle])
+        store.discard("tenant", [large.handle])
+        assert store.get(EntryKey("tenant", "first")) == b"first"
+        assert store.get(EntryKey("tenant", "second")) is None
+        assert store.get(EntryKey("elsewhere", "third")) == b"third"
+        store.discard("tenant", [])
+        assert list(store.facts("nowhere")) == []
+
+    def test_nothing_is_known_of_what_has_gone(self, store, clock):
+        store.put(KEY, b"answer", 10, ("tag",))
+        store.put(EntryKey("tenant", "other"), b"answer", tags=("tag",))
+        store.invalidate("tenant", "tag")
+        store.put(KEY, b"answer", 10)
+        clock.advance(11)
+        assert list(store.facts("tenant")) == []
+
     def test_a_value_lives_until_its_ttl_and_no_longer(self, store, clock):
         store.put(KEY, b"answer", 10)
         clock.advance(9)

@@ -127,7 +127,7 @@ async def test_a_probe_that_is_cancelled_leaves_the_next_to_the_next_period(mood
                 raise StoreUnavailable("down")
             await asyncio.sleep(60)
 
-        aput = adelete = ainvalidate = aclear = aclose = aget
+        aput = adelete = ainvalidate = afacts = adiscard = aclear = aclose = aget
 
     hanging = Hanging()
     store = FailSafe(hanging, clock=clock)

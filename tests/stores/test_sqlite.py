@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
@@ -12,7 +13,8 @@ from prefixcache_integrations.errors import CorruptEntry, StoreUnavailable
 from prefixcache_integrations.flows.op import Entry, EntryKey
 from prefixcache_integrations.stores import SQLiteStore
 from prefixcache_integrations.stores.envelope import pack, unpack
-from tests.stores.contract import KEY, SMALL, StoreContract
+from prefixcache_integrations.stores.sqlite import TOUCH_SECONDS
+from tests.stores.contract import KEY, SMALL, Clock, StoreContract
 
 
 class TestSQLiteStore(StoreContract):
@@ -43,7 +45,37 @@ class TestSQLiteStore(StoreContract):
         clock.advance(1)
         store.put(KEY, b"answer")
         with sqlite3.connect(tmp_path / "answers.db") as file:
-            assert file.execute("SELECT digest FROM entries_v1").fetchall() == [(KEY.digest,)]
+            assert file.execute("SELECT digest FROM entries_v2").fetchall() == [(KEY.digest,)]
+
+
+def test_what_is_used_stays_longest_and_a_use_is_written_down_once_an_hour(tmp_path):
+    clock = Clock()
+    store = SQLiteStore(tmp_path / "answers.db", max_bytes=SMALL, clock=clock)
+    keys = [EntryKey("tenant", str(number)) for number in range(10)]
+    for key in keys:
+        store.put(key, bytes(10_000), tags=("tag",))
+    with closing(sqlite3.connect(tmp_path / "answers.db")) as outside:
+
+        def version():
+            return outside.execute("PRAGMA data_version").fetchone()
+
+        before = version()
+        clock.advance(TOUCH_SECONDS - 1)
+        assert store.get(keys[0]) is not None
+        assert version() == before
+        clock.advance(2)
+        assert store.get(keys[0]) is not None
+        after = version()
+        assert after != before
+        assert store.get(keys[0]) is not None
+        assert version() == after
+    for number in range(12):
+        store.put(EntryKey("tenant", f"more {number}"), bytes(10_000))
+    assert [store.get(key) is not None for key in keys[:2]] == [True, False]
+    assert store.evicted > 0
+    store.invalidate("tenant", "tag")
+    assert store.get(keys[0]) is None
+    store.close()
 
 
 @pytest.fixture
@@ -137,7 +169,7 @@ def test_a_value_of_another_type_comes_back_as_bytes(path, store, value):
     store.put(KEY, b"answer")
     foreign = sqlite3.connect(path)
     with foreign:
-        foreign.execute("UPDATE entries_v1 SET value = ?", (value,))
+        foreign.execute("UPDATE entries_v2 SET value = ?", (value,))
     foreign.close()
     assert store.get(KEY) == str(value).encode()
 
@@ -241,7 +273,7 @@ def test_an_entry_moved_to_another_row_is_refused(path, store):
         store.put(key, pack(key, Entry(codec="test", body=key.digest.encode())))
     foreign = sqlite3.connect(path)
     with foreign:
-        foreign.execute("UPDATE entries_v1 SET value = (SELECT value FROM entries_v1 WHERE digest = 'two')")
+        foreign.execute("UPDATE entries_v2 SET value = (SELECT value FROM entries_v2 WHERE digest = 'two')")
     foreign.close()
     assert unpack(keys[1], store.get(keys[1])).body == b"two"
     with pytest.raises(CorruptEntry):

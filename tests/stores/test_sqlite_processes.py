@@ -64,7 +64,7 @@ def test_ten_thousand_operations_of_ten_processes_meet_no_error_while_writers_ar
     assert [worker.communicate() for worker in workers] == [("done\n", "")] * PROCESSES
     with closing(sqlite3.connect(path)) as outside:
         assert outside.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        keys = [EntryKey(*row) for row in outside.execute("SELECT namespace, digest FROM entries_v1")]
+        keys = [EntryKey(*row) for row in outside.execute("SELECT namespace, digest FROM entries_v2")]
     with closing(SQLiteStore(path)) as store:
         found = [(key, value) for key in keys if (value := store.get(key)) is not None]
     assert len(found) > 50
