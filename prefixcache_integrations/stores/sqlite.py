@@ -95,7 +95,7 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
 
 
 class SQLiteStore:
-    """Keeps values in the file ``path`` until they expire or ``max_bytes`` of newer or more lately used ones push them out.
+    """Keeps values in the file ``path`` until they expire or ``max_bytes`` of more lately used ones push them out.
 
     ``max_bytes`` bounds the pages in use, indexes included, looked at by each process whenever it has added a 64th of
     that; freed pages are used again, the file does not shrink. Values that have expired leave within a second of
