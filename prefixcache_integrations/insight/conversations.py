@@ -26,7 +26,7 @@ class Turn:
     """One request in its conversation, sent ``at`` so many seconds of any clock.
 
     ``begun`` is set by its owner once the response has begun; ``previous_begun`` tells of the moment it was sent.
-    ``answer_id`` is what the owner knows of the answer's id.
+    ``answer_id`` is what the owner knows of the answer's id. ``extends``: it begins with all messages of ``previous``.
     ``previous`` is the owner's to drop once it is not needed: it keeps a whole request.
     """
 
@@ -39,6 +39,7 @@ class Turn:
         self.answer_id: str | None = None
         self.previous: Turn | None = None
         self.previous_begun = False
+        self.extends = False
         known, given = (begins_like.said, begins_like.instructed) if begins_like else ([], [])
         new = [_said(message) for message in request.messages[len(known) + len(given) :]]
         self.said: list[_Words] = known + [words for words in new if words[0] not in _INSTRUCTIONS]
@@ -111,18 +112,19 @@ def _key(request: Request, session: str | None) -> str:
 
 
 def _behind(heads: Sequence[Turn], request: Request, at: float, session: str | None) -> Turn:
-    turn = _turn(request, at, heads)
+    turn, begins_like = _turn(request, at, heads)
     turn.previous = _followed(turn, heads, must_add=session is None)
+    turn.extends = turn.previous is not None and turn.previous is begins_like
     return turn
 
 
-def _turn(request: Request, at: float, heads: Sequence[Turn]) -> Turn:
-    """Return ``request`` as a turn that shares what it can with one of ``heads``: nothing is kept or compared twice."""
+def _turn(request: Request, at: float, heads: Sequence[Turn]) -> tuple[Turn, Turn | None]:
+    """Return ``request`` as a turn that shares what it can with one of ``heads``, and that one: nothing is twice."""
     for head in reversed(heads):
         wording = grown(head.wording, request.messages)
         if wording is not None:
-            return Turn(replace(request, messages=wording.messages), at, wording, begins_like=head)
-    return Turn(request, at, worded(request.messages))
+            return Turn(replace(request, messages=wording.messages), at, wording, begins_like=head), head
+    return Turn(request, at, worded(request.messages)), None
 
 
 def _opening(request: Request) -> str:

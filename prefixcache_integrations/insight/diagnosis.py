@@ -67,6 +67,7 @@ class _Given(NamedTuple):
     beside: Sequence[Sent]
     price: Price | None
     redact: bool
+    extends: bool
 
 
 class Explainer:
@@ -95,6 +96,7 @@ class Explainer:
         price: Price | None = None,
         redact: bool = True,
         verdict: Verdict | None = None,
+        extends: bool = False,
     ) -> Explanation:
         """Say what ``current`` reads of what ``previous`` left in the cache, and why it is not all of it.
 
@@ -111,20 +113,21 @@ class Explainer:
             price: Prices in force; without them the loss has no price.
             redact: Leave the prompt's own words out; else the divergence has an excerpt.
             verdict: What the provider itself said of the two (`insight.verdict.read_verdict`).
+            extends: Whether it is known already that ``current`` begins with all messages of ``previous``.
 
         Raises:
             MalformedRequest: Text that is no Unicode, or values that are no JSON.
         """
-        given = _Given(usage, elapsed, previous_begun, earlier, beside, price, redact)
+        given = _Given(usage, elapsed, previous_begun, earlier, beside, price, redact, extends)
         said = self._said(previous, current, profile, given)
         if verdict is None:
             return said
         return replace(said, verdict=verdict, disagreement=disagreement(verdict, said, current))
 
     def _said(self, previous: Request, current: Request, profile: CacheProfile, given: _Given) -> Explanation:
-        usage, elapsed, previous_begun, earlier, beside, price, redact = given
+        usage, elapsed, previous_begun, earlier, beside, price, redact, extends = given
         in_time = previous_begun and (elapsed is None or elapsed < _shortest_life(profile))
-        reading = self._extended(previous, current, profile) if in_time else None
+        reading = self._extended(previous, current, profile, extends=extends) if in_time else None
         if reading is not None:
             said = self._untouched(self._readings[id(previous)].left)
             return _settled(said, usage, profile, price, reading.prompt_tokens)
@@ -138,16 +141,16 @@ class Explainer:
         found = divergence(previous, current, profile, redact=redact)
         if found is None and not reach.unmarked:
             self._remember(read_in_full(previous, profile, self._tokenizer, reach.available))
-        self._extended(previous, current, profile)
+        self._extended(previous, current, profile, extends=extends)
         explanation = _explanation(reach, found, begun=previous_begun, exact=self._tokenizer.exact)
         explanation = replace(explanation, lost_cost=_cost(explanation.lost_tokens, reach.usage, profile, price))
         return _settled(explanation, usage, profile, price, reach.usage.input_tokens or 0)
 
-    def _extended(self, previous: Request, current: Request, profile: CacheProfile) -> Reading | None:
+    def _extended(self, previous: Request, current: Request, profile: CacheProfile, *, extends: bool) -> Reading | None:
         reading = self._readings.get(id(previous))
         if reading is None:
             return None
-        longer = extended(reading, current, profile, self._tokenizer)
+        longer = extended(reading, current, profile, self._tokenizer, known=extends)
         self._remember(longer)
         return longer
 

@@ -49,8 +49,13 @@ def read_in_full(request: Request, profile: CacheProfile, tokenizer: Tokenizer, 
     return reading if reading.left == left else None
 
 
-def extended(reading: Reading, current: Request, profile: CacheProfile, tokenizer: Tokenizer) -> Reading | None:
-    """Return the reading of ``current`` if it surely reads all that ``reading`` left; else ``None``."""
+def extended(
+    reading: Reading, current: Request, profile: CacheProfile, tokenizer: Tokenizer, *, known: bool = False
+) -> Reading | None:
+    """Return the reading of ``current`` if it surely reads all that ``reading`` left; else ``None``.
+
+    ``known`` says that its messages begin with all those of the other.
+    """
     added = current.messages[len(reading.request.messages) :]
     if (
         reading.profile is not profile
@@ -58,7 +63,7 @@ def extended(reading: Reading, current: Request, profile: CacheProfile, tokenize
         or not _ends_marked(current, profile)
         or not _reaches_back(added, profile)
         or any(part.kind not in _PLAIN or part.content for message in added for part in message.parts)
-        or not is_extension(reading.request, current, profile)
+        or not is_extension(reading.request, current, profile, known=known)
     ):
         return None
     length = reading.length + added_tokens(added, current.dialect, tokenizer)
@@ -93,8 +98,11 @@ def _reaches_back(added: Sequence[Message], profile: CacheProfile) -> bool:
     return profile.lookback is None or sum(len(message.parts) for message in added) < profile.lookback
 
 
-def is_extension(previous: Request, current: Request, profile: CacheProfile) -> bool:
-    """Tell whether ``current`` is ``previous`` with more messages, apart from cache markers."""
+def is_extension(previous: Request, current: Request, profile: CacheProfile, *, known: bool = False) -> bool:
+    """Tell whether ``current`` is ``previous`` with more messages, apart from cache markers.
+
+    ``known`` says that its messages begin with all those of the other: then only the rest is compared.
+    """
     return (
         previous.model == current.model
         and previous.dialect == current.dialect
@@ -105,7 +113,7 @@ def is_extension(previous: Request, current: Request, profile: CacheProfile) -> 
         )
         and len(previous.tools) == len(current.tools)
         and len(previous.messages) <= len(current.messages)
-        and are_same_messages(previous.messages, current.messages[: len(previous.messages)])
+        and (known or are_same_messages(previous.messages, current.messages[: len(previous.messages)]))
     )
 
 

@@ -97,6 +97,7 @@ class Watch:
                     previous_begun=turn.previous_begun,
                     price=profile.price(self._day()),
                     verdict=verdict,
+                    extends=turn.extends,
                 )
             except PrefixCacheError:
                 return None
