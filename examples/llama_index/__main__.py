@@ -27,6 +27,7 @@ from prefixcache_integrations.canonical import Request
 from prefixcache_integrations.llama_index import CachedTokensEventHandler, StableOrderPostprocessor, enable
 from prefixcache_integrations.server import Reply, Simulator, ToolUse
 
+KEY = "ANTHROPIC_API_KEY"
 ROOT = Path(__file__).parents[2]
 QUESTIONS = ("What does the response cache promise?", "Which stores are there?", "What does the simulator leave out?")
 RULES = (
@@ -86,20 +87,35 @@ def simulated(request: Request) -> Reply:
 def opened_llm(*, live: bool) -> Iterator[LLM]:
     """Yield Claude, or the same class on a simulator."""
     if live:
-        yield Anthropic(model="claude-sonnet-5", api_key=os.environ["ANTHROPIC_API_KEY"], max_tokens=1024)
+        yield Anthropic(model="claude-sonnet-5", api_key=os.environ[KEY], max_tokens=1024)
         return
     with Simulator(model=simulated) as simulator:
         yield Anthropic(model="claude-sonnet-5", api_key="simulated", base_url=simulator.base_url("anthropic"))
 
 
-def main() -> None:
-    """Run the apps that are asked for."""
+def app(name: str) -> str:
+    """Return ``name``, which must be that of an app."""
+    if name not in APPS:
+        raise argparse.ArgumentTypeError(f"there is no app {name!r}: choose from {', '.join(APPS)}")
+    return name
+
+
+def read_arguments() -> argparse.Namespace:
+    """Return which apps are asked for, and whether they call Claude; end with a message where they cannot."""
     parser = argparse.ArgumentParser(prog="python -m examples.llama_index", description=__doc__)
-    parser.add_argument("apps", nargs="*", metavar="app", default=list(APPS), help="query, chat or agent; all of them")
+    parser.add_argument("apps", nargs="*", type=app, metavar="app", help="query, chat or agent; all of them by default")
     parser.add_argument("--live", action="store_true", help="call Claude instead of the simulator")
     chosen = parser.parse_args()
+    if chosen.live and not os.environ.get(KEY):
+        parser.error(f"--live needs a key: set {KEY}")
+    return chosen
+
+
+def main() -> None:
+    """Run the apps that are asked for."""
+    chosen = read_arguments()
     index = build_index()
-    for name in chosen.apps:
+    for name in chosen.apps or APPS:
         with opened_llm(live=chosen.live) as llm:
             enable(llm, cache="memory://", layout="arrange")
             for again in ("first", "again"):

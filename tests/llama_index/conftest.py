@@ -1,5 +1,6 @@
 """The real LlamaIndex integrations over the real SDKs, pointed at one simulator per test module."""
 
+import asyncio
 import gc
 import hashlib
 from contextlib import suppress
@@ -115,6 +116,7 @@ def no_global_settings():
 def collected():
     """Find the event loops and connections that LlamaIndex leaves open where that is ignored."""
     yield
+    asyncio.set_event_loop(None)
     gc.collect()
 
 

@@ -29,3 +29,28 @@ def test_conversations_read_what_they_wrote_before(monkeypatch, capsys, app):
     example.main()
     first, _ = LINE.findall(capsys.readouterr().out)
     assert int(first[5].replace(",", "")) > 2000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--live"], "--live needs a key: set ANTHROPIC_API_KEY"),
+        (["querry"], "there is no app 'querry': choose from query, chat, agent"),
+        (["--alive"], "unrecognized arguments: --alive"),
+    ],
+)
+def test_what_cannot_be_run_is_said(monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(sys, "argv", ["llama_index", *arguments])
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        example.main()
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_live_calls_claude_with_the_key(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["llama_index", "--live", "chat"])
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "a key")
+    assert (example.read_arguments().apps, example.read_arguments().live) == (["chat"], True)
+    with example.opened_llm(live=True) as llm:
+        assert (llm._client.api_key, str(llm._client.base_url)) == ("a key", "https://api.anthropic.com")
