@@ -114,8 +114,10 @@ def no_global_settings():
 
 @pytest.fixture(scope="module", autouse=True)
 def collected():
-    """Find the event loops and connections that LlamaIndex leaves open where that is ignored."""
+    """Close the event loop that LlamaIndex makes for awaiting and never closes, and collect what it leaves open."""
     yield
+    with suppress(RuntimeError):
+        asyncio.get_event_loop().close()
     asyncio.set_event_loop(None)
     gc.collect()
 
@@ -128,6 +130,5 @@ def pytest_collection_modifyitems(items):
                 "ignore::DeprecationWarning",
                 "ignore::ResourceWarning",
                 "ignore::pytest.PytestUnraisableExceptionWarning",
-                "ignore:Exception in thread .*_connection_worker_thread:pytest.PytestUnhandledThreadExceptionWarning",
             ):
                 item.add_marker(pytest.mark.filterwarnings(ignored))
