@@ -67,7 +67,7 @@ def test_content_is_kept_in_order_and_only_tools_and_parallel_results_move(diale
         assert kept == [row for row in texts(given_) if not row.startswith('{"')]
         assert Counter(tool.name for tool in result.tools) == Counter(tool.name for tool in request.tools)
         assert [(message.role, len(message.parts)) for message in result.messages] == [
-            (message.role, len(message.parts)) for message in request.messages
+            (message.role, len(message.parts)) for message in given_.messages
         ]
 
     check()
