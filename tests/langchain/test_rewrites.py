@@ -177,6 +177,7 @@ def server_tools(steps):
 COMES_AND_GOES = [[track], [track], [track, cancel], [cancel, track], [track, refund], [track, refund], [track]]
 
 
+@pytest.mark.filterwarnings("ignore:The model .* is deprecated:DeprecationWarning")  # older SDKs name an end of life
 @pytest.mark.parametrize(
     ("make", "ways"),
     [
