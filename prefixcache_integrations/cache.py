@@ -14,7 +14,7 @@ from prefixcache_integrations.body_codec import BodyCodec
 from prefixcache_integrations.caching import CacheSettings, current_controls
 from prefixcache_integrations.canonical import JsonObject, Level, PromptPlan, Request, Response, Usage
 from prefixcache_integrations.errors import MalformedRequest
-from prefixcache_integrations.events import EntryEvicted, EntryStored, Event, Observer, tell
+from prefixcache_integrations.events import Observer
 from prefixcache_integrations.flows.op import Entry, EntryFacts, EntryKey, Flow, model_tag
 from prefixcache_integrations.flows.open_settle import Opened, open_call, settle
 from prefixcache_integrations.flows.policy import bypass
@@ -77,9 +77,9 @@ class PrefixCache:
         self._patience = patience
         self._counters = Counters()
         self._flights = new_flights()
-        self._evictions = Evictions(store)
-        self._observers = tuple(observers)
-        told: tuple[Observer, ...] = (self._counters.count, *observers, self._count_evicted, OutageLog())
+        self._evictions = Evictions(store, observers)
+        # None of these leads back to this cache: it goes with its last user, and who waits for its calls with it.
+        told: tuple[Observer, ...] = (self._counters.count, *observers, self._evictions.notice, OutageLog())
         self._io = StoreIO(store, told, self._flights)
         self._async_io = async_io(store, told, self._flights)
 
@@ -138,17 +138,17 @@ class PrefixCache:
         flow: Flow[Served[T]] = serve(self._patient(terms), self._timed(call, start), codec)
         return self._counted(await arun(flow, self._async_io), start)
 
-    def open(self, terms: Terms, revive: Callable[[Entry], T]) -> Opened[T]:
+    def open(self, terms: Terms, revive: Callable[[Entry], T], *, alone: bool = False) -> Opened[T]:
         """Do the first half of `serve_as` (`open_call`), for who makes the call himself."""
         start = perf_counter()
-        opened = run(open_call(self._patient(terms), revive), self._io)
+        opened = run(open_call(self._patient(terms), revive, alone=alone), self._io)
         self._counters.since(start, opened.outcome)
         return opened
 
-    async def aopen(self, terms: Terms, revive: Callable[[Entry], T]) -> Opened[T]:
+    async def aopen(self, terms: Terms, revive: Callable[[Entry], T], *, alone: bool = False) -> Opened[T]:
         """Do what `open` does, awaiting."""
         start = perf_counter()
-        opened = await arun(open_call(self._patient(terms), revive), self._async_io)
+        opened = await arun(open_call(self._patient(terms), revive, alone=alone), self._async_io)
         self._counters.since(start, opened.outcome)
         return opened
 
@@ -249,10 +249,6 @@ class PrefixCache:
         """Close the store, with what the running event loop holds open."""
         self._flights.give_up()
         await aclose(self._store)
-
-    def _count_evicted(self, event: Event) -> None:
-        if isinstance(event, EntryStored) and (count := self._evictions.news()):
-            tell(self._observers, EntryEvicted(count=count))
 
     def _invalidations(
         self, tag: str | None, model: str | None, where: Where | None, namespace: str | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict, deque
+from collections.abc import Sequence
 from contextlib import suppress
 from time import perf_counter
 
@@ -13,11 +14,14 @@ from prefixcache_integrations.events import (
     CacheHit,
     CacheMiss,
     CallJoined,
+    EntryEvicted,
     EntryRejected,
     EntryStored,
     Event,
+    Observer,
     PassedThrough,
     StoreDegraded,
+    tell,
 )
 from prefixcache_integrations.insight.latency import Durations, Latency
 
@@ -55,10 +59,11 @@ _MOST_UNCOUNTED = 256
 
 
 class Evictions:
-    """How many values ``store`` has pushed out since that was last asked. Safe to share between threads."""
+    """Tells ``observers`` how many values ``store`` pushes out. Safe to share between threads."""
 
-    def __init__(self, store: object) -> None:
+    def __init__(self, store: object, observers: Sequence[Observer]) -> None:
         self._store = store
+        self._observers = tuple(observers)
         self._lock = threading.Lock()
         self._known = self.total() or 0
 
@@ -67,11 +72,15 @@ class Evictions:
         total: int | None = getattr(self._store, "evicted", None)
         return total
 
-    def news(self) -> int:
-        """Return how many were pushed out since the last call, or since the beginning."""
+    def notice(self, event: Event) -> None:
+        """Tell what was pushed out for what ``event`` says was stored."""
+        if not isinstance(event, EntryStored):
+            return
         with self._lock:
             known, self._known = self._known, self.total() or 0
-            return self._known - known
+            count = self._known - known
+        if count:
+            tell(self._observers, EntryEvicted(count=count))
 
 
 class Counters:

@@ -53,10 +53,12 @@ class Opened(Struct, Generic[T], frozen=True, kw_only=True):
     flight: Flight | None = None
 
 
-def open_call(terms: Terms, revive: Callable[[Entry], T]) -> Flow[Opened[T]]:
+def open_call(terms: Terms, revive: Callable[[Entry], T], *, alone: bool = False) -> Flow[Opened[T]]:
     """Return the stored answer, or what another's call of the same gets, or the flight that the caller now leads.
 
-    Raises `AnswerNotCached` as `look_up` does.
+    ``revive`` makes an entry live and raises `CorruptEntry` for what is no answer of its kind; such an entry is deleted.
+    Who is ``alone`` waits for nobody and leads nobody: nobody would tell what becomes of his call. Raises
+    `AnswerNotCached` where only what is stored will do.
     """
     if terms.bypass is not None:
         yield from Emit(PassedThrough(reason=terms.bypass, model=terms.model))
@@ -65,7 +67,7 @@ def open_call(terms: Terms, revive: Callable[[Entry], T]) -> Flow[Opened[T]]:
     reading = yield from read(terms, revive)
     if reading.answer is not None:
         opened = Opened(outcome="hit", answer=reading.answer)
-    elif terms.mode == "use":
+    elif terms.mode == "use" and not alone:
         opened = yield from _join_or_lead(terms, revive, reading)
     else:
         opened = Opened(outcome="miss")  # what others are calling for is no refresh, and not stored either
@@ -153,9 +155,10 @@ def _abandon(flight: Flight | None) -> None:
 
 
 def settle(terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None]) -> Flow[None]:
-    """Keep an answer as `keep` does, and give it to everyone who waits for it, whoever leads their flight.
+    """Keep an answer, unless policy objects, and give it to everyone who waits for it, whoever leads their flight.
 
-    Where policy objects to it only the leader's own flight ends: everyone in it asks for himself.
+    ``pack`` writes it down, ``None`` if that cannot be done in full. Where it is not kept only the leader's own flight
+    ends: everyone in it asks for himself.
     """
     flight = yield from Find(terms.key)
     landed: Landed = "declined"

@@ -1,7 +1,7 @@
-"""The response cache's conversations: look an answer up, keep one, empty a namespace.
+"""The response cache's conversations with its store: read an answer, keep one, empty a namespace.
 
 A store that fails costs an event and a miss, never an exception; an answer that was paid for is never
-lost to one. Looking up and keeping are two flows because frameworks call them apart.
+lost to one. Here are the steps; `open_settle` puts them together.
 """
 
 from __future__ import annotations
@@ -78,23 +78,6 @@ class Reading(Struct, Generic[T], frozen=True):
     failed: bool = False
 
 
-def look_up(terms: Terms, revive: Callable[[Entry], T]) -> Flow[T | None]:
-    """Return the stored answer, made live by ``revive``, or ``None``.
-
-    ``revive`` raises `CorruptEntry` for what is no answer of its kind; such an entry is deleted.
-    """
-    if terms.bypass is not None:
-        yield from Emit(PassedThrough(reason=terms.bypass, model=terms.model))
-        missing(terms)
-        return None
-    answer = (yield from read(terms, revive)).answer
-    outcome = CacheMiss if answer is None else CacheHit
-    yield from Emit(outcome(key=terms.key.digest, model=terms.model, labels=terms.labels))
-    if answer is None:
-        missing(terms)
-    return answer
-
-
 def missing(terms: Terms) -> None:
     """Let the call go on without a stored answer. Raises `AnswerNotCached` where it must not."""
     if terms.mode == "only":
@@ -116,18 +99,11 @@ def read(terms: Terms, revive: Callable[[Entry], T]) -> Flow[Reading[T]]:
         return Reading(failed=True)
 
 
-def keep(terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None]) -> Flow[None]:
-    """Store what ``pack`` returns, unless policy objects to one of ``answers``.
-
-    ``pack`` is called only if it is needed; ``None`` says that the answer cannot be written down in full.
-    """
-    entry = yield from accepted(terms, answers, pack)
-    if entry is not None:
-        yield from save(terms, entry)
-
-
 def accepted(terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None]) -> Flow[Entry | None]:
-    """Return what to store, ``None`` if policy objects or it cannot be written down; that is told."""
+    """Return what ``pack`` makes of ``answers``, ``None`` if policy objects or they cannot be written down in full.
+
+    That is told; ``pack`` is called only if it is needed.
+    """
     reason = terms.bypass or objection(answers)
     entry = None if reason else pack()
     if entry is None:

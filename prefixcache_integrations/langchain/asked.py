@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 from typing import TypeAlias
 
 from langchain_core.runnables.config import var_child_runnable_config
@@ -43,11 +44,11 @@ class Asked:
         self._memo_characters = 0
         self._lock = threading.Lock()
 
-    def terms(self, prompt: str, llm_string: str) -> Terms:
-        """Return the terms of LangChain's question; to be called in the frames that it is asked from."""
+    def terms(self, prompt: str, llm_string: str, call: FrameType | None = None) -> Terms:
+        """Return the terms of LangChain's question, asked by ``call`` (`call_in_progress`)."""
         settings, refused = self.settings()
         namespace = settings.namespace or ""
-        question = (prompt, told_in_full(llm_string), namespace, settings.policy)
+        question = (prompt, told_in_full(llm_string, call), namespace, settings.policy)
         return self._under(settings, refused, self._memo.get(question) or self._remember(question))
 
     def terms_of(self, reading: Reading) -> Terms:

@@ -18,6 +18,7 @@ from prefixcache_integrations.flows.op import Entry
 from prefixcache_integrations.flows.response_cache import DEFAULT_PATIENCE, Terms
 from prefixcache_integrations.langchain import generations, guard
 from prefixcache_integrations.langchain.asked import Asked
+from prefixcache_integrations.langchain.call_site import call_in_progress
 from prefixcache_integrations.langchain.message_ids import new_message_id
 from prefixcache_integrations.prompt.keys import STRICT, KeyPolicy
 from prefixcache_integrations.stats import Stats
@@ -105,18 +106,19 @@ class ResponseCache(BaseCache):
     def lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Return the stored answer as fresh generations, ``None`` if there is none.
 
-        Where another asks the same at this moment, that is waited for. Raises `AnswerNotCached` in mode ``only``.
+        Where another asks the same at this moment, that is waited for, but not where no model asks: then what is stored
+        is all there is. Raises `AnswerNotCached` in mode ``only``.
         """
-        terms = self._asked.terms(prompt, llm_string)
-        opened = self._cache.open(terms, self._reviving(terms))
+        terms, by_hand = self._terms(prompt, llm_string)
+        opened = self._cache.open(terms, self._reviving(terms), alone=by_hand)
         if opened.flight is not None:
             guard.watch(opened.flight, self, prompt, llm_string, awaited=False)
         return opened.answer
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Do what `lookup` does, awaiting."""
-        terms = self._asked.terms(prompt, llm_string)
-        opened = await self._cache.aopen(terms, self._reviving(terms))
+        terms, by_hand = self._terms(prompt, llm_string)
+        opened = await self._cache.aopen(terms, self._reviving(terms), alone=by_hand)
         if opened.flight is not None:
             guard.watch(opened.flight, self, prompt, llm_string, awaited=True)
         return opened.answer
@@ -166,9 +168,14 @@ class ResponseCache(BaseCache):
     def _reviving(self, terms: Terms) -> Callable[[Entry], list[Generation]]:
         return partial(generations.read, key=terms.key.digest, new_id=self._new_id)
 
+    def _terms(self, prompt: str, llm_string: str) -> tuple[Terms, bool]:
+        """Return the terms of what is asked, and whether no model asks it, which would tell what becomes of its call."""
+        call = call_in_progress()
+        return self._asked.terms(prompt, llm_string, call), call is None
+
     def _answered(self, prompt: str, llm_string: str) -> Terms:
         """Return the terms of an answer, which is one to what was asked, whatever has changed since."""
-        terms, flight = self._asked.terms(prompt, llm_string), guard.flight_of(self, prompt, llm_string)
+        (terms, _), flight = self._terms(prompt, llm_string), guard.flight_of(self, prompt, llm_string)
         return terms if flight is None else replace(terms, key=flight.key)
 
 

@@ -22,7 +22,7 @@ from pydantic import BaseModel, PydanticSchemaGenerationError, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
 _OWN_FRAMES = 2
-"""How many frames are surely none of LangChain's: this module's and that of `Asked.terms`."""
+"""How many frames are surely none of LangChain's: this module's and that of the cache."""
 
 _FRAMES = 16
 """How far up the stack a model's method is looked for: other caches may stand between it and this one."""
@@ -67,13 +67,22 @@ _states: dict[int, _State] = {}
 _schemas: weakref.WeakKeyDictionary[type, dict[str, Any] | None] = weakref.WeakKeyDictionary()
 
 
-def told_in_full(llm_string: str) -> str:
-    """Return ``llm_string`` as it would be if it said all that the call in progress asks the model with."""
-    frame = _asking_frame(sys._getframe(_OWN_FRAMES))  # noqa: SLF001 - see above
-    if frame is None:
+def call_in_progress() -> FrameType | None:
+    """Return the frame of the model's method that asks a cache, to be called by what it asks; ``None`` without one."""
+    frame: FrameType | None = sys._getframe(_OWN_FRAMES)  # noqa: SLF001 - see above
+    for _ in range(_FRAMES):
+        if frame is None or id(frame.f_code) in _ASKING:
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def told_in_full(llm_string: str, call: FrameType | None) -> str:
+    """Return ``llm_string`` as it would be if it said all that ``call`` asks the model with."""
+    if call is None:
         return llm_string
-    told = frame.f_locals
-    if frame.f_code in _COMPLETION:
+    told = call.f_locals
+    if call.f_code in _COMPLETION:
         arguments = told["kwargs"]
         return _with(llm_string, f"('call', {_printable(arguments)!r})") if arguments else llm_string
     return chat_llm_string(told["self"], told["stop"], told["kwargs"], llm_string)
@@ -89,14 +98,6 @@ def chat_llm_string(
         asked = _fresh(model) if state.stale else model
         llm_string = asked._get_llm_string(stop=stop, **printable)  # noqa: SLF001 - how LangChain makes it
     return _with(llm_string, state.unsaid) if state.unsaid else llm_string
-
-
-def _asking_frame(frame: FrameType | None) -> FrameType | None:
-    for _ in range(_FRAMES):
-        if frame is None or id(frame.f_code) in _ASKING:
-            return frame
-        frame = frame.f_back
-    return None
 
 
 def _with(llm_string: str, item: str) -> str:

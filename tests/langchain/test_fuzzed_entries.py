@@ -15,7 +15,8 @@ from langchain_core.outputs import ChatGeneration
 from prefixcache_integrations.errors import CorruptEntry
 from prefixcache_integrations.events import CacheMiss, EntryRejected
 from prefixcache_integrations.flows.op import Entry, EntryKey
-from prefixcache_integrations.flows.response_cache import Terms, look_up
+from prefixcache_integrations.flows.open_settle import open_call
+from prefixcache_integrations.flows.response_cache import Terms
 from prefixcache_integrations.langchain.generations import CODEC, read, write
 from prefixcache_integrations.runner import StoreIO, run
 from prefixcache_integrations.stores import MemoryStore, SQLiteStore
@@ -136,7 +137,7 @@ def test_each_is_a_miss_and_deleted_and_none_raises_or_runs(stores):
         damage = dice.choices(DAMAGES, WEIGHTS)[0]
         value = damage(dice, key, entries)
         stores[where].put(key, value)
-        assert run(look_up(*lookups[key]), ios[where]) is None, damage.__name__
+        assert run(open_call(*lookups[key], alone=True), ios[where]).answer is None, damage.__name__
         assert stores[where].get(key) is None, damage.__name__
     rejected = sum(isinstance(event, EntryRejected) for event in events)
     missed = sum(isinstance(event, CacheMiss) for event in events)
@@ -149,7 +150,8 @@ def test_what_was_not_damaged_is_read_all_the_same(stores):
     for store in stores:
         for key in KEYS:
             store.put(key, pack(key, answer(dice)))
-            found = run(look_up(Terms(key=key), partial(read, key=key.digest, new_id=str)), StoreIO(store))
+            revive = partial(read, key=key.digest, new_id=str)
+            found = run(open_call(Terms(key=key), revive, alone=True), StoreIO(store)).answer
             assert found[0].message.tool_calls[0]["name"] == "look_up"
 
 

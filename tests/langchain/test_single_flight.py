@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import gc
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +13,18 @@ from langchain.agents import create_agent
 from langchain.agents.middleware import ModelFallbackMiddleware, ModelRetryMiddleware
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseLLM, SimpleChatModel
+from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult, Generation, LLMResult
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 from pydantic import PrivateAttr
 
+from prefixcache_integrations.cache import PrefixCache
 from prefixcache_integrations.events import CacheHit, CacheMiss, CallJoined
+from prefixcache_integrations.flows.flights import led_here
+from prefixcache_integrations.flows.op import EntryKey
+from prefixcache_integrations.flows.response_cache import Terms
 from prefixcache_integrations.langchain import ResponseCache
 from prefixcache_integrations.stores import MemoryStore, SQLiteStore
 
@@ -336,23 +342,76 @@ def test_who_runs_out_of_patience_asks_for_himself_and_who_comes_later_waits_for
         assert impatient.result().content == "answer to hi"
 
 
-def test_a_lookup_without_an_update_blocks_nobody_here_and_does_not_survive_clear(cache):
-    question = ("prompt", "llm")
+def test_a_lookup_by_hand_leads_nothing_and_waits_for_nobody(cache, chat, provider):
+    question = (dumps([HumanMessage("hi")]), chat._get_llm_string())
     assert cache.lookup(*question) is None
-    assert cache.lookup(*question) is None
-    assert len(in_the_air(cache)) == 1
-    cache.clear()
-    assert in_the_air(cache) == []
+    assert in_the_air(cache) == [] == led_here()
+    began, go_on = threading.Event(), threading.Event()
+    provider.during = lambda: (began.set(), go_on.wait(20))
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(cache.lookup, *question).result(1) is None
+        asking = pool.submit(chat.invoke, "hi")
+        began.wait(20)
+        assert cache.lookup(*question) is None
+        go_on.set()
+        assert asking.result().content == "answer to hi"
+    assert cache.lookup(*question)[0].text == "answer to hi"
 
 
-def test_an_answer_from_anyone_lands_the_flight(cache):
-    assert cache.lookup("prompt", "llm") is None
+def test_an_awaited_lookup_by_hand_leads_nothing(cache):
+    async def ask():
+        assert await cache.alookup("prompt", "llm") is None
+        assert in_the_air(cache) == []
+
+    asyncio.run(ask())
+
+
+def test_clearing_the_cache_ends_every_wait(cache, chat, provider):
+    began, go_on, calls = threading.Event(), threading.Event(), []
+
+    def call():
+        calls.append("hi")
+        began.set()
+        assert len(calls) > 1 or go_on.wait(20)
+
+    provider.call = call
     with ThreadPoolExecutor(2) as pool:
-        waiting = pool.submit(cache.lookup, "prompt", "llm")
-        pool.submit(cache.update, "prompt", "llm", [Generation(text="answer")]).result()
-        assert waiting.result(1) == [Generation(text="answer")]
+        asking = pool.submit(chat.invoke, "hi")
+        began.wait(20)
+        cache.clear()
+        assert pool.submit(chat.invoke, "hi").result(10).content == "answer to hi"
+        go_on.set()
+        assert asking.result().content == "answer to hi"
+    assert len(calls) == 2
+
+
+def test_an_answer_from_anyone_lands_the_flight(cache, chat, provider, seen):
+    question = (dumps([HumanMessage("hi")]), chat._get_llm_string())
+    began, go_on = threading.Event(), threading.Event()
+    provider.during = lambda: (began.set(), go_on.wait(20))
+    with ThreadPoolExecutor(2) as pool:
+        leader = pool.submit(chat.invoke, "hi")
+        began.wait(20)
+        follower = pool.submit(chat.invoke, "hi")
+        cache.update(*question, [ChatGeneration(message=AIMessage("told by another"))])
+        assert follower.result(10).content == "told by another"
+        go_on.set()
+        leader.result()
+    assert provider.calls == 1
+
+
+def test_a_cache_that_is_gone_leaves_nobody_leading(provider):
+    """Whoever leads waits for no other call: a forgotten cache must not keep its callers from sharing theirs."""
+    forgotten = PrefixCache(MemoryStore(), observers=[lambda event: None])
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        opened = forgotten.open(Terms(key=EntryKey("", "digest")), lambda entry: entry)
+        assert led_here() == [opened.flight]
+        del forgotten, opened
+        assert led_here() == []
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def test_what_changes_during_a_call_changes_no_key(cache, provider):

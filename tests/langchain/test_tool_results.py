@@ -15,7 +15,7 @@ from langgraph.types import Command
 from prefixcache_integrations.cache import PrefixCache
 from prefixcache_integrations.caching import caching
 from prefixcache_integrations.flows.op import Entry, EntryKey
-from prefixcache_integrations.langchain import ToolResultCache
+from prefixcache_integrations.langchain import ResponseCache, ToolResultCache
 from prefixcache_integrations.prompt.keys import tool_key
 from prefixcache_integrations.stores import MemoryStore
 from prefixcache_integrations.stores.envelope import pack
@@ -190,15 +190,16 @@ def test_an_error_of_a_tool_comes_out_and_is_not_kept(front, called, run):
 
 
 def test_identical_calls_at_once_are_made_once(front, called):
-    entered = threading.Event()
+    others_wait = threading.Event()
 
     @tool
     def slow(page: int) -> str:
-        """Take a while."""
+        """Take as long as the others need to ask the same."""
         called.append(page)
-        entered.wait(0.2)
+        others_wait.wait(0.2)
         return "page"
 
+    ResponseCache(front).lookup("asked by hand", "and never answered")  # keeps nobody from sharing calls
     cache = ToolResultCache(front, ["slow"])
     made = [{"name": "slow", "args": {"page": 1}, "id": f"call_{place}"} for place in range(4)]
     model = Scripted(messages=iter([AIMessage("", tool_calls=made), AIMessage("done")]))
