@@ -56,7 +56,7 @@ class Opened(Struct, Generic[T], frozen=True, kw_only=True):
 def open_call(terms: Terms, revive: Callable[[Entry], T], *, alone: bool = False) -> Flow[Opened[T]]:
     """Return the stored answer, or what another's call of the same gets, or the flight that the caller now leads.
 
-    ``revive`` makes an entry live and raises `CorruptEntry` for what is no answer of its kind; such an entry is deleted.
+    ``revive`` makes an entry live and raises `CorruptEntry` for what is no answer of its kind; that is then deleted.
     Who is ``alone`` waits for nobody and leads nobody: nobody would tell what becomes of his call. Raises
     `AnswerNotCached` where only what is stored will do.
     """

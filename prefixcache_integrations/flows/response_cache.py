@@ -15,12 +15,9 @@ from msgspec import Struct
 from prefixcache_integrations.canonical import Response
 from prefixcache_integrations.errors import AnswerNotCached, CorruptEntry
 from prefixcache_integrations.events import (
-    CacheHit,
-    CacheMiss,
     EntryRejected,
     EntryStored,
     Labels,
-    PassedThrough,
     StoreDegraded,
     StoreOperation,
 )

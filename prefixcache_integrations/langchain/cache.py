@@ -169,7 +169,7 @@ class ResponseCache(BaseCache):
         return partial(generations.read, key=terms.key.digest, new_id=self._new_id)
 
     def _terms(self, prompt: str, llm_string: str) -> tuple[Terms, bool]:
-        """Return the terms of what is asked, and whether no model asks it, which would tell what becomes of its call."""
+        """Return the terms of what is asked, and whether no model asks: nobody tells then what becomes of the call."""
         call = call_in_progress()
         return self._asked.terms(prompt, llm_string, call), call is None
 
