@@ -121,13 +121,16 @@ class Snapshot:
         return 0 if known is None else known.visits
 
     def expected_reads(self, likeness: Likeness, visits: int, lifetime: float) -> float:
-        """Return how often a prefix will be read before its entry ends, if it is written at its ``visits``-th time."""
-        rates = self._prefixes.rates
-        chance = rates.chance(likeness, MANY, lifetime)
+        """Return how often a prefix will be read before its entry ends, if it is written at its ``visits``-th time.
+
+        What ends a prompt now will be followed by something when it comes again.
+        """
+        rates, later, first = self._prefixes.rates, likeness._replace(last=False), min(visits, MANY)
+        chance = rates.chance(later, MANY, lifetime)
         reads = min(chance / (1 - chance), FOREVER) if chance < 1 else FOREVER
-        for seen in range(MANY - 1, min(visits, MANY) - 1, -1):
-            reads = rates.chance(likeness, seen, lifetime) * (1 + reads)
-        return reads
+        for seen in range(MANY - 1, first, -1):
+            reads = rates.chance(later, seen, lifetime) * (1 + reads)
+        return rates.chance(likeness, first, lifetime) * (1 + reads)
 
     def neighbours(self, documents: Mapping[bytes, int]) -> list[Neighbour]:
         """Return the earlier requests that share most of these documents, given with their tokens."""
