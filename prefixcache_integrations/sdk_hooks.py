@@ -8,6 +8,7 @@ LlamaIndex. No SDK is imported here, and nothing depends on which HTTP library i
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
@@ -21,6 +22,7 @@ from prefixcache_integrations.events import Observer
 from prefixcache_integrations.flows.prepare import Prepared, prepare
 from prefixcache_integrations.on_the_wire import listen, notice
 from prefixcache_integrations.profiles import Provider
+from prefixcache_integrations.prompt.stability import MemoryChoice, chosen_memory
 from prefixcache_integrations.sdk_answers import complete, tell_answer
 from prefixcache_integrations.watching import WatchedCall, Watcher
 
@@ -37,7 +39,8 @@ class ClientLayout:
     ``observers`` are told what `prepare` tells, once per attempt, and `PrefixBroken` for a request that will not read
     what the one before it in its conversation left: of what only the bill shows, they are not told. ``stream_usage``
     asks for the usage of Chat Completions streams where the app says nothing about it; such a stream ends with a chunk
-    without choices. The last event of a Claude stream then repeats what its first one said of the input.
+    without choices. The last event of a Claude stream then repeats what its first one said of the input. ``memory`` is
+    what was sent before, from which it learns where markers pay: by default one of its own, ``None`` for none.
     """
 
     def __init__(
@@ -47,8 +50,10 @@ class ClientLayout:
         observers: Sequence[Observer] = (),
         tokenizer: Tokenizer | None = None,
         stream_usage: bool = False,
+        memory: MemoryChoice = "own",
     ) -> None:
         self.level = level
+        self._memory = chosen_memory(memory)
         self._observers = tuple(observers)
         self._tokenizer = tokenizer or tokens.load()
         self.stream_usage = stream_usage
@@ -88,6 +93,8 @@ class ClientLayout:
             self._tokenizer,
             level=self.level,
             observers=self._observers,
+            memory=self._memory,
+            now=time.monotonic(),
             namespace=current_namespace(),
             changes=call.changes if call is not None else None,
         )
@@ -129,6 +136,7 @@ def lay_out_client(
     observers: Sequence[Observer] = (),
     tokenizer: Tokenizer | None = None,
     stream_usage: bool = False,
+    memory: MemoryChoice = "own",
 ) -> ClientT:
     """Return a client like ``client`` whose requests are laid out for the provider's prompt cache.
 
@@ -137,7 +145,9 @@ def lay_out_client(
     streamed, parsed or raw, and for whatever is derived by ``with_options``. The arguments are those of `ClientLayout`.
     Raises `ConfigurationError` for any other object, and for an Anthropic SDK without middleware.
     """
-    layout = ClientLayout(level=level, observers=observers, tokenizer=tokenizer, stream_usage=stream_usage)
+    layout = ClientLayout(
+        level=level, observers=observers, tokenizer=tokenizer, stream_usage=stream_usage, memory=memory
+    )
     return layout.laid_out(client)
 
 

@@ -66,12 +66,12 @@ def prepare(
             made = decide(request, profile, tokenizer, level=level, snapshot=None, namespace=namespace, known=known)
         else:
             with memory.turn:
-                snapshot = memory.snapshot(now)
+                snapshot = memory.snapshot(now, namespace)
                 made = decide(
                     request, profile, tokenizer, level=level, snapshot=snapshot, namespace=namespace, known=known
                 )
                 if made.sighting is not None:
-                    memory.observe(made.sighting, now)
+                    memory.observe(made.sighting, now, namespace)
         laid_out = dialect.encode_request(made.request)
     except _FAULTS as error:
         tell(observers, PassedThrough(reason=_reason(error), model=_model(body)))

@@ -16,7 +16,7 @@ from prefixcache_integrations.events import Observer, PassedThrough, tell
 from prefixcache_integrations.langchain.composed import AnyRunnable, parts, rebuilt
 from prefixcache_integrations.langchain.model_view import ModelLayout
 from prefixcache_integrations.langchain.prompt_view import reading
-from prefixcache_integrations.prompt.stability import PromptMemory
+from prefixcache_integrations.prompt.stability import MemoryChoice
 
 RunnableT = TypeVar("RunnableT", bound=Runnable[Any, Any])
 
@@ -27,7 +27,7 @@ def with_prompt_layout(
     level: Level = "canonical",
     observers: Sequence[Observer] = (),
     tokenizer: Tokenizer | None = None,
-    memory: PromptMemory | None = None,
+    memory: MemoryChoice = "own",
 ) -> RunnableT:
     """Return a copy of ``chain`` whose models send requests laid out for the provider's prompt cache.
 
@@ -44,8 +44,9 @@ def with_prompt_layout(
             one before it in its conversation left, and `PassedThrough` right away for each part of the chain that
             cannot be laid out.
         tokenizer: What counts tokens; by default the best at hand.
-        memory: What was sent before, from which it learns where markers pay and, at ``arrange``, where documents go.
-            An application may share one, its tenants should not.
+        memory: What was sent before, from which it learns where markers pay and, at ``arrange``, where documents go: by
+            default one of its own, ``None`` for none. Several layouts of an application may share one; tenants, told
+            apart by ``caching(namespace=...)``, are kept apart in it.
 
     Raises `ConfigurationError` for what is no Runnable.
     """

@@ -13,7 +13,7 @@ from typing_extensions import override
 from prefixcache_integrations.canonical import Level, Tokenizer
 from prefixcache_integrations.events import Observer
 from prefixcache_integrations.langchain.model_view import ModelLayout
-from prefixcache_integrations.prompt.stability import PromptMemory
+from prefixcache_integrations.prompt.stability import MemoryChoice
 
 
 class PromptLayoutMiddleware(AgentMiddleware[Any, Any, Any]):
@@ -29,9 +29,9 @@ class PromptLayoutMiddleware(AgentMiddleware[Any, Any, Any]):
             could have read, and once per class that a model is of a class whose requests cannot be laid out. With an
             observer, plans also say what was changed since the request before, by whichever middleware, and its price.
         tokenizer: What counts tokens; by default the best at hand.
-        memory: What was sent before, from which it learns where markers pay and, at ``arrange``, where documents go; it
-            suits retrieval, whose prompts mostly do not come back. By default there is none, which suits agents: their
-            next request extends the last. An application may share one, its tenants should not.
+        memory: What was sent before, from which it learns where markers pay and, at ``arrange``, where documents go: by
+            default one of its own, ``None`` for none. Several layouts of an application may share one; tenants, told
+            apart by ``caching(namespace=...)``, are kept apart in it.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class PromptLayoutMiddleware(AgentMiddleware[Any, Any, Any]):
         *,
         observers: Sequence[Observer] = (),
         tokenizer: Tokenizer | None = None,
-        memory: PromptMemory | None = None,
+        memory: MemoryChoice = "own",
     ) -> None:
         super().__init__()
         self._layout = ModelLayout(level=level, observers=observers, tokenizer=tokenizer, memory=memory)

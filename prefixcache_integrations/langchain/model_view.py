@@ -29,7 +29,7 @@ from prefixcache_integrations.langchain.composed import rebuilt
 from prefixcache_integrations.langchain.prompt_view import known_prompt, notice_prompt
 from prefixcache_integrations.langchain.watched import Watches, provider_of
 from prefixcache_integrations.on_the_wire import follower, notice
-from prefixcache_integrations.prompt.stability import PromptMemory
+from prefixcache_integrations.prompt.stability import MemoryChoice, chosen_memory
 from prefixcache_integrations.watching import WatchedCall, Watcher
 
 RunnableT = TypeVar("RunnableT", bound=Runnable[Any, Any])
@@ -48,8 +48,8 @@ class ModelLayout:
     """How requests are laid out, and the views of models that do it.
 
     Observers are told what `prepare` tells, `PrefixBroken` for what loses tokens it could have read, and once per class
-    that this package cannot lay out its models. ``memory`` is what was sent before, and grows; without one, every
-    request stands alone. Safe to share between threads.
+    that this package cannot lay out its models. ``memory`` is what was sent before, and grows: by default one of
+    its own; with ``None`` every request stands alone. Safe to share between threads.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class ModelLayout:
         level: Level = "canonical",
         observers: Sequence[Observer] = (),
         tokenizer: Tokenizer | None = None,
-        memory: PromptMemory | None = None,
+        memory: MemoryChoice = "own",
     ) -> None:
-        self._memory = memory
+        self._memory = chosen_memory(memory)
         self._level = level
         self._observers = tuple(observers)
         self._tokenizer = tokenizer or tokens.load()

@@ -22,6 +22,7 @@ from prefixcache_integrations.llama_index.events import dispatch
 from prefixcache_integrations.llama_index.view import CLIENTS, View
 from prefixcache_integrations.llama_index.views import view_class
 from prefixcache_integrations.prompt.keys import KeyPolicy
+from prefixcache_integrations.prompt.stability import MemoryChoice
 from prefixcache_integrations.sdk_hooks import ClientLayout
 from prefixcache_integrations.stores import Store
 
@@ -41,6 +42,7 @@ def enable(
     exact: bool = False,
     observers: Sequence[Observer] = (),
     tokenizer: Tokenizer | None = None,
+    memory: MemoryChoice = "own",
 ) -> LLMT:
     """Let ``llm`` answer repeated calls from ``cache`` and lay out its requests; return the same object.
 
@@ -61,6 +63,8 @@ def enable(
         exact: Let white space around system and user text count.
         observers: Told every fact, beside LlamaIndex's dispatcher, which is told it as a `PrefixCacheEvent`.
         tokenizer: What counts tokens for the layout; by default the best at hand.
+        memory: What was sent before, from which the layout learns where markers pay: by default one of its own,
+            ``None`` for none.
 
     Raises:
         ConfigurationError: ``cache`` names no store, or objects of the LLM's class cannot change their class.
@@ -72,7 +76,7 @@ def enable(
     view = View(
         base=type(chosen),
         cache=None if cache is None else _response_cache(cache, settings, told),
-        layout=None if layout is None else _client_layout(layout, told, tokenizer),
+        layout=None if layout is None else _client_layout(layout, told, tokenizer, memory),
         arranges=layout == "arrange",
     )
     if cache is not None and _has_other_ways(chosen):
@@ -105,9 +109,11 @@ def _response_cache(store: str | Store, settings: CacheSettings, observers: Sequ
     return PrefixCache(store, settings, observers=observers)
 
 
-def _client_layout(layout: LayoutLevel, observers: Sequence[Observer], tokenizer: Tokenizer | None) -> ClientLayout:
+def _client_layout(
+    layout: LayoutLevel, observers: Sequence[Observer], tokenizer: Tokenizer | None, memory: MemoryChoice
+) -> ClientLayout:
     level: Level = "canonical" if layout == "arrange" else layout
-    return ClientLayout(level=level, observers=observers, tokenizer=tokenizer, stream_usage=True)
+    return ClientLayout(level=level, observers=observers, tokenizer=tokenizer, stream_usage=True, memory=memory)
 
 
 def _has_other_ways(llm: LLM) -> bool:

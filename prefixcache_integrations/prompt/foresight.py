@@ -13,11 +13,10 @@ from prefixcache_integrations.profiles.profile import CacheProfile, Tier
 from prefixcache_integrations.prompt.breakpoints import latest_reply
 from prefixcache_integrations.prompt.documents import Movable, message_of, movable, orders
 from prefixcache_integrations.prompt.fingerprint import tier_seeds
-from prefixcache_integrations.prompt.lookups import Bill, Document
-from prefixcache_integrations.prompt.prefixes import Step
 from prefixcache_integrations.prompt.pricing import Ahead, Choice, best_marks, expected_bill, worth_unmarked
 from prefixcache_integrations.prompt.prospects import Block, ahead, company
 from prefixcache_integrations.prompt.rates import Kind
+from prefixcache_integrations.prompt.repeats import Attempts, Laid
 from prefixcache_integrations.prompt.segments import Segment
 from prefixcache_integrations.prompt.stability import Sighting, Snapshot
 from prefixcache_integrations.prompt.tools import agent_of
@@ -30,26 +29,21 @@ WORTH_MOVING = 1.0
 class Foresight(Struct, frozen=True):
     """How to send a prompt. ``order`` are its blocks by number; ``marks`` are numbers too, of blocks to mark.
 
-    ``documents`` are the blocks that may move, ``steps`` what is to be remembered, in the order that was found best
-    even where it is not worth moving anything for it.
+    ``documents`` are the blocks that may move. ``seen`` is what is to be remembered, its steps in the order that was
+    found best even where it is not worth moving anything for it.
     """
 
     order: tuple[int, ...]
     documents: tuple[int, ...]
     marks: tuple[int, ...]
     ttl: str | None
-    steps: tuple[Step, ...]
-    looked_up: Mapping[bytes, Document]
-    bill: Bill
-    tools: tuple[str, ...]
-    agent: bytes
-    previous: int | None
+    seen: Sighting
 
     def sighting(self, writes: Mapping[int, float], cache_key: str | None = None) -> Sighting:
         """Return what to remember of the request, with the lifetime in seconds that is asked for at each block."""
         by_place = {place: writes[number] for place, number in enumerate(self.order) if number in writes}
-        steps = (replace(step, writes=by_place.get(place, 0.0)) for place, step in enumerate(self.steps))
-        return Sighting(tuple(steps), self.looked_up, self.bill, self.tools, self.agent, cache_key, self.previous)
+        steps = (replace(step, writes=by_place.get(place, 0.0)) for place, step in enumerate(self.seen.steps))
+        return replace(self.seen, steps=tuple(steps), cache_key=cache_key)
 
 
 class _Candidate(Struct, frozen=True):
@@ -74,6 +68,11 @@ def foresee(
     """
     keys = block_keys(prompt, tier_seeds(request, profile))
     found = movable(request, prompt, keys)
+    given = _digest(keys, level, profile)
+    laid = snapshot.just_sent(given)
+    if laid is not None:
+        same = Attempts(given, _digest([keys[number] for number in laid.order], level, profile), None)
+        return Foresight(laid.order, found.documents, laid.marks, laid.ttl, Sighting((), attempts=same))
     blocks = _blocks(prompt, counts, keys, found)
     anchor = _previous_tail(request, prompt)
     around = company({keys[number]: counts[number] for number in found.documents}, snapshot)
@@ -91,18 +90,24 @@ def foresee(
             sent = remembered = best
         elif not kept.choice.marks and profile.max_breakpoints:
             remembered = best
-    return Foresight(
-        order=sent.order,
-        documents=found.documents,
-        marks=tuple(sent.order[place] for place in sent.choice.marks),
-        ttl=sent.choice.ttl,
+    marks = tuple(sent.order[place] for place in sent.choice.marks)
+    laid = Laid(sent.order, marks, sent.choice.ttl)
+    seen = Sighting(
         steps=remembered.ahead.steps,
-        looked_up=around.documents,
+        documents=around.documents,
         bill=expected_bill(sent.ahead, sent.choice, profile),
         tools=tuple(tool.name for tool in request.tools),
         agent=agent_of(request),
         previous=None if anchor is None else remembered.order.index(anchor),
+        attempts=Attempts(given, _digest([keys[number] for number in sent.order], level, profile), laid),
     )
+    return Foresight(sent.order, found.documents, marks, sent.choice.ttl, seen)
+
+
+def _digest(keys: Sequence[bytes], level: Level, profile: CacheProfile) -> bytes:
+    """Return the digest of a whole prompt, for planning at one level for one model family."""
+    whole = b"".join((level.encode(), profile.name.encode(), *keys))
+    return hashlib.blake2b(whole, digest_size=DIGEST_BYTES).digest()
 
 
 def _previous_tail(request: Request, prompt: Sequence[Segment]) -> int | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping
+from typing import Literal, TypeAlias
 
 from msgspec import Struct, field
 
@@ -11,6 +13,7 @@ from prefixcache_integrations.prompt.cache_key import Routes
 from prefixcache_integrations.prompt.lookups import Bill, Document, Lookups, Neighbour
 from prefixcache_integrations.prompt.prefixes import Prefixes, Step
 from prefixcache_integrations.prompt.rates import FOREVER, MANY, Likeness
+from prefixcache_integrations.prompt.repeats import Attempts, Laid, Repeats
 from prefixcache_integrations.prompt.templates import Recognition, Templates
 from prefixcache_integrations.prompt.tool_lists import ToolLists
 
@@ -23,7 +26,8 @@ class Sighting(Struct, frozen=True):
 
     ``tools`` are the names of its tools, in the order sent, and ``agent`` is whose they are; ``cache_key`` is the one
     that routes it, before spreading. ``previous`` is the step at which the request before it in its conversation should
-    have ended, ``None`` without one. ``texts`` are its instructions, as they were recognised.
+    have ended, ``None`` without one. ``attempts`` is by what it is known if it is sent once more; ``steps`` are empty
+    if it was. ``texts`` are its instructions, as they were recognised.
     """
 
     steps: tuple[Step, ...]
@@ -33,62 +37,101 @@ class Sighting(Struct, frozen=True):
     agent: bytes = b""
     cache_key: str | None = None
     previous: int | None = None
+    attempts: Attempts | None = None
     texts: tuple[Recognition, ...] = ()
+
+
+class Known:
+    """What one tenant has sent: its prefixes, the documents it looked up, its tool lists and instructions."""
+
+    def __init__(self, *, limit: int, horizon: float) -> None:
+        self.prefixes = Prefixes(limit=limit, horizon=horizon)
+        self.lookups = Lookups(max(limit // 50, 16))
+        self.repeats = Repeats()
+        self.tools = ToolLists()
+        self.texts = Templates()
+        self._clock = 0.0
+
+    def __len__(self) -> int:
+        """Return how many prefixes are remembered."""
+        return len(self.prefixes)
+
+    def observe(self, sighting: Sighting, now: float) -> None:
+        """Remember a request that was sent at ``now``."""
+        self._clock = max(now, self._clock + TICK)
+        self.prefixes.observe(sighting.steps, sighting.previous, now, self._clock)
+        self.lookups.observe(sighting.documents, sighting.bill)
+        if sighting.attempts is not None:
+            self.repeats.observe(sighting.attempts, now)
+        if sighting.steps:
+            self.tools.observe(sighting.tools, sighting.agent)
+        self.texts.observe(sighting.texts)
 
 
 class PromptMemory:
     """What has been sent, by one application: prefixes as digests, and how often which kind of them came back.
 
-    Nothing of a prompt is kept but digests, and the names of tools. ``limit`` bounds the prefixes that are remembered,
-    the least recent go first; ``horizon`` is after how many seconds without a sighting one is forgotten. ``turn`` is to
-    be held from a snapshot to the sighting that follows it, where threads share a memory.
+    Nothing of a prompt is kept but digests, and the names of tools; nothing that a tenant sent has a part in planning
+    for another one. ``limit`` bounds the prefixes that are remembered, the least recent go first, and tenants as a
+    whole; ``horizon`` is after how many seconds without a sighting one is forgotten. ``turn`` is to be held from a
+    snapshot to the sighting that follows it, where threads share a memory.
     """
 
     def __init__(self, *, limit: int = 200_000, horizon: float = 86_400.0) -> None:
         self.turn = threading.Lock()
-        self._prefixes = Prefixes(limit=limit, horizon=horizon)
-        self._lookups = Lookups(max(limit // 50, 16))
-        self._tools = ToolLists()
+        self._limit = limit
+        self._horizon = horizon
+        self._tenants: OrderedDict[str, Known] = OrderedDict()
+        self._size = 0
         self._routes = Routes()
-        self._texts = Templates()
-        self._clock = 0.0
 
     def __len__(self) -> int:
-        """Return how many prefixes are remembered."""
-        return len(self._prefixes)
+        """Return how many prefixes are remembered, of all tenants."""
+        return self._size
 
-    def snapshot(self, now: float) -> Snapshot:
-        """Return what is known at ``now``, in seconds: a view, so that it changes with the next `observe`."""
-        return Snapshot(self._prefixes, self._lookups, self._tools, self._texts, routes=self._routes, now=now)
+    def snapshot(self, now: float, namespace: str = "") -> Snapshot:
+        """Return what is known of the tenant ``namespace`` at ``now``, in seconds.
 
-    def observe(self, sighting: Sighting, now: float) -> None:
-        """Remember a request that was sent at ``now``."""
-        self._clock = max(now, self._clock + TICK)
-        self._prefixes.observe(sighting.steps, sighting.previous, now, self._clock)
-        self._lookups.observe(sighting.documents, sighting.bill)
+        It is a view, so that it changes with the next `observe`.
+        """
+        return Snapshot(self._tenants.get(namespace) or self._nothing(), routes=self._routes, now=now)
+
+    def observe(self, sighting: Sighting, now: float, namespace: str = "") -> None:
+        """Remember a request of the tenant ``namespace`` that was sent at ``now``."""
+        known = self._tenants.setdefault(namespace, self._tenants.get(namespace) or self._nothing())
+        self._tenants.move_to_end(namespace)
+        self._size -= len(known)
+        known.observe(sighting, now)
+        self._size += len(known)
+        while self._size > self._limit and len(self._tenants) > 1:
+            _, gone = self._tenants.popitem(last=False)
+            self._size -= len(gone)
         if sighting.cache_key is not None:
             self._routes.observe(sighting.cache_key, now)
-        self._texts.observe(sighting.texts)
-        self._tools.observe(sighting.tools, sighting.agent)
+
+    def _nothing(self) -> Known:
+        return Known(limit=self._limit, horizon=self._horizon)
+
+
+MemoryChoice: TypeAlias = PromptMemory | Literal["own"] | None
+"""Which memory a layout plans by: ``"own"`` is one of its own, and ``None`` none at all, so that every request stands
+alone."""
+
+
+def chosen_memory(memory: MemoryChoice) -> PromptMemory | None:
+    """Return the memory that was chosen, a new one where it is the layout's own."""
+    return PromptMemory() if memory == "own" else memory
 
 
 class Snapshot:
     """What is known at one time, for planning; reading it changes nothing."""
 
-    def __init__(
-        self,
-        prefixes: Prefixes,
-        lookups: Lookups,
-        tools: ToolLists,
-        texts: Templates,
-        *,
-        routes: Routes,
-        now: float,
-    ) -> None:
-        self._prefixes = prefixes
-        self._lookups = lookups
-        self.tools = tools
-        self._texts = texts
+    def __init__(self, known: Known, *, routes: Routes, now: float) -> None:
+        self._prefixes = known.prefixes
+        self._lookups = known.lookups
+        self._repeats = known.repeats
+        self._texts = known.texts
+        self.tools = known.tools
         self.routes = routes
         self.now = now
 
@@ -96,6 +139,10 @@ class Snapshot:
     def allowance(self) -> float:
         """How many uncached input tokens may be risked on documents that might come together again."""
         return self._lookups.allowance
+
+    def just_sent(self, digest: bytes) -> Laid | None:
+        """Return how a request was laid out that is now sent once more, ``None`` for one that is not."""
+        return self._repeats.find(digest, self.now)
 
     def recognise(self, text: str) -> Recognition | None:
         """Hold instructions against those that were sent; ``None`` for a text too long to be learned."""

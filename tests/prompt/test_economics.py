@@ -89,9 +89,14 @@ def priced(usage: Usage) -> float:
 
 
 @both_counts
-@pytest.mark.parametrize("workers", [1])
-@pytest.mark.parametrize("restarts", [False, True], ids=["lasting", "fresh"])
-def test_agents_never_pay_more_for_a_memory(*, runs_are_one: bool, workers: int, restarts: bool) -> None:
+@pytest.mark.parametrize(
+    ("workers", "restarts", "more"),
+    [(1, False, 1.0), (1, True, 1.0), (3, False, 1.02)],
+    ids=["one process", "one that restarts", "three processes"],
+)
+def test_agents_never_pay_more_for_a_memory(*, runs_are_one: bool, workers: int, restarts: bool, more: float) -> None:
+    """Where conversations change processes, no memory sees all of one, and may leave the end of a turn unmarked."""
+
     @law
     @given(
         st.lists(st.lists(st.integers(1, 25), min_size=2, max_size=5), min_size=1, max_size=4),
@@ -113,6 +118,6 @@ def test_agents_never_pay_more_for_a_memory(*, runs_are_one: bool, workers: int,
             return memories[chance.randrange(workers)]
 
         learned = cost(calls, memory_of, runs_are_one=runs_are_one, pause=pause)
-        assert learned <= cost(calls, lambda _: None, runs_are_one=runs_are_one, pause=pause) * (1 + 1e-9)
+        assert learned <= cost(calls, lambda _: None, runs_are_one=runs_are_one, pause=pause) * more + 1e-6
 
     check()

@@ -189,6 +189,23 @@ def test_planning_twice_with_a_memory_changes_nothing_for_any_body(dialect: Dial
     check()
 
 
+@law
+@given(RUNS, LEVELS)
+def test_a_request_that_was_just_sent_is_sent_again_as_it_was(bodies: list[dict[str, Any]], level: Level) -> None:
+    memory = remembered(CLAUDE, bodies, level, times=2)
+    for number, body in enumerate(bodies):
+        now = 1000.0 + 100 * number
+        given = CLAUDE.decode_request(body)
+        sent = [given]
+        for each in (given, None, given):
+            request = each or CLAUDE.decode_request(CLAUDE.encode_request(sent[-1]))
+            made = decide(request, profile_of(request), WORDS, level=level, snapshot=memory.snapshot(now))
+            assert made.sighting is not None
+            memory.observe(made.sighting, now)
+            sent.append(made.request)
+        assert len({json.dumps(CLAUDE.encode_request(request)) for request in sent[1:]}) == 1
+
+
 _PROGRAM = """
 from tests.prompt.test_foresight_laws import CLAUDE, WORDS, document, profile_of, remembered
 from prefixcache_integrations.prompt.layout import decide

@@ -144,6 +144,38 @@ def test_what_is_remembered_is_bounded_by_number_and_by_age() -> None:
     assert len(memory) == 2
 
 
+def test_tenants_learn_nothing_from_each_other() -> None:
+    memory = PromptMemory(limit=10)
+    request = CLAUDE.decode_request(body("a question", tools=("book",)))
+    made = decide(request, resolve(request.model), WORDS, snapshot=memory.snapshot(0.0, "one"))
+    assert made.sighting is not None
+    memory.observe(made.sighting, 0.0, "one")
+    first = made.sighting.steps[0].key
+
+    assert memory.snapshot(1.0, "one").follow(0, first) is not None
+    assert memory.snapshot(1.0, "two").follow(0, first) is None
+    for number in range(8):
+        memory.observe(made.sighting, 2.0, f"tenant {number}")
+    assert len(memory) <= 10
+    assert memory.snapshot(3.0, "one").follow(0, first) is None
+
+
+def test_another_attempt_teaches_nothing_and_a_third_is_a_request_of_its_own() -> None:
+    memory = PromptMemory()
+    visits = []
+    for number in range(4):
+        send(memory, body("a question"), now=float(number))
+        snapshot = memory.snapshot(float(number))
+        visits.append(snapshot.visits(snapshot.follow(0, _first(body("a question")))))
+    assert visits == [1, 1, 1, 2]
+
+
+def _first(sent: dict[str, Any]) -> bytes:
+    made = send(PromptMemory(), sent)
+    assert made.sighting is not None
+    return made.sighting.steps[0].key
+
+
 def test_nothing_of_a_prompt_is_kept() -> None:
     memory = PromptMemory()
     for number in range(3):
