@@ -32,7 +32,7 @@ Instructions are an application's own, and conversations mostly go on. What was 
 looked up for the next one: in doubt it is not written.
 """
 
-AGES = (0.0, 0.004, 0.016, 0.064, 0.25, 1.0, 4.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 14_400.0, 43_200.0)
+AGES = (0.0, 1.0, 4.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 14_400.0, 43_200.0)
 """Where the stretches of age begin, in seconds: the lifetimes that providers offer, and the pauses within them."""
 
 SOON = 300.0
