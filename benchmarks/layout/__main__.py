@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.layout import hindsight, traces
+from benchmarks.layout import faults, hindsight, traces
 from benchmarks.layout.ours import Replayer, Sent, claude, intervals, kendall_tau, lasting
 from benchmarks.layout.policies import FIXED
 from benchmarks.layout.rules import Bill, Intervals, Markers
@@ -53,6 +53,7 @@ def report(workload: Workload, emit: Path | None = None) -> None:
     if any(call.at is not None for call in workload.calls):
         _timed(workload)
     _about_plans(workload, sent)
+    faults.report(workload)
     if emit is not None:
         _write(sent, emit / f"{workload.name}.jsonl")
 

@@ -1,8 +1,9 @@
 """Values that leave the instructions for the end of the prompt: what stands in their place, and where they are said.
 
-In place stands ``[value 1: stated at the end]``, and the note, behind everything else, is ``[value 1: 2026-01-02
-10:00:05]``, a line for each. What was retrieved for a question goes before that question, in ``<documents_1>``. Numbers
-count from the front of the prompt, so that the instructions are the same in every call.
+In place stands ``[value1: stated at the end]``, and the note, behind everything else, is ``[value1] 2026-01-02
+10:00:05``, a line for each. What was retrieved for a question goes before that question, in ``<documents_1>``. Numbers
+count from the front of the prompt, so that the instructions are the same in every call. The note is never read from a
+cache: it is as short as it can be said.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from msgspec.structs import replace
 from prefixcache_integrations.canonical import Address, Message, Move, Part, Request, Role, Tokenizer
 from prefixcache_integrations.prompt.segments import MESSAGE_TOKENS
 
-_PLACEHOLDER = re.compile(r"\[value (\d{1,4}): stated at the end\]")
-_NOTE = re.compile(r"\[value \d{1,4}: .*\]", re.DOTALL)
+_PLACEHOLDER = re.compile(r"\[value(\d{1,4}): stated at the end\]")
+_NOTE = re.compile(r"\[value\d{1,4}\] .*", re.DOTALL)
 _TEXT_TYPES = {"anthropic_messages": "text", "openai_chat": "text", "openai_responses": "input_text"}
 _INSTRUCTIONS = frozenset({"system", "developer"})
 
@@ -30,9 +31,9 @@ class Note(Struct, frozen=True):
     role: Role | None
 
 
-def placeholders(text: str) -> list[tuple[int, int]]:
-    """Return where values were taken out of ``text``, in characters."""
-    return [match.span() for match in _PLACEHOLDER.finditer(text)]
+def has_placeholders(text: str) -> bool:
+    """Tell whether values were taken out of ``text``."""
+    return _PLACEHOLDER.search(text) is not None
 
 
 def instructions(request: Request) -> Iterator[tuple[Address, Part]]:
@@ -167,8 +168,8 @@ def _cut(request: Request, moves: Sequence[Move]) -> tuple[Request, list[str]]:
                 )
             case _:
                 number += 1
-                lines.append(f"[value {number}: {value}]")
-                pieces[move.source].append((start, end, f"[value {number}: stated at the end]"))
+                lines.append(f"[value{number}] {value}")
+                pieces[move.source].append((start, end, f"[value{number}: stated at the end]"))
     new = {at: _parts(_part(request, at), found) for at, found in pieces.items()}
     return _with_documents(_with_blocks(request, new), documents), lines
 

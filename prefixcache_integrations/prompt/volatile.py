@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, groupby
 
 from msgspec import Struct
 
 from prefixcache_integrations.canonical import Address, Finding, Level, Move, Part, Request, VolatileKind
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import CacheProfile
-from prefixcache_integrations.prompt.known import KnownPrompt, Slot, SlotKind, conversation, heads
-from prefixcache_integrations.prompt.patterns import Pattern, patterns
+from prefixcache_integrations.prompt.fragments import Fragment, filled_in, fragments, in_blocks
+from prefixcache_integrations.prompt.known import KnownPrompt, Slot, conversation, heads
+from prefixcache_integrations.prompt.patterns import patterns
 from prefixcache_integrations.prompt.pricing import read_saving
 from prefixcache_integrations.prompt.segments import Segment
 from prefixcache_integrations.prompt.stability import Snapshot
-from prefixcache_integrations.prompt.tail_note import instructions, note_target, placeholders, question
-from prefixcache_integrations.prompt.templates import Change, Recognition
-
-CONSTANT = 4
-"""After how many calls with the same text what only looks as if it changed is no longer taken for it."""
+from prefixcache_integrations.prompt.tail_note import has_placeholders, instructions, note_target, question
+from prefixcache_integrations.prompt.templates import Recognition
 
 _IN_TOOLS = frozenset[VolatileKind]({"timestamp", "address"})
 """What no tool's description has as an example; dates and ids it has."""
@@ -39,24 +38,6 @@ _NAMES: Mapping[VolatileKind, str] = {
 }
 
 
-class Fragment(Struct, frozen=True):
-    """A piece of the instructions, ``start`` to ``end`` in characters of the block ``at``, that changes or may.
-
-    ``rate`` is in how many of the calls that went by it was another than in the one before, ``None`` where that is not
-    known. ``known``: it changes, which was seen, or goes without saying. ``empty``: in some calls it is not there.
-    ``slot`` is what a template calls it, if one fills it in.
-    """
-
-    at: Address
-    start: int
-    end: int
-    kind: VolatileKind
-    rate: float | None
-    known: bool
-    empty: bool = False
-    slot: SlotKind | None = None
-
-
 class Volatile(Struct, frozen=True):
     """The fragments of a request in the order of the prompt, the moves they lead to, and what was recognised."""
 
@@ -71,36 +52,46 @@ def find_volatile(
     """Return what changes in the instructions of ``request``, going by its looks and by earlier requests.
 
     Where a text is ``known`` from a template, that is what goes. At level ``arrange``, known values move to the end of
-    the prompt where that pays; the block of one that stays is split before it.
+    the prompt where that pays; the block of one that stays, and was seen to change, is split before it.
     """
     if profile.regime == "none":
         return Volatile()
     found, texts = list[Fragment](), list[Recognition]()
     blocks = dict(instructions(request))
-    slots = {each.text: each.slots for each in known.texts}
-    for at, part in blocks.items():
-        if slots.get(part.text):
-            found.extend(_filled_in(at, part.text, slots[part.text]))
+    slots = {each.text: each.slots for each in known.texts if each.slots}
+    for together in _held_together(blocks, slots):
+        (at, part), *others = together
+        if not others and part.text in slots:
+            found.extend(filled_in(at, part, slots[part.text]))
             continue
-        recognised = None if snapshot is None else snapshot.recognise(part.text)
+        text = "".join(part.text for _, part in together)
+        if has_placeholders(text):  # an earlier plan has done all there is to do
+            continue
+        recognised = None if snapshot is None else snapshot.recognise(text)
         if recognised is not None:
             texts.append(recognised)
-        found.extend(_fragments(at, part.text, recognised))
+        found.extend(in_blocks(fragments(text, recognised), together))
     moves = tuple(_moves(request, blocks, found, profile)) if level == "arrange" and found else ()
     if level == "arrange" and not any(move.reason == "retrieved" for move in moves):
         moves = (*moves, *_after_head(request, profile, known))
     return Volatile(tuple(found), moves, tuple(texts))
 
 
-def _filled_in(at: Address, text: str, slots: Sequence[Slot]) -> list[Fragment]:
-    """Return what a template fills in to ``text``, and what else in it looks as if it changes."""
-    rows = [Fragment(at, slot.start, slot.end, "text", 1.0, known=True, slot=slot.kind) for slot in slots]
-    rows += [
-        each
-        for each in _fragments(at, text, None)
-        if not any(slot.start < each.end and each.start < slot.end for slot in slots)
-    ]
-    return sorted(rows, key=lambda row: (row.start, row.end))
+def _held_together(
+    blocks: Mapping[Address, Part], slots: Mapping[str, Sequence[Slot]]
+) -> Iterator[list[tuple[Address, Part]]]:
+    """Yield the blocks of the system prompt, then those of each message; what a template fills in stands alone."""
+    for _, held in groupby(blocks.items(), key=lambda pair: _holder(pair[0])):
+        together = list(held)
+        if any(part.text in slots for _, part in together):
+            yield from ([each] for each in together)
+        else:
+            yield together
+
+
+def _holder(at: Address) -> int | None:
+    """Return whose block it is: a message by its number, ``None`` for the system prompt."""
+    return None if at.part is None else at.index
 
 
 def _after_head(request: Request, profile: CacheProfile, known: KnownPrompt) -> Iterator[Move]:
@@ -122,59 +113,12 @@ def _in_tools(request: Request) -> Iterator[Fragment]:
                 yield Fragment(Address("tools", index), each.start, each.end, each.kind, None, known=True)
 
 
-def _fragments(at: Address, text: str, recognised: Recognition | None) -> Iterator[Fragment]:
-    """Yield what changes in ``text``: what was seen to, as far as it looks like one thing, and what looks like it."""
-    looks = patterns(text)
-    calls = 1 if recognised is None else max(recognised.template.sightings - 1, 1)
-    changes = () if recognised is None else _merged(recognised.changes, [*looks, *_taken(text)])
-    seen = {(each.start, each.end) for each in changes}
-    taken = placeholders(text)
-    rows = [
-        Fragment(at, each.start, each.end, _kind(each, looks), each.changes / calls, known=True, empty=each.empty)
-        for each in changes
-    ]
-    rows += [
-        Fragment(at, each.start, each.end, each.kind, None, known=each.certain)
-        for each in looks
-        if (each.certain or calls < CONSTANT) and not any(start < each.end and each.start < end for start, end in seen)
-    ]
-    for row in sorted(rows, key=lambda row: row.start):
-        if not any(start < row.end and row.start < end for start, end in taken):
-            yield row
-
-
-def _taken(text: str) -> list[Pattern]:
-    return [Pattern(start, end, "text") for start, end in placeholders(text)]
-
-
-def _merged(changes: Sequence[Change], looks: Sequence[Pattern]) -> list[Change]:
-    """Return ``changes`` widened to what they are a part of: a second that changes is a time that does."""
-    result = list[Change]()
-    for change in changes:
-        inside = [each for each in looks if each.start < change.end and change.start < each.end]
-        start = min([change.start, *(each.start for each in inside)])
-        end = max([change.end, *(each.end for each in inside)])
-        wide = Change(start, end, change.changes, change.empty)
-        result.append(_one_change(result.pop(), wide) if result and start < result[-1].end else wide)
-    return result
-
-
-def _one_change(one: Change, other: Change) -> Change:
-    start, end = min(one.start, other.start), max(one.end, other.end)
-    return Change(start, end, max(one.changes, other.changes), one.empty or other.empty)
-
-
-def _kind(change: Change, looks: Sequence[Pattern]) -> VolatileKind:
-    inside = [each.kind for each in looks if change.start <= each.start and each.end <= change.end]
-    return inside[0] if inside else "text"
-
-
 def _moves(
     request: Request, blocks: Mapping[Address, Part], found: Sequence[Fragment], profile: CacheProfile
 ) -> Iterator[Move]:
     role = profile.late_instructions
     target, asked = (note_target(request, role), question(request)) if _may_add(request, profile) else (None, None)
-    splits = retrieved = 0
+    splits, retrieved = Counter[int | None](), 0
     for fragment in found:
         part = blocks[fragment.at]
         if not fragment.known:
@@ -183,12 +127,12 @@ def _moves(
             place = Address("messages", asked, retrieved)
             yield Move(source=fragment.at, target=place, reason="retrieved", span=(fragment.start, fragment.end))
             retrieved += 1
-        elif target is not None and not fragment.empty and _pays(fragment, blocks, profile):
+        elif target is not None and not fragment.stays and _pays(fragment, blocks, profile):
             span = (fragment.start, fragment.end)
             yield Move(source=fragment.at, target=target, reason="volatile", span=span, role=role)
-        elif _may_split(fragment, part):
-            splits += 1
-            yield _split(fragment, splits, len(part.text))
+        elif fragment.rate is not None and _may_split(fragment, part):
+            splits[_holder(fragment.at)] += 1
+            yield _split(fragment, splits[_holder(fragment.at)], len(part.text))
 
 
 def _may_add(request: Request, profile: CacheProfile) -> bool:

@@ -107,9 +107,9 @@ def bodies(simulator):
 
 
 READ = {
-    "date": (DATED, {"claude": 1613, "claude 5": 1613, "openai": 1536, "gpt-5.6": 1617, "responses": 1617}),
+    "date": (DATED, {"claude": 1612, "claude 5": 1612, "openai": 1536, "gpt-5.6": 1616, "responses": 1616}),
     "rag": (RAG, {"claude": 1618, "claude 5": 1618, "openai": 1536, "gpt-5.6": 1622, "responses": 1622}),
-    "examples": (FEW_SHOT, {"claude": 1337, "claude 5": 1337, "openai": 1408, "gpt-5.6": 1346, "responses": 1346}),
+    "examples": (FEW_SHOT, {"claude": 1336, "claude 5": 1336, "openai": 1408, "gpt-5.6": 1345, "responses": 1345}),
 }
 
 
@@ -232,8 +232,8 @@ def test_partials_stay_in_their_place_unless_they_are_functions(simulator, model
     for call in CALLS:
         arranged(prompt | models.claude()).invoke({"question": call["question"]})
 
-    assert {instructions(body)[:30] for body in bodies(simulator)} == {"Parcels & Co, [value 1: stated"}
-    assert [re.findall(r"\[value 1: (\d+)\]", behind(body)) for body in bodies(simulator)] == [["10"], ["11"], ["12"]]
+    assert {instructions(body)[:29] for body in bodies(simulator)} == {"Parcels & Co, [value1: stated"}
+    assert [re.findall(r"\[value1\] (\d+)", behind(body)) for body in bodies(simulator)] == [["10"], ["11"], ["12"]]
 
 
 def test_several_systems_and_several_documents(simulator, models):
@@ -245,14 +245,14 @@ def test_several_systems_and_several_documents(simulator, models):
 
     body = bodies(simulator)[0]
     assert [block["text"].replace(POLICY, "POLICY") for block in body["system"]] == [
-        "[value 1: stated at the end] [stated in <documents_1>, before the question]",
-        "POLICY [stated in <documents_2>, before the question] [value 2: stated at the end]",
+        "[value1: stated at the end] [stated in <documents_1>, before the question]",
+        "POLICY [stated in <documents_2>, before the question] [value2: stated at the end]",
     ]
     assert blocks(body["messages"][0]) == [
         f"<documents_1>\n{[Document('First.')]}\n</documents_1>",
         "<documents_2>\nSecond.\n</documents_2>",
         "Where?",
-        "[value 1: Monday]\n[value 2: Monday]",
+        "[value1] Monday\n[value2] Monday",
     ]
 
 
@@ -292,7 +292,7 @@ async def test_calls_at_the_same_time_keep_their_own_values(simulator, models):
         list(chain.stream(call))
         _ = [piece async for piece in chain.astream(call)]
 
-    told = sorted(re.findall(r"\[value 1: (minute \d)\.\]", behind(body))[0] for body in bodies(simulator))
+    told = sorted(re.findall(r"\[value1\] (minute \d)\.", behind(body))[0] for body in bodies(simulator))
     assert told == sorted(call["now"][:-1] for call in calls * 4)
 
 
@@ -310,14 +310,14 @@ def test_chains_around_make_no_difference(simulator, models, around):
     for call in CALLS:
         chain.invoke(call)
 
-    assert reads(simulator) == [0, 1613, 1613]
+    assert reads(simulator) == [0, 1612, 1612]
 
 
 def test_each_model_of_a_fallback_is_told_in_its_own_way(simulator, models):
     unreachable = ChatOpenAI(model="gpt-5.6-luna", api_key="k", base_url="http://127.0.0.1:9/v1", max_retries=0)
     arranged(DATED | unreachable.with_fallbacks([models.claude()])).invoke(CALLS[0])
 
-    assert blocks(bodies(simulator)[0]["messages"][-1]) == ["Where is parcel 0?", "[value 1: 10:00]"]
+    assert blocks(bodies(simulator)[0]["messages"][-1]) == ["Where is parcel 0?", "[value1] 10:00"]
 
 
 def test_messages_made_anew_between_prompt_and_model_are_laid_out_as_they_are(simulator, models):

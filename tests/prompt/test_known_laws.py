@@ -29,7 +29,7 @@ FORMATS: list[tuple[Dialect, Any]] = [
     (OpenAIChat(), CHAT_BODIES),
     (OpenAIResponses(), RESPONSES_BODIES),
 ]
-PLACEHOLDER = re.compile(r"\[value (\d+): stated at the end\]|\[stated in <documents_(\d+)>, before the question\]")
+PLACEHOLDER = re.compile(r"\[value(\d+): stated at the end\]|\[stated in <documents_(\d+)>, before the question\]")
 
 every_format = pytest.mark.parametrize(("dialect", "bodies"), FORMATS, ids=lambda value: getattr(value, "name", ""))
 law = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -68,9 +68,9 @@ def everything(request: Request) -> str:
         moved = re.fullmatch(r"<documents_(\d+)>\n(.*)\n</documents_\1>", part.text, re.DOTALL)
         if moved:
             documents[moved[1]] = moved[2]
-        elif part.text.startswith("[value ") and not PLACEHOLDER.match(part.text):
-            lines = re.split(r"\[value (\d+): ", part.text[:-1])[1:]
-            values |= {number: value.removesuffix("]\n") for number, value in zip(lines[::2], lines[1::2], strict=True)}
+        elif part.text.startswith("[value") and not PLACEHOLDER.match(part.text):
+            lines = re.split(r"\[value(\d+)\] ", part.text)[1:]
+            values |= {number: value.removesuffix("\n") for number, value in zip(lines[::2], lines[1::2], strict=True)}
         else:
             said.append(part.text if part.kind == "text" else json.dumps(part.raw))
 

@@ -1,0 +1,103 @@
+"""Pieces of the instructions that change: seen to, filled in by a template, or by their looks."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from prefixcache_integrations.canonical import Address, Part, VolatileKind
+from prefixcache_integrations.prompt.known import Slot, SlotKind
+from prefixcache_integrations.prompt.patterns import Pattern, patterns
+from prefixcache_integrations.prompt.templates import Change, Recognition
+
+CONSTANT = 4
+"""After how many calls with the same text what only looks as if it changed is no longer taken for it."""
+
+
+class Fragment(Struct, frozen=True):
+    """A piece of the instructions, ``start`` to ``end`` in characters of the block ``at``, that changes or may.
+
+    ``rate`` is in how many of the calls that went by it was another than in the one before, ``None`` where that is not
+    known. ``known``: it changes, which was seen, or goes without saying. ``stays``: it cannot be taken out, as in some
+    calls it is not there, or as it goes on in the next block.
+    ``slot`` is what a template calls it, if one fills it in.
+    """
+
+    at: Address
+    start: int
+    end: int
+    kind: VolatileKind
+    rate: float | None
+    known: bool
+    stays: bool = False
+    slot: SlotKind | None = None
+
+
+def fragments(text: str, recognised: Recognition | None) -> Iterator[Fragment]:
+    """Yield what changes in ``text``: what was seen to, as far as it looks like one thing, and what looks like it."""
+    looks = patterns(text)
+    calls = 1 if recognised is None else max(recognised.template.sightings - 1, 1)
+    changes = () if recognised is None else _merged(recognised.changes, looks)
+    seen = {(each.start, each.end) for each in changes}
+    at = Address("system", 0)
+    rows = [
+        Fragment(at, each.start, each.end, _kind(each, looks), each.changes / calls, known=True, stays=each.empty)
+        for each in changes
+    ]
+    rows += [
+        Fragment(at, each.start, each.end, each.kind, None, known=each.certain)
+        for each in looks
+        if (each.certain or calls < CONSTANT) and not any(start < each.end and each.start < end for start, end in seen)
+    ]
+    yield from sorted(rows, key=lambda row: row.start)
+
+
+def _merged(changes: Sequence[Change], looks: Sequence[Pattern]) -> list[Change]:
+    """Return ``changes`` widened to what they are a part of: a second that changes is a time that does."""
+    result = list[Change]()
+    for change in changes:
+        inside = [each for each in looks if each.start < change.end and change.start < each.end]
+        start = min([change.start, *(each.start for each in inside)])
+        end = max([change.end, *(each.end for each in inside)])
+        wide = Change(start, end, change.changes, change.empty)
+        result.append(_one_change(result.pop(), wide) if result and start < result[-1].end else wide)
+    return result
+
+
+def _one_change(one: Change, other: Change) -> Change:
+    start, end = min(one.start, other.start), max(one.end, other.end)
+    return Change(start, end, max(one.changes, other.changes), one.empty or other.empty)
+
+
+def _kind(change: Change, looks: Sequence[Pattern]) -> VolatileKind:
+    inside = [each.kind for each in looks if change.start <= each.start and each.end <= change.end]
+    return inside[0] if inside else "text"
+
+
+def in_blocks(found: Iterable[Fragment], blocks: Sequence[tuple[Address, Part]]) -> Iterator[Fragment]:
+    """Yield fragments of the text of all ``blocks`` as fragments of the block in which each begins.
+
+    So a text is the same however it is cut into blocks. What goes on in the next block stays where it is.
+    """
+    starts = [0, *accumulate(len(part.text) for _, part in blocks)][:-1]
+    for each in found:
+        number = bisect_right(starts, each.start) - 1
+        at, part = blocks[number]
+        start, end = each.start - starts[number], each.end - starts[number]
+        beyond = end > len(part.text)
+        yield replace(each, at=at, start=start, end=min(end, len(part.text)), stays=each.stays or beyond)
+
+
+def filled_in(at: Address, part: Part, slots: Sequence[Slot]) -> list[Fragment]:
+    """Return what a template fills in to a block, and what else in it looks as if it changes."""
+    rows = [Fragment(at, slot.start, slot.end, "text", 1.0, known=True, slot=slot.kind) for slot in slots]
+    rows += [
+        each
+        for each in in_blocks(fragments(part.text, None), [(at, part)])
+        if not any(slot.start < each.end and each.start < slot.end for slot in slots)
+    ]
+    return sorted(rows, key=lambda row: (row.start, row.end))
