@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import Level, Request
+from prefixcache_integrations.canonical import Address, Level, Request
 from prefixcache_integrations.profiles.profile import CacheProfile, Tier
 from prefixcache_integrations.prompt.breakpoints import latest_reply
 from prefixcache_integrations.prompt.documents import Movable, message_of, movable, orders
 from prefixcache_integrations.prompt.fingerprint import tier_seeds
+from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt, marked_range
 from prefixcache_integrations.prompt.pricing import Ahead, Choice, best_marks, expected_bill, worth_unmarked
 from prefixcache_integrations.prompt.prospects import Block, ahead, company
 from prefixcache_integrations.prompt.rates import Kind
@@ -61,10 +62,12 @@ def foresee(
     *,
     level: Level,
     enough: int,
+    known: KnownPrompt = NOTHING_KNOWN,
 ) -> Foresight:
     """Return how to send ``prompt``, the segments of ``request``, going by what ``snapshot`` knows.
 
     Blocks are moved at level ``arrange`` alone. ``enough`` are the tokens from which on a marker is worth setting.
+    ``known`` is what a template says of the request: which text is its own, and what this call filled in.
     """
     keys = block_keys(prompt, tier_seeds(request, profile))
     found = movable(request, prompt, keys)
@@ -73,7 +76,7 @@ def foresee(
     if laid is not None:
         same = Attempts(given, _digest([keys[number] for number in laid.order], level, profile), None)
         return Foresight(laid.order, found.documents, laid.marks, laid.ttl, Sighting((), attempts=same))
-    blocks = _blocks(prompt, counts, keys, found)
+    blocks = _blocks(prompt, counts, _kinds(request, prompt, found, known), keys)
     anchor = _previous_tail(request, prompt)
     around = company({keys[number]: counts[number] for number in found.documents}, snapshot)
 
@@ -131,20 +134,27 @@ def block_keys(prompt: Sequence[Segment], seeds: Mapping[Tier, bytes]) -> list[b
     ]
 
 
-def _blocks(prompt: Sequence[Segment], counts: Sequence[int], keys: Sequence[bytes], found: Movable) -> list[Block]:
+def _blocks(
+    prompt: Sequence[Segment], counts: Sequence[int], kinds: Sequence[Kind], keys: Sequence[bytes]
+) -> list[Block]:
+    rows = zip(prompt, counts, kinds, keys, strict=True)
+    return [Block(key, kind, tokens, _markable(segment)) for segment, tokens, kind, key in rows]
+
+
+def _kinds(request: Request, prompt: Sequence[Segment], found: Movable, known: KnownPrompt) -> list[Kind]:
     documents = set(found.documents)
-    return [
-        Block(keys[number], _kind(segment, is_document=number in documents), counts[number], _markable(segment))
-        for number, segment in enumerate(prompt)
-    ]
+    head, until = marked_range(request, known)
+    return ["document" if number in documents else _kind(segment, head, until) for number, segment in enumerate(prompt)]
 
 
-def _kind(segment: Segment, *, is_document: bool) -> Kind:
-    if is_document:
-        return "document"
-    if segment.at is None:
+def _kind(segment: Segment, head: Address | None, until: Address | None) -> Kind:
+    """Return the kind of what is no document: up to ``head`` all calls are the same, from ``until`` on none are."""
+    at = segment.at
+    if at is None:
         return "framing"
-    return "turn" if segment.tier == "messages" else "static"
+    if segment.tier != "messages" or (head is not None and at <= head):
+        return "static"
+    return "filled" if until is not None and at >= until else "turn"
 
 
 def _markable(segment: Segment) -> bool:

@@ -100,7 +100,7 @@ def decide(
     tidy = replace(tidy, options=with_options(tidy.options, keyed))
     foresight, moves = None, tuple[Move, ...]()
     if snapshot is not None and profile.regime != "none":
-        foresight = foresee(tidy, prompt, counts, profile, snapshot, level=level, enough=limits.enough)
+        foresight = foresee(tidy, prompt, counts, profile, snapshot, level=level, enough=limits.enough, known=known)
         moves = moves_for(prompt, foresight.order, foresight.documents)
     if foresight is not None and moves:
         tidy = moved(tidy, moves)
@@ -169,7 +169,8 @@ def _marked(
     known: KnownPrompt,
 ) -> _Marked:
     ends = tuple(accumulate(counts))
-    head, until = (None, None) if foresight is not None else marked_range(request, known)
+    head, until = marked_range(request, known)
+    until = until if foresight is None else None
     found, rules = places(request, prompt, ends, until=until), marker_rules(request, profile)
     options, refused = repaired_options(request, profile)
     if until is not None and ends[-1] >= enough and _marks_tail_itself(request, profile):

@@ -9,9 +9,10 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
-Kind: TypeAlias = Literal["static", "turn", "document", "framing"]
-"""What a step of a prompt is: tools and instructions, the conversation, a document that was looked up for it, or
-what a provider puts around messages, which is the same in most."""
+Kind: TypeAlias = Literal["static", "turn", "document", "filled", "framing"]
+"""What a step of a prompt is: what is an application's own (tools, instructions, the text of its templates), the
+conversation, a document that was looked up for it, what a call filled in to a template, or what a provider puts around
+messages, which is the same in most."""
 
 MANY = 4
 """From how many sightings on a prefix counts as one that is seen all the time."""
@@ -23,13 +24,15 @@ PRIORS: Mapping[Kind, tuple[float, float]] = {
     "static": (0.85, 3.0),
     "turn": (0.6, 2.0),
     "document": (0.2, 2.0),
+    "filled": (0.2, 2.0),
     "framing": (0.85, 3.0),
 }
 """How likely a prefix that ends so is sent again within `SOON`, before anything was seen, and how many sightings that
 is worth.
 
 Instructions are an application's own, and conversations mostly go on. What was looked up for one question is not
-looked up for the next one: in doubt it is not written.
+looked up for the next one, and what one call fills in to a template without a place for a conversation, the next one
+fills in otherwise: in doubt these are not written.
 """
 
 AGES = (0.0, 1.0, 4.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 14_400.0, 43_200.0)
