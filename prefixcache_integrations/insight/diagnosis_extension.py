@@ -5,14 +5,12 @@ Everything here is sufficient, never necessary: what it is not sure of is measur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from msgspec import Struct
 
-from prefixcache_integrations.canonical import Message, Request, Tokenizer
+from prefixcache_integrations.canonical import Part, Request, Tokenizer
 from prefixcache_integrations.insight.diagnosis_reach import is_explicit
 from prefixcache_integrations.insight.sameness import are_same_json, are_same_messages
-from prefixcache_integrations.insight.simulator_boundaries import EARLIER_MESSAGE_ENDINGS
+from prefixcache_integrations.insight.simulator_boundaries import EARLIER_MESSAGE_ENDINGS, is_ending
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.fingerprint import PROPERTIES, setting
 from prefixcache_integrations.prompt.segments import REPLY_TOKENS, added_tokens, segments, token_counts
@@ -61,8 +59,8 @@ def extended(
         reading.profile is not profile
         or not added
         or not _ends_marked(current, profile)
-        or not _reaches_back(added, profile)
-        or any(part.kind not in _PLAIN or part.content for message in added for part in message.parts)
+        or not _reaches_back(reading.request, current, profile)
+        or not all(_is_plain(part) for message in added for part in message.parts)
         or not is_extension(reading.request, current, profile, known=known)
     ):
         return None
@@ -71,6 +69,11 @@ def extended(
 
 
 _PLAIN = frozenset({"text", "tool_call", "tool_result", "thinking", "refusal"})
+
+
+def _is_plain(part: Part) -> bool:
+    """Tell whether a block is none that changes how the blocks before it are read."""
+    return part.kind in _PLAIN and all(map(_is_plain, part.content))
 
 
 def _reply(request: Request) -> int:
@@ -89,13 +92,21 @@ def _ends_marked(request: Request, profile: CacheProfile) -> bool:
     return last.markable and (last.marker is not None or request.marker is not None)
 
 
-def _reaches_back(added: Sequence[Message], profile: CacheProfile) -> bool:
-    """Tell whether a look back from the end passes all that was added, counting every block."""
+def _reaches_back(previous: Request, current: Request, profile: CacheProfile) -> bool:
+    """Tell whether a look back from some marker passes all blocks that were added before it, counting every one."""
+    added = current.messages[len(previous.messages) :]
     if profile.regime == "intervals":
         return True
     if profile.automatic_tail:
-        return len(added) < EARLIER_MESSAGE_ENDINGS and added[0].role not in ("tool", "system", "developer")
-    return profile.lookback is None or sum(len(message.parts) for message in added) < profile.lookback
+        numbers = range(len(previous.messages), len(current.messages))
+        endings = sum(is_ending(current.messages, number) for number in numbers)
+        return endings <= EARLIER_MESSAGE_ENDINGS and added[0].role not in ("tool", "system", "developer")
+    if profile.lookback is None:
+        return True
+    last = current.messages[len(previous.messages) - 1]
+    blocks = (*last.parts[-1:], *(part for message in added for part in message.parts))
+    distance = next((number for number, part in enumerate(blocks) if part.marker is not None), len(blocks) - 1)
+    return distance < profile.lookback
 
 
 def is_extension(previous: Request, current: Request, profile: CacheProfile, *, known: bool = False) -> bool:

@@ -15,24 +15,45 @@ from prefixcache_integrations.prompt.content import wire_form
 _encoder = msgspec.msgpack.Encoder()
 
 
-class Wording(Struct, frozen=True):
-    """Messages, and what to compare of them beside equality: the keys of their blocks in wire order.
+class Layer(Struct, frozen=True):
+    """Blocks of one depth, and what to compare of them beside equality.
 
-    ``structured`` are the indices of the messages whose values may need more than equality: in ``{"a": 1, "b": 2}`` the
-    order counts, and 1 is equal to 1.0.
+    ``keys`` are theirs in wire order. ``places`` are the numbers of the blocks that hold more than strings, ``values``
+    those blocks: in ``{"a": 1, "b": 2}`` the order counts, and 1 is equal to 1.0.
     """
 
-    messages: tuple[Message, ...]
+    count: int
     keys: Sequence[str]
-    structured: Sequence[int]
+    places: Sequence[int]
+    values: Sequence[JsonObject]
+
+
+class Wording(Struct, frozen=True):
+    """Messages, and a layer for each depth to which their blocks are nested."""
+
+    messages: tuple[Message, ...]
+    layers: tuple[Layer, ...]
 
 
 def worded(messages: tuple[Message, ...], known: Wording | None = None) -> Wording:
     """Return ``messages`` with what is to be compared; they may begin with ``known`` ones."""
-    keys = [*chain.from_iterable(map(_raw, chain.from_iterable(map(_parts, messages))))]
-    before, seen = (known.structured, len(known.messages)) if known else ((), 0)
-    later = (number for number in range(seen, len(messages)) if any(map(_is_structured, messages[number].parts)))
-    return Wording(messages, keys, [*before, *later])
+    layers: list[Layer] = []
+    parts = [*chain.from_iterable(map(_parts, messages))]
+    while parts:
+        depth = len(layers)
+        layers.append(_layer(parts, known.layers[depth] if known and depth < len(known.layers) else _NOTHING))
+        parts = [*chain.from_iterable(map(_content, parts))]
+    return Wording(messages, tuple(layers))
+
+
+def _layer(parts: Sequence[Part], known: Layer) -> Layer:
+    raws = [*map(_raw, parts)]
+    later = (number for number in range(known.count, len(raws)) if not _is_plain(raws[number]))
+    places = [*known.places, *later]
+    return Layer(len(raws), [*chain.from_iterable(raws)], places, [raws[number] for number in places])
+
+
+_NOTHING = Layer(0, (), (), ())
 
 
 def grown(known: Wording, messages: tuple[Message, ...]) -> Wording | None:
@@ -53,7 +74,7 @@ def grown(known: Wording, messages: tuple[Message, ...]) -> Wording | None:
     shared = [*old]
     for index in unequal:
         shared[index] = new[index]
-    return Wording((*shared, *messages[len(old) :]), now.keys, now.structured)
+    return Wording((*shared, *messages[len(old) :]), now.layers)
 
 
 def are_same_messages(old: Sequence[Message], new: Sequence[Message]) -> bool:
@@ -69,19 +90,19 @@ def are_same_messages(old: Sequence[Message], new: Sequence[Message]) -> bool:
 
 def _are_in_order(known: Wording, now: Wording) -> bool:
     """Tell whether messages that are equal are also the same in what equality passes over."""
-    if now.keys[: len(known.keys)] != known.keys:
-        return False
-    at = known.structured
-    return not at or are_same_json([_form(known.messages[n]) for n in at], [_form(now.messages[n]) for n in at])
+    return all(
+        later.keys[: len(layer.keys)] == layer.keys and are_same_json(layer.values, later.values[: len(layer.values)])
+        for layer, later in zip(known.layers, now.layers, strict=False)
+    )
 
 
 def _is_marked_otherwise(old: Message, new: Message) -> bool:
-    """Tell whether nothing but markers differs; where blocks are nested, a look at the surface is not enough."""
+    """Tell whether nothing but markers differs; it is not sure of nested ones."""
     return (
         old.role == new.role
         and old.raw.get("name") == new.raw.get("name")
         and [*map(_raw, old.parts)] == [*map(_raw, new.parts)]
-        and not any(part.content for part in old.parts)
+        and [*map(_content, old.parts)] == [*map(_content, new.parts)]
     )
 
 
@@ -108,7 +129,8 @@ def are_same_json(old: Sequence[JsonObject], new: Sequence[JsonObject]) -> bool:
 
 _parts: Callable[[Message], tuple[Part, ...]] = attrgetter("parts")
 _raw: Callable[[Part], JsonObject] = attrgetter("raw")
+_content: Callable[[Part], tuple[Part, ...]] = attrgetter("content")
 
 
-def _is_structured(part: Part) -> bool:
-    return part.kind != "text"
+def _is_plain(raw: JsonObject) -> bool:
+    return all(type(value) is str for value in raw.values())

@@ -194,14 +194,15 @@ def _message_endings(rendered: Rendered) -> tuple[list[int], list[int]]:
     messages = rendered.request.messages
     initial = next((n for n, message in enumerate(messages) if message.role not in _INSTRUCTIONS), len(messages))
     opening = [ends[n] for n in range(initial) if n in ends][-1:] or opening
-    eligible = [ends[n] for n in range(initial, len(messages)) if n in ends and _is_ending(messages, n)]
+    eligible = [ends[n] for n in range(initial, len(messages)) if n in ends and is_ending(messages, n)]
     return opening + eligible, opening
 
 
 _INSTRUCTIONS = frozenset({"system", "developer"})
 
 
-def _is_ending(messages: Sequence[Message], number: int) -> bool:
+def is_ending(messages: Sequence[Message], number: int) -> bool:
+    """Tell whether GPT-5.6's implicit mode may end an entry with a message: a user's, or the last tool's of a run."""
     role = messages[number].role
     last_of_run = number + 1 == len(messages) or messages[number + 1].role != "tool"
     return role == "user" or (role == "tool" and last_of_run)

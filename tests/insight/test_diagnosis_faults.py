@@ -14,6 +14,7 @@ from benchmarks.diagnosis.bed import Bed
 from benchmarks.diagnosis.faults import CONTENT, OTHER, Fault, inject
 from benchmarks.diagnosis.shapes import SHAPES, Shape, unmark_claude
 from prefixcache_integrations import dialects
+from prefixcache_integrations.canonical import Request
 from prefixcache_integrations.insight.diagnosis import Explainer, explain
 from prefixcache_integrations.prompt.layout import apply, plan
 
@@ -76,15 +77,58 @@ def test_a_clean_conversation_raises_no_alarm(bed: Bed, shape: Shape, write: obj
     assert [alarm for seed in range(3) for alarm in bed.alarms(shape.bodies(write(seed)), shape)] == []
 
 
+def parallel(seed: int) -> scripts.Script:
+    """Return an agent whose turns have up to 25 tool calls at once."""
+    script = scripts.agent(seed)
+    rows = [script.turns[0]]
+    for turn in range(6):
+        calls = [(f"t{turn}_{n}", script.tools[0][0], {"date": f"{turn} {n}"}) for n in range(4 * turn + 5)]
+        rows.append((("calls", calls), ("results", [(i, f"found {i} for you") for i, _, _ in calls])))
+    return scripts.Script(system=script.system, tools=script.tools, turns=tuple(rows))
+
+
+def laid_out(bed: Bed, shape: Shape, script: scripts.Script) -> list[Request]:
+    """Return the requests of a conversation as the planner sends them."""
+    requests = []
+    for body in shape.bodies(script):
+        request = bed.request(unmark_claude(body) if shape.claude else body, shape)
+        planned = apply(request, plan(request, bed.profile(request, shape), bed.tokenizer))
+        requests.append(bed.request(dialects.by_name(shape.dialect).encode_request(planned), shape))
+    return requests
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-def test_a_remembered_conversation_is_told_the_same_as_a_strange_one(bed: Bed, shape: Shape) -> None:
+@pytest.mark.parametrize("write", [scripts.agent, scripts.library, parallel])
+def test_a_remembered_conversation_is_told_the_same_as_a_strange_one(bed: Bed, shape: Shape, write: object) -> None:
     explainer = Explainer(bed.tokenizer)
-    requests = [bed.request(body, shape) for body in shape.bodies(scripts.agent(3, 8))]
-    for previous, current in pairwise(requests):
+    for previous, current in pairwise(laid_out(bed, shape, write(3))):
         profile = bed.profile(current, shape)
         known = explainer.explain(previous, current, profile=profile)
         assert known == explain(previous, current, profile=profile, tokenizer=bed.tokenizer)
         assert known.available_tokens == known.readable_tokens > 0
+
+
+class Counting(Words):
+    """Counts how often it is asked."""
+
+    asked = 0
+
+    def count(self, text: str) -> int:
+        self.asked += 1
+        return super().count(text)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_of_a_turn_of_an_agent_only_what_it_adds_is_read(bed: Bed, shape: Shape) -> None:
+    tokenizer = Counting()
+    explainer = Explainer(tokenizer)
+    first, *pairs = pairwise(laid_out(bed, shape, parallel(3)))
+    explainer.explain(*first, profile=bed.profile(first[1], shape))
+    for previous, current in pairs:
+        added = current.messages[len(previous.messages) :]
+        tokenizer.asked = 0
+        explainer.explain(previous, current, profile=bed.profile(current, shape))
+        assert 0 < tokenizer.asked <= sum(len(message.parts) for message in added)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
@@ -106,23 +150,9 @@ def test_a_fault_is_seen_also_where_the_conversation_is_remembered(bed: Bed, sha
         assert known == explain(sent[-1], current, tokenizer=bed.tokenizer, **told)
 
 
-def parallel(seed: int) -> scripts.Script:
-    """Return an agent whose turns have up to 25 tool calls at once."""
-    script = scripts.agent(seed)
-    rows = [script.turns[0]]
-    for turn in range(6):
-        calls = [(f"t{turn}_{n}", script.tools[0][0], {"date": f"{turn} {n}"}) for n in range(4 * turn + 5)]
-        rows.append((("calls", calls), ("results", [(i, f"found {i} for you") for i, _, _ in calls])))
-    return scripts.Script(system=script.system, tools=script.tools, turns=tuple(rows))
-
-
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
 @pytest.mark.parametrize("write", [scripts.agent, scripts.library, scripts.gallery, parallel])
 def test_a_conversation_that_the_planner_laid_out_raises_no_alarm(bed: Bed, shape: Shape, write: object) -> None:
     for seed in range(3):
-        bodies = []
-        for body in shape.bodies(write(seed)):
-            request = bed.request(unmark_claude(body) if shape.claude else body, shape)
-            planned = apply(request, plan(request, bed.profile(request, shape), bed.tokenizer))
-            bodies.append(dialects.by_name(shape.dialect).encode_request(planned))
-        assert bed.alarms(bodies, shape) == []
+        encode = dialects.by_name(shape.dialect).encode_request
+        assert bed.alarms([encode(request) for request in laid_out(bed, shape, write(seed))], shape) == []

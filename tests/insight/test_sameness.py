@@ -24,6 +24,10 @@ def text(words, **fields):
     return [{"type": "text", "text": words, **fields}]
 
 
+def result(content, **fields):
+    return [{"type": "tool_result", "tool_use_id": "t", "content": content, **fields}]
+
+
 def call(arguments):
     return [{"type": "tool_use", "id": "t", "name": "n", "input": arguments}]
 
@@ -37,8 +41,7 @@ def test_what_begins_alike_is_shared_and_stays_equal(body):
     if found:
         assert found.messages == second
         assert all(old is new for old, new in zip(first[:-1], found.messages, strict=False))
-        assert found.keys == worded(second).keys
-        assert found.structured == worded(second).structured
+        assert found.layers == worded(second).layers
 
 
 def test_a_message_that_is_marked_otherwise_stays_the_new_one():
@@ -51,6 +54,16 @@ def test_a_message_that_is_marked_otherwise_stays_the_new_one():
     assert are_same_messages(first, second[:3])
 
 
+@pytest.mark.parametrize("content", ["found", text("found")])
+def test_a_tool_result_that_is_marked_otherwise_is_shared_too(content):
+    first = messages("a", call({}), result(content, **MARK))
+    second = messages("a", call({}), result(content), "d", text("e", **MARK))
+    found = grown(worded(first), second)
+
+    assert found.messages == second
+    assert found.messages[1] is first[1]
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -59,6 +72,12 @@ def test_a_message_that_is_marked_otherwise_stays_the_new_one():
         (call({"a": 1}), call({"a": 1.0})),
         (call({"a": 1}), call({"a": True})),
         (text("b"), text("c")),
+        (result(text("b")), result([{"text": "b", "type": "text"}])),
+        (
+            result([{"type": "image", "source": {"a": 1, "b": 2}}]),
+            result([{"type": "image", "source": {"b": 2, "a": 1}}]),
+        ),
+        (result(text("b", **MARK)), result(text("c", **MARK))),
     ],
 )
 def test_what_python_calls_equal_is_not_always_the_same_on_the_wire(old, new):
