@@ -82,3 +82,13 @@ STATEMENTS = {
     LOCK: "SELECT pg_try_advisory_lock($1::bigint)",
     UNLOCK: "SELECT pg_advisory_unlock($1::bigint)",
 }
+
+COUNT = """
+    SELECT metadata ->> 'namespace', count(*), sum(octet_length(value))::bigint,
+    count(*) FILTER (WHERE expires_at <= now())
+    FROM prefixcache_entries_v1 GROUP BY 1 ORDER BY 1
+"""
+COUNT_TAGS = """
+    SELECT metadata ->> 'namespace', tag, count(*)
+    FROM prefixcache_entries_v1, jsonb_array_elements_text(metadata -> 'tags') AS tag GROUP BY 1, 2 ORDER BY 1, 2
+"""

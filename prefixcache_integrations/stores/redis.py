@@ -1,4 +1,4 @@
-"""A store in Redis 6 or newer, or Valkey: no modules, no ``SCAN``, scripts for leases alone; shared by hosts.
+"""A store in Redis 6 or newer, or Valkey: no modules, no script and no ``SCAN`` on the way of a call; shared by hosts.
 
 A read is one ``MGET`` of the namespace's log and the value (`redis_layout`); a write reads the log, then sets the
 value; invalidating a tag appends one record to the log and clearing removes it, however many values there are.
@@ -7,8 +7,10 @@ grows beyond `MAX_RECORDS` is removed, which empties the namespace; and nothing 
 A log that the server evicts or loses empties its namespace as well. Only a replica that is promoted before an
 invalidation has reached it serves what was invalidated.
 
+What is known of entries is found by ``SCAN``, on the one server that has the namespace.
+
 The commands, for an ACL: ``+mget +set +unlink +append ~pfx:*``, for leases ``+eval +get``, for what is known of
-entries ``+scan``; in a cluster also ``+command +cluster``.
+entries ``+eval +scan``; in a cluster also ``+command +cluster``.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from prefixcache_integrations.errors import ConfigurationError, StoreRefused
+from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.flows.flights import Lease
 from prefixcache_integrations.flows.op import EntryFacts, EntryKey, Flow
 from prefixcache_integrations.stores.faces import TwoFacedStore
@@ -42,7 +44,10 @@ DEFAULT_TIMEOUT = 0.05
 LONGEST_TTL = 30 * 86_400
 MAX_RECORDS = 256
 MAX_VALUE_BYTES = 16 * 2**20
-SCANNED = 1000
+SCANNED, READ_AT_ONCE = 1000, 50
+_SCAN = (
+    "return redis.call('scan', ARGV[1], 'match', ARGV[2], 'count', ARGV[3])"  # a cluster sends scripts where the key is
+)
 
 
 class RedisStore(TwoFacedStore):
@@ -61,7 +66,6 @@ class RedisStore(TwoFacedStore):
         except ValueError as error:
             raise ConfigurationError(f"no URL of a Redis server: {error}") from error
         self._max_value_bytes = max_value_bytes
-        self._scannable = where.scannable
         self._clock = time.time
         super().__init__(BlockingClient(where, timeout), AwaitingClient(where, timeout))
         self._keeper = LeaseKeeper(lambda: BlockingClient(where, timeout))
@@ -89,18 +93,18 @@ class RedisStore(TwoFacedStore):
             yield from self._clear(namespace)
 
     def _facts(self, namespace: str) -> Flow[Sequence[EntryFacts]]:
-        if not self._scannable:
-            raise StoreRefused("a cluster cannot list a namespace: invalidate by tag or model")
+        log_name = log_key(namespace)
         entries: dict[bytes, EntryFacts] = {}
         cursor, first = b"0", True
         while first or int(cursor):
             first = False
-            words = ("SCAN", cursor, "MATCH", pattern(namespace), "COUNT", SCANNED)
-            cursor, names = yield from Command(words)
-            for name in names:
-                log, stored = yield from Read((log_key(namespace), name.decode()))
-                if stored is not None and live(log, stored) is not None:
-                    entries[name] = facts(namespace, name, stored, self._clock())
+            cursor, names = yield from Command(("EVAL", _SCAN, 1, log_name, cursor, pattern(namespace), SCANNED))
+            for start in range(0, len(names), READ_AT_ONCE):
+                some = names[start : start + READ_AT_ONCE]
+                log, *values = yield from Read((log_name, *(name.decode() for name in some)))
+                for name, stored in zip(some, values, strict=True):
+                    if stored is not None and live(log, stored) is not None:
+                        entries[name] = facts(namespace, name, stored, self._clock())
         return list(entries.values())
 
     def _discard(self, namespace: str, handles: Sequence[Any]) -> Flow[None]:

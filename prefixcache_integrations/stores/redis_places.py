@@ -42,8 +42,7 @@ _UNTIMED: dict[str, Any] = {"socket_timeout": None, "socket_connect_timeout": No
 class Place(NamedTuple):
     """How to make clients: the one that is asked first, then those it asks by itself.
 
-    ``per_thread`` where each thread has its own; elsewhere all share the connections of one;
-    ``scannable`` where one server knows all keys. A blocking client opens a
+    ``per_thread`` where each thread has its own; elsewhere all share the connections of one. A blocking client opens a
     connection that was closed meanwhile anew, once and at once; what takes longer than ``timeout`` seconds is not
     tried again. An awaiting one tries nothing twice and leaves the time to its caller, but in a cluster either asks for
     the slots anew, and once more, when a server is gone. Until a replica has taken over, the blocking one goes on with
@@ -53,7 +52,6 @@ class Place(NamedTuple):
     blocking: Callable[[float], Sequence[Any]]
     awaiting: Callable[[], Sequence[Any]]
     per_thread: bool
-    scannable: bool = True
 
 
 def place(url: str) -> Place:
@@ -142,4 +140,4 @@ def _cluster(hosts: list[tuple[str, int]], options: dict[str, Any]) -> Place:
         retry = AsyncRetry(NoBackoff(), 1)
         return [redis.asyncio.RedisCluster(startup_nodes=nodes, retry=retry, **(settings | _UNTIMED))]
 
-    return Place(blocking, awaiting, per_thread=False, scannable=False)
+    return Place(blocking, awaiting, per_thread=False)

@@ -7,24 +7,22 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from msgspec import Struct
 
 from prefixcache_integrations.errors import ConfigurationError, StoreUnavailable
+from prefixcache_integrations.stores import postgres_layout
 
-if TYPE_CHECKING:
-    import redis
-
-_OURS = ("max_bytes", "read_only", "timeout", "memory_ttl", "memory_bytes")
+_OURS = ("max_bytes", "read_only", "timeout", "connections", "memory_ttl", "memory_bytes")
 _PREFIX = "pfx:"
 _ENTRY_COLONS = 2
 _BATCH = 1000
-_TIMEOUT = 5.0
+_TIMEOUT = 5
 
 
 class NamespaceSurvey(Struct, frozen=True, kw_only=True):
@@ -39,7 +37,7 @@ class NamespaceSurvey(Struct, frozen=True, kw_only=True):
 class Survey(Struct, frozen=True, kw_only=True):
     """A whole store. ``expired`` entries are still there and never served; ``None`` where that cannot be told.
 
-    A server keeps only hashes of names: its namespaces go by these, and dead entries, which nothing reads, count too.
+    Redis keeps only hashes of names: its namespaces go by these, and dead entries, which nothing reads, count too.
     """
 
     kind: str
@@ -107,19 +105,18 @@ def without_options(url: str) -> str:
 
 
 def _redis(url: str, progress: Callable[[int], None]) -> Survey:
-    try:
-        import redis
-    except ModuleNotFoundError as missing:
-        raise ConfigurationError("Redis needs redis: pip install 'prefixcache-integrations[redis]'") from missing
+    from prefixcache_integrations.stores.redis_places import FAILURES, place
+
     entries, sizes = Counter[str](), Counter[str]()
     try:
-        with redis.Redis.from_url(
-            without_options(url), socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT
-        ) as client:
-            for name, size in _sizes(client, progress):
+        clients = place(without_options(url)).blocking(_TIMEOUT)
+        with ExitStack() as closing_all:
+            for client in clients:
+                closing_all.callback(client.close)
+            for name, size in _sizes(clients[0], progress):
                 entries[name] += 1
                 sizes[name] += size
-    except (redis.RedisError, OSError) as error:
+    except FAILURES as error:
         raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
     except ValueError as error:
         raise ConfigurationError(f"no URL of a Redis server: {error}") from error
@@ -127,13 +124,13 @@ def _redis(url: str, progress: Callable[[int], None]) -> Survey:
     return Survey(kind="redis", namespaces=tuple(namespaces))
 
 
-def _sizes(client: redis.Redis, progress: Callable[[int], None]) -> Iterator[tuple[str, int]]:
+def _sizes(client: Any, progress: Callable[[int], None]) -> Iterator[tuple[str, int]]:  # noqa: ANN401 - of any topology
     """Yield the hash of the namespace and the size of every entry; a log has one colon, an entry two, a lease more."""
     counted = 0
     names = (bytes(name) for name in client.scan_iter(f"{_PREFIX}*", count=_BATCH))
     while batch := list(islice(names, _BATCH)):
         entries = [name for name in batch if name.count(b":") == _ENTRY_COLONS]
-        with client.pipeline(transaction=False) as pipe:
+        with client.pipeline(transaction=False) as pipe:  # a cluster's knows which server has which
             for name in entries:
                 pipe.strlen(name)
             lengths = pipe.execute()
@@ -143,9 +140,37 @@ def _sizes(client: redis.Redis, progress: Callable[[int], None]) -> Iterator[tup
         progress(counted)
 
 
+def _postgres(url: str, progress: Callable[[int], None]) -> Survey:
+    from prefixcache_integrations.stores.postgres_wire import conninfo
+
+    server = conninfo(without_options(url))  # says what is missing where psycopg is
+    import psycopg
+
+    rows: list[tuple[str, int, int, int]] = []
+    tags: dict[str, dict[str, int]] = {}
+    try:
+        with psycopg.connect(server, connect_timeout=_TIMEOUT) as connection:
+            connection.read_only = True
+            with suppress(psycopg.errors.UndefinedTable):  # nothing was ever kept there
+                rows = connection.execute(postgres_layout.COUNT).fetchall()
+                for name, tag, count in connection.execute(postgres_layout.COUNT_TAGS):
+                    tags.setdefault(name, {})[tag] = count
+    except psycopg.Error as error:
+        raise StoreUnavailable(f"PostgreSQL: {type(error).__name__}") from error
+    progress(sum(row[1] for row in rows))
+    return Survey(
+        kind="postgres",
+        namespaces=tuple(
+            NamespaceSurvey(name=name, entries=entries, size=size, tags=tags.get(name, {}))
+            for name, entries, size, _ in rows
+        ),
+        expired=sum(row[3] for row in rows),
+    )
+
+
 _SURVEYS: Mapping[str, Callable[[str, Callable[[int], None]], Survey]] = {
     "sqlite": _sqlite,
-    "redis": _redis,
-    "rediss": _redis,
-    "unix": _redis,
+    **dict.fromkeys(("redis", "redis+sentinel", "redis+cluster"), _redis),
+    **dict.fromkeys(("rediss", "rediss+sentinel", "rediss+cluster", "unix"), _redis),
+    **dict.fromkeys(("postgresql", "postgres"), _postgres),
 }

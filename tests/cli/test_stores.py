@@ -9,12 +9,15 @@ from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.flows.response_cache import model_tag
 from prefixcache_integrations.stores import open_store
 from prefixcache_integrations.stores.shared_sums import SharedSums
+from tests.redis_topologies import RedisCluster, RedisSentinel
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", "redis", "postgres"])
 def url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'answers.db'}"
+    if request.param == "postgres":
+        return request.getfixturevalue("shared_postgres").url(options="?timeout=5&connections=2")
     server = request.getfixturevalue("shared_redis")
     return f"{server.url()}?timeout=5"
 
@@ -42,12 +45,46 @@ def test_entries_are_counted_by_namespace(prefixcache, filled, url, request):
 
     assert found["entries"] >= 6
     assert found["size"] > 300
-    if found["kind"] == "sqlite":
+    if found["kind"] != "redis":
         assert [(row["name"], row["entries"]) for row in found["namespaces"]] == [("", 3), ("tenant", 3)]
         assert found["namespaces"][0]["tags"] == {"faq": 1, "model:gpt-4o": 2, "model:o3": 1}
         assert found["expired"] == 0
     else:
         assert [row["entries"] for row in found["namespaces"] if row["entries"] == 3][:2] == [3, 3]
+
+
+def test_a_cluster_is_counted_on_every_server(prefixcache, redis_program):
+    cluster = RedisCluster(redis_program)
+    try:
+        url = cluster.url() + "?timeout=5"
+        store = open_store(url)
+        for number in range(20):
+            store.put(EntryKey(f"tenant {number % 10}", str(number)), b"x" * 10)
+        store.close()
+        found = prefixcache("stats", url, "--json").json
+        assert [row["entries"] for row in found["namespaces"]] == [2] * 10
+        done = prefixcache("doctor", "--store", url, "--json")
+        assert [check["level"] for check in done.json["checks"] if check["name"].startswith("store")] == ["ok"]
+    finally:
+        cluster.close()
+
+
+def test_what_sentinels_watch_over_is_counted_at_the_master(prefixcache, redis_program, tmp_path):
+    sentinel = RedisSentinel(redis_program, tmp_path)
+    try:
+        url = sentinel.url() + "?timeout=5"
+        store = open_store(url)
+        store.put(EntryKey("tenant", "digest"), b"x" * 10)
+        store.close()
+        assert prefixcache("stats", url, "--json").json["entries"] == 1
+    finally:
+        sentinel.close()
+
+
+def test_a_database_nobody_has_kept_anything_in_is_empty(prefixcache, start_postgres):
+    server = start_postgres()
+    found = prefixcache("stats", server.url(), "--json").json
+    assert (found["kind"], found["entries"], found["namespaces"]) == ("postgres", 0, [])
 
 
 def test_people_get_a_table(prefixcache, filled, url):
@@ -101,6 +138,10 @@ def test_tags_of_a_sealed_store_need_its_secret(prefixcache, url, monkeypatch):
         (("stats", "sqlite:////no/such/file.db"), "there is no file"),
         (("stats", "memory://"), "no store outside this process"),
         (("stats", "redis://user:hush@127.0.0.1:1/0"), "Redis: ConnectionError"),
+        (("stats", "redis+cluster://user:hush@127.0.0.1:1"), "Redis: RedisClusterException"),
+        (("stats", "redis+sentinel://user:hush@127.0.0.1:1/service"), "Redis: MasterNotFoundError"),
+        (("stats", "redis+cluster://localhost/1"), "a cluster has no databases"),
+        (("stats", "postgresql://user:hush@127.0.0.1:1/db"), "PostgreSQL: OperationalError"),
         (("stats", "nonsense"), "no store outside this process"),
         (("clear", "memory://", "--yes"), "lives in the process"),
         (("clear", "redis://user:hush@127.0.0.1:1/0", "--yes"), "Redis"),

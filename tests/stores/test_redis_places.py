@@ -67,6 +67,18 @@ def test_a_cluster_keeps_finds_invalidates_and_clears_on_every_node(store, clust
     assert (NAMESPACES[0], "plain") in found
 
 
+def test_a_cluster_tells_what_is_known_of_every_namespace(store, cluster):
+    for name in NAMESPACES:
+        for number in range(3):
+            store.put(EntryKey(name, str(number)), b"x" * number, tags=("tag",) if number else ())
+    for name in NAMESPACES:
+        entries = store.facts(name)
+        assert sorted((entry.size, "tag" in entry.tags) for entry in entries) == [(0, False), (1, True), (2, True)]
+        store.discard(name, [entry.handle for entry in entries if entry.size == 2])
+        assert len(store.facts(name)) == 2
+        assert store.get(EntryKey(name, "2")) is None
+
+
 def test_all_keys_of_a_namespace_are_in_one_slot_of_a_cluster(store, cluster):
     for name in NAMESPACES:
         store.put(EntryKey(name, "one"), b"1")
