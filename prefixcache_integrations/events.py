@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-from prefixcache_integrations.canonical.plan import PromptPlan
+from prefixcache_integrations.canonical.plan import Finding, PromptPlan
 from prefixcache_integrations.canonical.usage import Usage
 
 _logger = logging.getLogger("prefixcache_integrations")
@@ -185,6 +185,17 @@ class PassedThrough(Struct, frozen=True, kw_only=True):
     model: str | None = None
 
 
+class VolatileFound(Struct, frozen=True, kw_only=True):
+    """Something in the instructions or tools changes from call to call, or seems to, and stays: told once per place.
+
+    ``finding`` is that of the plan: where it is, what it costs while it changes, in uncached input tokens, and what to
+    do. A layout without a memory tells it with every request.
+    """
+
+    model: str
+    finding: Finding
+
+
 class DuplicatesDropped(Struct, frozen=True, kw_only=True):
     """Of documents with the same text one was kept; ``count`` others are not sent."""
 
@@ -207,6 +218,7 @@ Event: TypeAlias = (
     | PromptPlanned
     | PrefixBroken
     | PassedThrough
+    | VolatileFound
     | DuplicatesDropped
 )
 Observer: TypeAlias = Callable[[Event], None]

@@ -12,7 +12,7 @@ from prefixcache_integrations.canonical import Finding, JsonObject, Level, Promp
 from prefixcache_integrations.canonical.json import as_object, as_text
 from prefixcache_integrations.dialects.dialect import Dialect
 from prefixcache_integrations.errors import PrefixCacheError
-from prefixcache_integrations.events import Observer, PassedThrough, PromptPlanned, tell
+from prefixcache_integrations.events import Observer, PassedThrough, PromptPlanned, VolatileFound, tell
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt
 from prefixcache_integrations.prompt.layout import decide
@@ -53,11 +53,11 @@ def prepare(
 ) -> Prepared:
     """Lay out ``body`` for the provider's prompt cache. Never raises, and never changes ``body``.
 
-    ``profile_of`` finds the facts about a model by its name. Observers are told `PromptPlanned`, or `PassedThrough`
-    where the body could not be understood and is returned as it is. With a ``memory``, planning goes by what it holds
-    at ``now``, in seconds, and the request is added to it; threads may share one, and take turns. ``namespace`` is the
-    tenant whose request it is. What ``changes`` finds is added to the plan. ``known`` is what a template says of the
-    body.
+    ``profile_of`` finds the facts about a model by its name. Observers are told `PromptPlanned`, and
+    `VolatileFound` for what is new, or `PassedThrough` where the body could not be understood and is returned as it is.
+    With a ``memory``, planning goes by what it holds at ``now``, in seconds, and the request is added to it; threads
+    may share one, and take turns. ``namespace`` is the tenant whose request it is. What ``changes`` finds is added to
+    the plan. ``known`` is what a template says of the body.
     """
     try:
         request = dialect.decode_request(body)
@@ -81,6 +81,8 @@ def prepare(
         found = changes(made.request, profile, plan.prompt_tokens)
         plan = replace(plan, findings=(*plan.findings, *found)) if found else plan
     tell(observers, PromptPlanned(model=request.model, plan=plan))
+    for finding in made.news:
+        tell(observers, VolatileFound(model=request.model, finding=finding))
     return Prepared(body=laid_out, plan=plan, request=made.request)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
 from itertools import accumulate
 
 from msgspec import Struct
@@ -90,6 +91,13 @@ def in_blocks(found: Iterable[Fragment], blocks: Sequence[tuple[Address, Part]])
         start, end = each.start - starts[number], each.end - starts[number]
         beyond = end > len(part.text)
         yield replace(each, at=at, start=start, end=min(end, len(part.text)), stays=each.stays or beyond)
+
+
+def named(text: str, rows: Sequence[Fragment]) -> bytes:
+    """Return a digest of ``text`` without the fragments in it: the same in calls that differ there alone."""
+    ends, starts = [0, *(row.end for row in rows)], [*(row.start for row in rows), len(text)]
+    rest = "\0".join(text[end:start] for end, start in zip(ends, starts, strict=True))
+    return blake2b(rest.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def filled_in(at: Address, part: Part, slots: Sequence[Slot]) -> list[Fragment]:

@@ -38,6 +38,7 @@ from prefixcache_integrations.prompt.foresight import Foresight, foresee
 from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt, marked_range
 from prefixcache_integrations.prompt.markers import placed, repaired
 from prefixcache_integrations.prompt.moves import moved, moves_for
+from prefixcache_integrations.prompt.noticed import places_of
 from prefixcache_integrations.prompt.segments import Segment, segments, token_counts
 from prefixcache_integrations.prompt.stability import Sighting, Snapshot
 from prefixcache_integrations.prompt.tail_note import note_tokens, with_note, without_values
@@ -48,11 +49,13 @@ from prefixcache_integrations.prompt.volatile import about_volatile, find_volati
 class Decision(Struct, frozen=True, kw_only=True):
     """A plan, the request as it wants it, and what to remember of that (`PromptMemory.observe`) once it is sent.
 
-    ``sighting`` is ``None`` where nothing is remembered.
+    ``news`` are findings of the plan about places that change, stay, and were not told of before. ``sighting`` is
+    ``None`` where nothing is remembered.
     """
 
     plan: PromptPlan
     request: Request
+    news: tuple[Finding, ...] = ()
     sighting: Sighting | None = None
 
 
@@ -94,7 +97,10 @@ def decide(
     limits = bounds(profile, tokenizer)
     prompt = segments(tidy)
     counts = token_counts(prompt, tokenizer)
-    changing = tuple(about_volatile(tidy, volatile, prompt, counts, profile))
+    total = sum(counts) + note_tokens(note, tidy, tokenizer)
+    changing = tuple(about_volatile(tidy, volatile, prompt, counts, profile)) if total >= limits.enough else ()
+    left = tuple(each for each in changing if each.code == "volatile_text")
+    told = () if snapshot is None else tuple(places_of(left, tidy, volatile.names))
     way = _route(tidy, prompt, profile, namespace, snapshot) if sum(counts) >= limits.enough else None
     keyed: JsonObject = {} if way is None else {CACHE_KEY: way.sent}
     tidy = replace(tidy, options=with_options(tidy.options, keyed))
@@ -106,7 +112,6 @@ def decide(
         tidy = moved(tidy, moves)
         prompt, counts = segments(tidy), tuple(counts[number] for number in foresight.order)
     marked = _marked(tidy, prompt, counts, profile, foresight=foresight, enough=limits.enough, known=known)
-    total = sum(counts) + note_tokens(note, tidy, tokenizer)
     made = PromptPlan(
         level=level,
         profile=profile.name,
@@ -122,7 +127,7 @@ def decide(
             *about_tools(order),
             *about_results(cut.messages, arranged.messages),
             *about_moves(moves),
-            *(changing if total >= limits.enough else ()),
+            *changing,
             *repairs,
             *marked.findings,
         ),
@@ -131,8 +136,10 @@ def decide(
     sighting = None
     if foresight is not None:
         writes = _writes(foresight, prompt, marked, profile)
-        sighting = replace(foresight.sighting(writes, None if way is None else way.key), texts=volatile.texts)
-    return Decision(plan=made, request=with_note(sent, note), sighting=sighting)
+        seen = foresight.sighting(writes, None if way is None else way.key)
+        sighting = replace(seen, texts=volatile.texts, places=told)
+    news = left if snapshot is None else snapshot.noticed.unknown(left, told)
+    return Decision(plan=made, request=with_note(sent, note), news=news, sighting=sighting)
 
 
 def _tool_order(request: Request, snapshot: Snapshot | None) -> tuple[int, ...]:

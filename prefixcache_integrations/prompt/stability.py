@@ -11,6 +11,7 @@ from msgspec import Struct, field
 
 from prefixcache_integrations.prompt.cache_key import Routes
 from prefixcache_integrations.prompt.lookups import Bill, Document, Lookups, Neighbour
+from prefixcache_integrations.prompt.noticed import Noticed
 from prefixcache_integrations.prompt.prefixes import Prefixes, Step
 from prefixcache_integrations.prompt.rates import FOREVER, MANY, Likeness
 from prefixcache_integrations.prompt.repeats import Attempts, Laid, Repeats
@@ -27,7 +28,7 @@ class Sighting(Struct, frozen=True):
     ``tools`` are the names of its tools, in the order sent, and ``agent`` is whose they are; ``cache_key`` is the one
     that routes it, before spreading. ``previous`` is the step at which the request before it in its conversation should
     have ended, ``None`` without one. ``attempts`` is by what it is known if it is sent once more; ``steps`` are empty
-    if it was. ``texts`` are its instructions, as they were recognised.
+    if it was. ``texts`` are its instructions, as they were recognised; ``places`` are those that change, and were told.
     """
 
     steps: tuple[Step, ...]
@@ -39,6 +40,7 @@ class Sighting(Struct, frozen=True):
     previous: int | None = None
     attempts: Attempts | None = None
     texts: tuple[Recognition, ...] = ()
+    places: tuple[bytes, ...] = ()
 
 
 class Known:
@@ -50,6 +52,7 @@ class Known:
         self.repeats = Repeats()
         self.tools = ToolLists()
         self.texts = Templates()
+        self.noticed = Noticed()
         self._clock = 0.0
 
     def __len__(self) -> int:
@@ -66,6 +69,7 @@ class Known:
         if sighting.steps:
             self.tools.observe(sighting.tools, sighting.agent)
         self.texts.observe(sighting.texts)
+        self.noticed.observe(sighting.places)
 
 
 class PromptMemory:
@@ -132,6 +136,7 @@ class Snapshot:
         self._repeats = known.repeats
         self._texts = known.texts
         self.tools = known.tools
+        self.noticed = known.noticed
         self.routes = routes
         self.now = now
 

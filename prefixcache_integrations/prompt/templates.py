@@ -54,9 +54,13 @@ class Gap(Struct, frozen=True):
 
 
 class Template(Struct, frozen=True):
-    """What texts had in common that were sent ``sightings`` times; ``latest`` is the digest of the last one."""
+    """What texts had in common that were sent ``sightings`` times.
+
+    ``name`` is the digest of the first of them, by which they are known, and ``latest`` that of the last one.
+    """
 
     pieces: tuple[Sentence | Gap, ...]
+    name: bytes
     latest: bytes
     sightings: int = 1
 
@@ -97,7 +101,7 @@ class Templates:
         digests = [crc32(text[start:end].encode()) for start, end in pairwise(cuts)]
         best = self._most_alike(digests, cuts)
         if best is None:
-            return Recognition(None, Template(tuple(_sentences(text, cuts, digests)), latest))
+            return Recognition(None, Template(tuple(_sentences(text, cuts, digests)), latest, latest))
         pieces, changes = _Held(self._all[best].pieces, text, cuts, digests).compared()
         return Recognition(best, _seen(self._all[best], pieces, latest), changes)
 
@@ -125,7 +129,7 @@ class Templates:
 
 
 def _seen(template: Template, pieces: tuple[Sentence | Gap, ...], latest: bytes) -> Template:
-    return Template(pieces, latest, template.sightings + 1)
+    return Template(pieces, template.name, latest, template.sightings + 1)
 
 
 def _cuts(text: str) -> list[int]:

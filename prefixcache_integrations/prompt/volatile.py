@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, groupby
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from prefixcache_integrations.canonical import Address, Finding, Level, Move, Part, Request, VolatileKind
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import CacheProfile
-from prefixcache_integrations.prompt.fragments import Fragment, filled_in, fragments, in_blocks
+from prefixcache_integrations.prompt.fragments import Fragment, filled_in, fragments, in_blocks, named
 from prefixcache_integrations.prompt.known import KnownPrompt, Slot, conversation, heads
 from prefixcache_integrations.prompt.patterns import patterns
 from prefixcache_integrations.prompt.pricing import read_saving
@@ -37,13 +37,21 @@ _NAMES: Mapping[VolatileKind, str] = {
     "text": "text that changes",
 }
 
+_IN_TOOL = "describe the tool in words of its own: what is said of a running program's objects is never said again"
+_IN_INSTRUCTIONS = 'say it in the latest message instead; level "arrange" does that by itself where it pays'
+"""What to do about a value that changes, by where it is."""
+
 
 class Volatile(Struct, frozen=True):
-    """The fragments of a request in the order of the prompt, the moves they lead to, and what was recognised."""
+    """The fragments of a request in the order of the prompt, the moves they lead to, and what was recognised.
+
+    ``names`` are those by which the texts that hold fragments are known from call to call.
+    """
 
     fragments: tuple[Fragment, ...] = ()
     moves: tuple[Move, ...] = ()
     texts: tuple[Recognition, ...] = ()
+    names: Mapping[Address, bytes] = field(default_factory=dict)
 
 
 def find_volatile(
@@ -56,13 +64,15 @@ def find_volatile(
     """
     if profile.regime == "none":
         return Volatile()
-    found, texts = list[Fragment](), list[Recognition]()
+    found, texts, names = list[Fragment](), list[Recognition](), dict[Address, bytes]()
     blocks = dict(instructions(request))
     slots = {each.text: each.slots for each in known.texts if each.slots}
     for together in _held_together(blocks, slots):
         (at, part), *others = together
         if not others and part.text in slots:
-            found.extend(filled_in(at, part, slots[part.text]))
+            rows = filled_in(at, part, slots[part.text])
+            found.extend(rows)
+            names[at] = named(part.text, rows)
             continue
         text = "".join(part.text for _, part in together)
         if has_placeholders(text):  # an earlier plan has done all there is to do
@@ -70,11 +80,15 @@ def find_volatile(
         recognised = None if snapshot is None else snapshot.recognise(text)
         if recognised is not None:
             texts.append(recognised)
-        found.extend(in_blocks(fragments(text, recognised), together))
+        rows = list(fragments(text, recognised))
+        found.extend(in_blocks(rows, together))
+        if rows and snapshot is not None:
+            name = recognised.template.name if recognised is not None else named(text, rows)
+            names |= dict.fromkeys((at for at, _ in together), name)
     moves = tuple(_moves(request, blocks, found, profile)) if level == "arrange" and found else ()
     if level == "arrange" and not any(move.reason == "retrieved" for move in moves):
         moves = (*moves, *_after_head(request, profile, known))
-    return Volatile(tuple(found), moves, tuple(texts))
+    return Volatile(tuple(found), moves, tuple(texts), names)
 
 
 def _held_together(
@@ -208,6 +222,7 @@ def about_volatile(
             offset=each.start,
             kind=each.kind,
             cost=round(after * saving, 1),
+            remedies=() if away else (_IN_TOOL if each.at.section == "tools" else _IN_INSTRUCTIONS,),
         )
 
 
