@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from prefixcache_integrations.canonical import Part, Request, Tokenizer
-from prefixcache_integrations.insight.diagnosis_reach import is_explicit
+from prefixcache_integrations.insight.diagnosis_assumed import is_explicit
 from prefixcache_integrations.insight.sameness import are_same_json, are_same_messages
 from prefixcache_integrations.insight.simulator_boundaries import EARLIER_MESSAGE_ENDINGS, is_ending
 from prefixcache_integrations.profiles.profile import CacheProfile

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
+from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import CacheMarker, Request, Tokenizer, Usage
 from prefixcache_integrations.canonical.json import as_object, without
+from prefixcache_integrations.insight.diagnosis_assumed import assumed
 from prefixcache_integrations.insight.simulator import PromptCache
 from prefixcache_integrations.insight.simulator_boundaries import (
     EARLIER_MESSAGE_ENDINGS,
     Boundaries,
     Boundary,
+    Rendered,
     boundaries,
+    render,
 )
 from prefixcache_integrations.insight.simulator_rules_anthropic import hoisted
 from prefixcache_integrations.profiles.profile import CacheProfile
-from prefixcache_integrations.prompt.fingerprint import DIGEST_BYTES, prefix_digests, tier_seeds
-from prefixcache_integrations.prompt.segments import REPLY_TOKENS, segments
+from prefixcache_integrations.prompt.fingerprint import DIGEST_BYTES
+from prefixcache_integrations.prompt.segments import REPLY_TOKENS, Segment, token_counts, token_ids
 
 _SCOPE = "conversation"
 
@@ -75,33 +80,67 @@ def measure(
     ``earlier`` are the requests before, oldest first; ``None`` takes it that there was one for each answer in the
     history, marked as these two are. Those ``beside`` come before them.
     """
+    previous, current = _sides(pair, tokenizer)
     cache = PromptCache(tokenizer)
-    for sent in (*beside, *(_assumed(pair) if earlier is None else earlier)):
-        _play(cache, sent.request, sent.profile, -sent.seconds_before)
-    before = cache.begin(pair.previous, pair.previous_profile, scope=_SCOPE, now=0)
+    for sent in (*beside, *(earlier or ())):
+        whole = render(hoisted(sent.request), sent.profile, tokenizer, scope=_SCOPE)
+        _play(cache, boundaries(replace(whole, ids=current.rendered.ids)), -sent.seconds_before)
+    if earlier is None:
+        looked_up = {row.tokens for row in (*previous.found.reads, *current.found.reads)}
+        for cut in assumed(previous.rendered, pair.current, looked_up):
+            _play(cache, boundaries(cut), 0)
+    before = cache.ticket(previous.found, now=0)
     elapsed = timing.elapsed or 0
-    pending = None if timing.begun else cache.begin(pair.current, pair.profile, scope=_SCOPE, now=elapsed)
+    pending = None if timing.begun else cache.ticket(current.found, now=elapsed)
     cache.started(before, now=0)
-    at_once = cache.begin(pair.current, pair.profile, scope=_SCOPE, now=0)
-    late = cache.begin(pair.current, pair.profile, scope=_SCOPE, now=elapsed) if elapsed else at_once
-    usage = (pending or late).usage
-    return _reach(pair, tokenizer, before.usage.cache_read_tokens or 0, at_once.usage, usage)
+    at_once = cache.ticket(current.found, now=0)
+    late = cache.ticket(current.found, now=elapsed) if elapsed else at_once
+    return _reach(previous, current, before.usage, at_once.usage, (pending or late).usage)
 
 
-def _play(cache: PromptCache, request: Request, profile: CacheProfile, now: float) -> None:
-    cache.started(cache.begin(request, profile, scope=_SCOPE, now=now), now=now)
+class _Side(NamedTuple):
+    """One request of a pair as the provider reads it, and what it looks up and writes."""
+
+    rendered: Rendered
+    found: Boundaries
 
 
-def _reach(pair: Pair, tokenizer: Tokenizer, read_before: int, at_once: Usage, usage: Usage) -> Reach:
-    left = _left(pair.previous, pair.previous_profile, tokenizer, read_before)
-    target = _longest(_markable(pair.previous, pair.previous_profile, tokenizer))
-    found = _boundaries(pair.current, pair.profile, tokenizer)
-    minimum = _first_cacheable(pair.previous_profile)
+def _sides(pair: Pair, tokenizer: Tokenizer) -> tuple[_Side, _Side]:
+    """Render both requests. What they begin with alike is counted, not encoded: any numbers do that both have."""
+    previous = render(hoisted(pair.previous), pair.previous_profile, tokenizer, scope=_SCOPE)
+    current = render(hoisted(pair.current), pair.profile, tokenizer, scope=_SCOPE)
+    rows = enumerate(zip(previous.segments, current.segments, strict=False))
+    alike = takewhile(lambda row: _likeness(row[1][0]) == _likeness(row[1][1]), rows)
+    starts = {_likeness(segment): -1 - (number << 32) for number, (segment, _) in alike}
+
+    def ids(segment: Segment) -> Sequence[int]:
+        start = starts.get(_likeness(segment))
+        if start is None:
+            return token_ids(segment, tokenizer)
+        return range(start, start - token_counts((segment,), tokenizer)[0], -1)
+
+    sides = replace(previous, ids=ids), replace(current, ids=ids)
+    return _Side(sides[0], boundaries(sides[0])), _Side(sides[1], boundaries(sides[1]))
+
+
+def _likeness(segment: Segment) -> tuple[bytes, str]:
+    return segment.identity, segment.text
+
+
+def _play(cache: PromptCache, found: Boundaries, now: float) -> None:
+    cache.started(cache.ticket(found, now=now), now=now)
+
+
+def _reach(previous: _Side, current: _Side, before: Usage, at_once: Usage, usage: Usage) -> Reach:
+    profile = previous.rendered.profile
+    left = _left(previous, before.cache_read_tokens or 0)
+    target = _longest(_markable(previous.rendered))
+    minimum = -(-profile.minimum_tokens // profile.increment) * profile.increment
     unmarked = (
         target is not None
         and target.tokens >= minimum
-        and (left is None or (target.tokens > left.tokens and _marks_tail(found, target)))
-        and _is_prefix(target, pair, found)
+        and (left is None or (target.tokens > left.tokens and _marks_tail(current.found, target)))
+        and _is_prefix(target, current)
     )
     available = target if unmarked else left
     tokens = available.tokens if available else 0
@@ -109,101 +148,56 @@ def _reach(pair: Pair, tokenizer: Tokenizer, read_before: int, at_once: Usage, u
         available=tokens,
         readable=usage.cache_read_tokens or 0,
         prompt_readable=at_once.cache_read_tokens or 0,
-        shared=available is None or _is_prefix(available, pair, found),
-        passed=_is_passed(found, tokens, pair.profile),
+        shared=available is None or _is_prefix(available, current),
+        passed=_is_passed(current, tokens),
         unmarked=unmarked,
-        shortfall=_shortfall(pair, tokenizer, target, minimum) if left is None else None,
+        shortfall=_shortfall(previous, target, minimum) if left is None else None,
         usage=usage,
     )
-
-
-def _boundaries(request: Request, profile: CacheProfile, tokenizer: Tokenizer) -> Boundaries:
-    runs = profile.tool_runs_are_one_position
-    return boundaries(hoisted(request), profile, tokenizer, scope=_SCOPE, tool_runs_are_one_position=runs)
 
 
 def _longest(rows: Sequence[Boundary]) -> Boundary | None:
     return max(rows, key=lambda row: row.tokens, default=None)
 
 
-def _left(request: Request, profile: CacheProfile, tokenizer: Tokenizer, read: int) -> Boundary | None:
-    """Return the longest entry that ``request`` wrote or read, but for what only primes the reply."""
-    found = _boundaries(request, profile, tokenizer)
-    longest = found.prompt_tokens - (REPLY_TOKENS if request.dialect != "anthropic_messages" else 0)
-    rows = [*found.writes, *(row for row in found.reads if row.tokens == read)]
-    return _longest([row for row in rows if row.tokens <= longest])
+def _left(previous: _Side, read: int) -> Boundary | None:
+    """Return the longest entry that ``previous`` wrote or read, but for what only primes the reply."""
+    reply = REPLY_TOKENS if previous.rendered.request.dialect != "anthropic_messages" else 0
+    rows = [*previous.found.writes, *(row for row in previous.found.reads if row.tokens == read)]
+    return _longest([row for row in rows if row.tokens <= previous.found.prompt_tokens - reply])
 
 
-def _markable(request: Request, profile: CacheProfile, tokenizer: Tokenizer) -> Sequence[Boundary]:
-    """Return what ``request`` would write with its end marked, however short."""
+def _markable(previous: Rendered) -> Sequence[Boundary]:
+    """Return what ``previous`` would write with its end marked, however short."""
+    request, profile = previous.request, previous.profile
     if profile.regime != "breakpoints":
         return ()
     options = request.options
     if profile.automatic_tail and as_object(options.get("prompt_cache_options")):
         options = without(options, "prompt_cache_options")
     marked = replace(request, options=options, marker=request.marker or CacheMarker())
-    return _boundaries(marked, replace(profile, minimum_tokens=0), tokenizer).writes
+    return boundaries(replace(previous, request=marked, profile=replace(profile, minimum_tokens=0))).writes
 
 
 def _marks_tail(found: Boundaries, target: Boundary) -> bool:
     return any(row.tokens >= target.tokens for row in found.writes)
 
 
-def _is_prefix(row: Boundary, pair: Pair, found: Boundaries) -> bool:
-    if pair.profile.regime != "breakpoints":
-        return any(read.key == row.key for read in found.reads)
-    seeds = tier_seeds(pair.current, pair.profile)
-    return row.key[-DIGEST_BYTES:] in prefix_digests(segments(hoisted(pair.current)), seeds)
+def _is_prefix(row: Boundary, current: _Side) -> bool:
+    if current.rendered.profile.regime != "breakpoints":
+        return any(read.key == row.key for read in current.found.reads)
+    return row.key[-DIGEST_BYTES:] in current.rendered.digests
 
 
-def _is_passed(found: Boundaries, tokens: int, profile: CacheProfile) -> bool:
-    if profile.automatic_tail:
-        return sum(row.tokens > tokens for row in found.reads) >= EARLIER_MESSAGE_ENDINGS
-    return any(row.tokens > tokens for row in found.writes)
+def _is_passed(current: _Side, tokens: int) -> bool:
+    if current.rendered.profile.automatic_tail:
+        return sum(row.tokens > tokens for row in current.found.reads) >= EARLIER_MESSAGE_ENDINGS
+    return any(row.tokens > tokens for row in current.found.writes)
 
 
-def _first_cacheable(profile: CacheProfile) -> int:
-    return -(-profile.minimum_tokens // profile.increment) * profile.increment
-
-
-def _shortfall(pair: Pair, tokenizer: Tokenizer, target: Boundary | None, minimum: int) -> int | None:
-    if pair.previous_profile.regime == "none":
+def _shortfall(previous: _Side, target: Boundary | None, minimum: int) -> int | None:
+    regime = previous.rendered.profile.regime
+    if regime == "none":
         return None
-    whole = _boundaries(pair.previous, pair.previous_profile, tokenizer).prompt_tokens
-    length = target.tokens if target else whole if pair.previous_profile.regime == "intervals" else 0
+    length = target.tokens if target else previous.found.prompt_tokens if regime == "intervals" else 0
     return minimum - length if length < minimum else None
-
-
-# The requests before, where nobody kept them.
-
-
-def _assumed(pair: Pair) -> list[Sent]:
-    """Return one request for each answer in the history of ``previous``, its end marked where these two have theirs."""
-    previous = pair.previous
-    if is_explicit(previous) and not is_explicit(pair.current):
-        previous = replace(previous, options=without(previous.options, "prompt_cache_options"))
-    marker = _tail_marker(previous) or _tail_marker(pair.current)
-    ends = [
-        index
-        for index, message in enumerate(previous.messages)
-        if index and message.role == "assistant" and previous.messages[index - 1].role != "assistant"
-    ]
-    return [Sent(request=_cut(previous, end, marker), profile=pair.previous_profile) for end in ends]
-
-
-def is_explicit(request: Request) -> bool:
-    """Tell whether the application has turned GPT-5.6's implicit breakpoint off."""
-    return (as_object(request.options.get("prompt_cache_options")) or {}).get("mode") == "explicit"
-
-
-def _cut(request: Request, end: int, marker: CacheMarker | None) -> Request:
-    return replace(request, messages=request.messages[:end], marker=request.marker or marker)
-
-
-def _tail_marker(request: Request) -> CacheMarker | None:
-    """Return the marker at the end of the messages, the automatic one included."""
-    blocks = (part for message in reversed(request.messages) for part in reversed(message.parts) if part.markable)
-    last = next(blocks, None)
-    if last is None or request.marker is not None:
-        return request.marker
-    return last.marker or (last.content[-1].marker if last.content else None)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from prefixcache_integrations.canonical import DialectName, Request, Tokenizer, Usage
-from prefixcache_integrations.insight.simulator_boundaries import Boundaries, Boundary, boundaries
+from prefixcache_integrations.insight.simulator_boundaries import Boundaries, Boundary, boundaries, render
 from prefixcache_integrations.insight.simulator_rules import Refusal, Rule
 from prefixcache_integrations.insight.simulator_rules_anthropic import ANTHROPIC_RULES, hoisted
 from prefixcache_integrations.insight.simulator_rules_openai import OPENAI_CHAT_RULES, OPENAI_RESPONSES_RULES
@@ -79,14 +79,12 @@ class PromptCache:
 
     def begin(self, request: Request, profile: CacheProfile, *, scope: str, now: float) -> Ticket:
         """Return what ``request`` reads and would write; ``scope`` is whoever shares entries: an organisation."""
+        rendered = render(hoisted(request), profile, self._tokenizer, scope=scope)
         runs = self._settings.tool_runs_are_one_position
-        found = boundaries(
-            hoisted(request),
-            profile,
-            self._tokenizer,
-            scope=scope,
-            tool_runs_are_one_position=profile.tool_runs_are_one_position if runs is None else runs,
-        )
+        return self.ticket(boundaries(rendered, tool_runs_are_one_position=runs), now=now)
+
+    def ticket(self, found: Boundaries, *, now: float) -> Ticket:
+        """Return what a request with these boundaries reads and would write."""
         hits = [row for row in found.reads if self._live(row.key, now)]
         longest = max(hits, key=_length, default=None)
         read_tokens = longest.tokens if longest else 0

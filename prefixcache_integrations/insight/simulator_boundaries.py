@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 
 from msgspec import Struct
@@ -47,7 +48,10 @@ class Boundaries(Struct, frozen=True, kw_only=True):
 
 
 class Rendered(Struct, frozen=True, kw_only=True):
-    """A request as the provider reads it. ``tokens`` and ``digests`` are of the prefix up to and with each segment."""
+    """A request as the provider reads it.
+
+    ``tokens`` and ``digests`` are of the prefix up to and with each segment; ``ids`` returns the tokens of one.
+    """
 
     request: Request
     profile: CacheProfile
@@ -55,7 +59,7 @@ class Rendered(Struct, frozen=True, kw_only=True):
     tokens: tuple[int, ...]
     digests: tuple[bytes, ...]
     namespace: bytes
-    tokenizer: Tokenizer
+    ids: Callable[[Segment], Sequence[int]]
 
     def boundary(self, index: int, ttl: str | None = None) -> Boundary:
         """Return the boundary after segment ``index``."""
@@ -63,23 +67,26 @@ class Rendered(Struct, frozen=True, kw_only=True):
         return Boundary(key=key, tokens=self.tokens[index], lifetime=self.profile.lifetime(ttl))
 
 
-def boundaries(
-    request: Request, profile: CacheProfile, tokenizer: Tokenizer, *, scope: str, tool_runs_are_one_position: bool
-) -> Boundaries:
-    """Return the boundaries of ``request`` under ``profile``; ``scope`` is who shares entries with whom."""
+def render(request: Request, profile: CacheProfile, tokenizer: Tokenizer, *, scope: str) -> Rendered:
+    """Return ``request`` as the provider reads it; ``scope`` is who shares entries with whom."""
     runs = segments(request)
-    rendered = Rendered(
+    return Rendered(
         request=request,
         profile=profile,
         segments=runs,
         tokens=tuple(accumulate(token_counts(runs, tokenizer))),
         digests=prefix_digests(runs, tier_seeds(request, profile)),
         namespace=hashlib.blake2b(scope.encode("utf-8", "surrogatepass"), digest_size=16).digest(),
-        tokenizer=tokenizer,
+        ids=partial(token_ids, tokenizer=tokenizer),
     )
-    total = rendered.tokens[-1] if rendered.tokens else 0
+
+
+def boundaries(rendered: Rendered, *, tool_runs_are_one_position: bool | None = None) -> Boundaries:
+    """Return the boundaries of a request under its profile; what it says of runs of tool calls may be overruled."""
+    profile, total = rendered.profile, rendered.tokens[-1] if rendered.tokens else 0
     if profile.regime == "breakpoints" and not profile.automatic_tail:
-        return _marked(rendered, total, tool_runs_are_one_position=tool_runs_are_one_position)
+        runs = profile.tool_runs_are_one_position if tool_runs_are_one_position is None else tool_runs_are_one_position
+        return _marked(rendered, total, tool_runs_are_one_position=runs)
     return _REGIMES[profile.regime](rendered, total)
 
 
@@ -237,7 +244,7 @@ def _token_prefixes(rendered: Rendered) -> Iterator[tuple[int, bytes]]:
         while begun <= _TIERS.index(segment.tier):
             digest.update(seeds[_TIERS[begun]])
             begun += 1
-        ids = token_ids(segment, rendered.tokenizer)
+        ids = rendered.ids(segment)
         start = 0
         while start < len(ids):
             step = ids[start : start + increment - length % increment]
