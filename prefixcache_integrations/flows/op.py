@@ -17,7 +17,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class EntryKey(Struct, frozen=True):
+class EntryKey(Struct, frozen=True, gc=False):
     """Where an entry lives: the tenant boundary, and the response key inside it."""
 
     namespace: str

@@ -26,7 +26,7 @@ CONTROL_FIELD = "x_cache_control"
 MEMO_SIZE = 1024
 """How many requests are remembered with their keys, so that the same two strings are not read again …"""
 
-MEMO_CHARACTERS = 3 * 2**20
+MEMO_CHARACTERS = 2 * 2**20
 """… and how long they may be together."""
 
 _Question: TypeAlias = tuple[str, str, str, KeyPolicy]

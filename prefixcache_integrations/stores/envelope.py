@@ -16,7 +16,7 @@ import msgspec
 
 from prefixcache_integrations.errors import CorruptEntry
 from prefixcache_integrations.flows.op import Entry, EntryKey
-from prefixcache_integrations.stores.store import Kept
+from prefixcache_integrations.stores.store import Checked, Kept
 
 _HEADER = b"pfx\x02"
 _CHECKSUM_SIZE = 16
@@ -43,11 +43,11 @@ def unpack(key: EntryKey, value: bytes) -> Entry:
     if not value.startswith(_HEADER):
         raise CorruptEntry("not an entry of this version")
     record = value[_BODY:]
-    if type(value) is not Kept or value.checked != key:
+    if type(value) is not Checked:
         if value[len(_HEADER) : _BODY] != _checksum(key, record):
             raise CorruptEntry("checksum does not match")
         if type(value) is Kept:
-            value.checked = key
+            value.__class__ = Checked
     try:
         read = _decode(record)
     except (msgspec.DecodeError, RecursionError) as error:

@@ -6,26 +6,30 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from prefixcache_integrations.flows.op import EntryFacts, EntryKey
 from prefixcache_integrations.stores.store import Kept
 
 DEFAULT_MAX_BYTES = 256 * 2**20
 
-ENTRY_OVERHEAD = 512
+ENTRY_OVERHEAD = 384
 """Bytes that keeping one value costs beside key and value: objects and table slots, measured, rounded up."""
 
 TAG_OVERHEAD = 64
 """The same for each of its tags."""
 
 
-class _Slot(NamedTuple):
+class _Slot(Struct, frozen=True, gc=False):  # refers to nothing that could refer to it
     value: Kept
     expires_at: float | None
-    cost: int
     written_at: float
     tags: tuple[str, ...]
+
+    def cost(self, key: EntryKey) -> int:
+        tags = sum(TAG_OVERHEAD + len(tag) for tag in self.tags)
+        return ENTRY_OVERHEAD + len(key.namespace) + len(key.digest) + len(self.value) + tags
 
 
 class MemoryStore:
@@ -57,13 +61,9 @@ class MemoryStore:
 
     def put(self, key: EntryKey, value: bytes, ttl: float | None = None, tags: Sequence[str] = ()) -> bool:
         """Keep ``value``, pushing out the least recently used until it fits."""
-        cost = (
-            ENTRY_OVERHEAD
-            + len(key.namespace)
-            + len(key.digest)
-            + len(value)
-            + sum(TAG_OVERHEAD + len(tag) for tag in tags)
-        )
+        now = self._clock()
+        slot = _Slot(Kept(value), None if ttl is None else now + ttl, now, tuple(tags))
+        cost = slot.cost(key)
         with self._lock:
             self._drop(key)
             if cost > self._max_bytes:
@@ -71,8 +71,7 @@ class MemoryStore:
             while self._bytes + cost > self._max_bytes:
                 self._drop(next(iter(self._slots)))
                 self.evicted += 1
-            now = self._clock()
-            self._slots[key] = _Slot(Kept(value), None if ttl is None else now + ttl, cost, now, tuple(tags))
+            self._slots[key] = slot
             self._bytes += cost
             return True
 
@@ -122,4 +121,4 @@ class MemoryStore:
     def _drop(self, key: EntryKey) -> None:
         slot = self._slots.pop(key, None)
         if slot is not None:
-            self._bytes -= slot.cost
+            self._bytes -= slot.cost(key)

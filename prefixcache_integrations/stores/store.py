@@ -9,9 +9,15 @@ from prefixcache_integrations.flows.op import EntryFacts, EntryKey
 
 
 class Kept(bytes):
-    """Bytes in this process alone, which nothing can change: ``checked`` says for which key they were found whole."""
+    """Bytes that this process alone keeps, for one key, and that nothing can change."""
 
-    checked: EntryKey | None = None
+    __slots__ = ()
+
+
+class Checked(Kept):
+    """Those that were found whole once: what is known by their class takes no memory."""
+
+    __slots__ = ()
 
 
 class Store(Protocol):

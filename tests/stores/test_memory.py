@@ -2,9 +2,14 @@ import tracemalloc
 
 import pytest
 
-from prefixcache_integrations.flows.op import EntryKey
-from prefixcache_integrations.stores import MemoryStore
+from prefixcache_integrations.errors import CorruptEntry
+from prefixcache_integrations.flows.op import Entry, EntryKey
+from prefixcache_integrations.stores import MemoryStore, envelope
+from prefixcache_integrations.stores.envelope import pack, unpack
 from tests.stores.contract import SMALL, StoreContract
+
+KEY = EntryKey("tenant", "digest")
+ENTRY = Entry(codec="test/1", body=b"answer")
 
 
 class TestMemoryStore(StoreContract):
@@ -45,3 +50,29 @@ def test_the_bound_is_about_what_memory_it_really_takes():
     finally:
         tracemalloc.stop()
     assert 0.5 * bound < taken < bound
+
+
+def test_what_was_found_whole_is_not_checked_again_and_takes_no_more_memory(monkeypatch):
+    store = MemoryStore()
+    keys = [EntryKey("tenant", str(number)) for number in range(1000)]
+    for key in keys:
+        store.put(key, pack(key, ENTRY))
+    tracemalloc.start()
+    try:
+        for key in keys:
+            assert unpack(key, store.get(key)) == ENTRY
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert taken < 10 * len(keys)
+    monkeypatch.setattr(envelope, "_checksum", lambda *_: pytest.fail("checked again"))
+    assert unpack(keys[0], store.get(keys[0])) == ENTRY
+
+
+def test_what_was_found_whole_under_one_key_is_refused_under_another():
+    store, other = MemoryStore(), EntryKey("another tenant", "digest")
+    store.put(KEY, pack(KEY, ENTRY))
+    assert unpack(KEY, store.get(KEY)) == ENTRY
+    store.put(other, store.get(KEY))
+    with pytest.raises(CorruptEntry):
+        unpack(other, store.get(other))
