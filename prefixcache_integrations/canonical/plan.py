@@ -71,7 +71,7 @@ class Breakpoint(Struct, frozen=True, kw_only=True):
     """
 
     at: Address
-    reason: Literal["tools", "system", "anchor", "documents", "tail", "application"]
+    reason: Literal["tools", "system", "anchor", "documents", "lead", "tail", "application"]
     prefix_tokens: int
     ttl: str | None = None
     ours: bool = True

@@ -27,6 +27,7 @@ _VARIABLE = re.compile(r"\{\w+\}")
 _DELIMITER = re.compile(r"[\W\d_]*|\s*</[\w-]+>\s*")
 """A line that closes what stands above it, and says nothing itself."""
 _SENTENCE_END = (".", "!", "?")
+_INSTRUCTIONS = (MessageRole.SYSTEM, MessageRole.DEVELOPER)
 
 
 def arranged(llm: LLM, prompt: BasePromptTemplate, given: Mapping[str, object]) -> list[ChatMessage] | None:
@@ -84,7 +85,7 @@ def _marked(llm: LLM, history: Sequence[ChatMessage]) -> list[ChatMessage]:
 
 
 def _in_blocks(llm: LLM, prompt: ChatPromptTemplate, values: Mapping[str, object]) -> list[ChatMessage] | None:
-    """Return the messages with the one that ends in a question cut behind what was retrieved, and marked there."""
+    """Return the messages with the one that ends in a question cut behind what was retrieved."""
     *before, last = prompt.message_templates
     names = [name for name in _variables(last) if _RETRIEVED[name] == "context"]
     if len(names) != 1 or len(last.blocks) != 1 or not _has(values, names):
@@ -94,19 +95,18 @@ def _in_blocks(llm: LLM, prompt: ChatPromptTemplate, values: Mapping[str, object
     if not tail.strip() or place in tail:
         return None
     cut = _cut(tail)
-    leading = _instructed(llm, before, cut.instruction)
+    leading = _instructed(before, cut.instruction)
     templates = [*leading, *_parted(llm, last, head + place + cut.closing, cut.question)]
     return ChatPromptTemplate(message_templates=templates).format_messages(llm=llm, **cast("Any", values))
 
 
-def _instructed(llm: LLM, before: Sequence[ChatMessage], instruction: str) -> list[ChatMessage]:
+def _instructed(before: Sequence[ChatMessage], instruction: str) -> list[ChatMessage]:
     """Return the messages ``before`` the question with ``instruction`` at the end of their system message."""
     if not instruction:
         return list(before)
-    role = llm.metadata.system_role
-    has_system = bool(before) and before[0].role in (MessageRole.SYSTEM, role)
-    said = f"{before[0].content}\n\n{instruction}" if has_system else instruction
-    return [ChatMessage(role=role, content=said), *(before[1:] if has_system else before)]
+    if not before or before[0].role not in _INSTRUCTIONS:
+        return [ChatMessage(role=MessageRole.SYSTEM, content=instruction), *before]
+    return [ChatMessage(role=before[0].role, content=f"{before[0].content}\n\n{instruction}"), *before[1:]]
 
 
 class _Cut(NamedTuple):
@@ -136,7 +136,7 @@ def _parted(llm: LLM, last: ChatMessage, retrieved: str, question: str) -> list[
     """Return ``last`` with a block boundary before the question, or as two messages where blocks would be joined."""
     if _joins_blocks(llm):
         return [last.model_copy(update={"blocks": [TextBlock(text=text)]}) for text in (retrieved, question)]
-    blocks = [TextBlock(text=retrieved), *_cache_point(llm), TextBlock(text=question)]
+    blocks = [TextBlock(text=retrieved), TextBlock(text=question)]
     return [last.model_copy(update={"blocks": blocks})]
 
 

@@ -12,8 +12,9 @@ from prefixcache_integrations.canonical import Address, Breakpoint, CacheMarker,
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.segments import Segment
+from prefixcache_integrations.prompt.turns import before_question, latest_reply
 
-Reason: TypeAlias = Literal["tools", "system", "anchor", "documents", "tail", "application"]
+Reason: TypeAlias = Literal["tools", "system", "anchor", "documents", "lead", "tail", "application"]
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -55,11 +56,13 @@ def marker_rules(request: Request, profile: CacheProfile) -> MarkerRules:
     if profile.regime != "breakpoints":
         return MarkerRules(keeps=not profile.known or request.dialect == "anthropic_messages")
     if not profile.automatic_tail:
-        return MarkerRules(wanted=("tail", "anchor", "system", "tools"), budget=profile.max_breakpoints, ordered=True)
+        return MarkerRules(
+            wanted=("tail", "anchor", "system", "tools", "lead"), budget=profile.max_breakpoints, ordered=True
+        )
     options = as_object(request.options.get("prompt_cache_options")) or {}
     if options.get("mode") == "explicit":
-        return MarkerRules(wanted=("tail", "anchor", "system"), budget=profile.max_breakpoints)
-    return MarkerRules(wanted=("anchor", "system"), budget=profile.max_breakpoints - 1)
+        return MarkerRules(wanted=("tail", "anchor", "system", "lead"), budget=profile.max_breakpoints)
+    return MarkerRules(wanted=("anchor", "system", "lead"), budget=profile.max_breakpoints - 1)
 
 
 def places(
@@ -167,9 +170,11 @@ def _reasons(request: Request, found: Sequence[Place], rules: MarkerRules) -> di
     """Return the places that we would mark by ourselves.
 
     ``anchor`` is where the previous request of this conversation had its tail: the last block before the most recent
-    run of assistant messages. Marked again, it is found however many blocks the turn has added since.
+    run of assistant messages. Marked again, it is found however many blocks the turn has added since. ``lead`` is what
+    stands before the question, in blocks or messages of its own: the same documents may come with another question.
     """
     opening, reply = _opening(request), latest_reply(request)
+    leading = before_question(request)
     candidates: Mapping[Reason, Callable[[Place], bool]] = {
         "tail": lambda place: place.automatic or (place.at.section == "messages" and not place.blank),
         "anchor": lambda place: place.at.section == "messages" and place.at.index < reply and not place.blank,
@@ -179,6 +184,7 @@ def _reasons(request: Request, found: Sequence[Place], rules: MarkerRules) -> di
             and (_is_static(place.at, opening) or (rules.head is not None and place.at <= rules.head))
         ),
         "tools": lambda place: place.at.section == "tools",
+        "lead": lambda place: place.at in leading and not place.blank,
     }
     reasons: dict[Address, Reason] = {}
     for reason in rules.wanted:
@@ -196,16 +202,6 @@ def _opening(request: Request) -> int:
     """Return how many messages of instructions the conversation begins with."""
     roles = (message.role in _INSTRUCTIONS for message in request.messages)
     return next((index for index, is_instruction in enumerate(roles) if not is_instruction), len(request.messages))
-
-
-def latest_reply(request: Request) -> int:
-    """Return at which message the most recent run of assistant messages begins; 0 where there is none."""
-    index = len(request.messages)
-    while index and request.messages[index - 1].role != "assistant":
-        index -= 1
-    while index and request.messages[index - 1].role == "assistant":
-        index -= 1
-    return index
 
 
 _INSTRUCTIONS = frozenset({"system", "developer"})

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Address, Level, Request
 from prefixcache_integrations.profiles.profile import CacheProfile, Tier
-from prefixcache_integrations.prompt.breakpoints import latest_reply
 from prefixcache_integrations.prompt.documents import Movable, message_of, movable, orders
 from prefixcache_integrations.prompt.fingerprint import tier_seeds
 from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt, marked_range
@@ -21,6 +20,7 @@ from prefixcache_integrations.prompt.repeats import Attempts, Laid
 from prefixcache_integrations.prompt.segments import Segment
 from prefixcache_integrations.prompt.stability import Sighting, Snapshot
 from prefixcache_integrations.prompt.tools import agent_of
+from prefixcache_integrations.prompt.turns import latest_reply
 
 DIGEST_BYTES = 16
 WORTH_MOVING = 1.0

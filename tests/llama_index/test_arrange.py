@@ -1,14 +1,17 @@
 """What engines send at level ``arrange``, and what the providers' caches find of it."""
 
+from types import SimpleNamespace
+
 import pytest
-from llama_index.core import PromptTemplate, get_response_synthesizer
+from llama_index.core import Document, PromptTemplate, VectorStoreIndex, get_response_synthesizer
 from llama_index.core.chat_engine import CondensePlusContextChatEngine, ContextChatEngine
 from llama_index.core.llms import ChatMessage
 from llama_index.core.memory import Memory
 from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import NodeWithScore, TextNode
 
-from prefixcache_integrations.llama_index import enable
+from examples.llama_index.embedding import HashedWords
+from prefixcache_integrations.llama_index import StableOrderPostprocessor, enable
 from prefixcache_integrations.llama_index.arrange import _cut
 
 RULES = "Answer from the handbook, name the page, and never promise what it does not say. " * 80
@@ -114,22 +117,68 @@ def synthesize(llm, question, found, mode="compact", **settings):
     return get_response_synthesizer(llm=llm, response_mode=mode, **settings).synthesize(question, found)
 
 
+MODELS = {
+    "claude": lambda llms: llms.claude(),
+    "gpt-5.6": lambda llms: llms.openai(model="gpt-5.6-sol"),
+    "gpt-5.6, responses": lambda llms: llms.responses(model="gpt-5.6-sol"),
+    "gpt-4o": lambda llms: llms.openai(),
+}
+EXPLICIT = ("claude", "gpt-5.6", "gpt-5.6, responses")
+
+
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("mode", MODES)
-def test_documents_that_stay_are_found_again_under_another_question(simulator, llms, mode):
-    llm = enable(llms.claude(), layout="arrange")
-    for question in TURNS[:2]:
+def test_documents_that_stay_are_found_again_under_another_question(simulator, llms, model, mode):
+    llm = enable(MODELS[model](llms), layout="arrange")
+    for question in TURNS[:3]:
         synthesize(llm, question, nodes("Lamps are taken back within thirty days. " * 200), mode)
-    assert reads(simulator)[0] == 0
-    assert reads(simulator)[1] > 1000
-    # All but the question is read: nothing that stays stands behind it.
-    usage = simulator.calls[1].usage
-    assert usage.input_tokens - usage.cache_read_tokens < 40
+    first, *others = [call.usage for call in simulator.calls]
+    assert first.cache_read_tokens == 0
+    for usage in others:  # all but the question is read: nothing that stays stands behind it
+        assert usage.input_tokens - usage.cache_read_tokens < (40 if model in EXPLICIT else 128 + 40)
 
 
-@pytest.mark.parametrize("provider", ["openai", "claude", "responses"])
-def test_the_instructions_of_synthesizers_lead_and_no_word_is_lost(simulator, llms, provider):
-    for llm in (getattr(llms, provider)(), enable(getattr(llms, provider)(), layout="arrange")):
+@pytest.mark.parametrize("model", EXPLICIT)
+def test_without_arranging_documents_in_one_text_with_the_question_are_not(simulator, llms, model):
+    llm = enable(MODELS[model](llms))
+    for question in TURNS[:3]:
+        synthesize(llm, question, nodes("Lamps are taken back within thirty days. " * 200))
+    assert reads(simulator) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("layout", ["canonical", "arrange"])
+def test_documents_that_change_with_every_question_are_soon_not_written_any_more(
+    simulator, llms, monkeypatch, model, layout
+):
+    llm = enable(MODELS[model](llms), layout=layout)
+    for number in range(40):
+        minute = SimpleNamespace(monotonic=lambda number=number: 60.0 * number)
+        monkeypatch.setattr("prefixcache_integrations.sdk_hooks.time", minute)
+        synthesize(llm, f"Question {number}?", nodes(f"Page {number} says that lamps are lamps. " * 200))
+    assert reads(simulator) == [0] * 40
+    assert not any(call.usage.cache_write_tokens for call in simulator.calls[-5:])
+
+
+def test_a_query_engine_reads_the_documents_that_it_retrieves_again(simulator, llms):
+    documents = [Document(text=f"Page {number}: " + "lamps are taken back. " * 80) for number in range(6)]
+    index = VectorStoreIndex.from_documents(documents, embed_model=HashedWords())
+    settings = {"similarity_top_k": 6, "node_postprocessors": [StableOrderPostprocessor()]}
+    for model in EXPLICIT:
+        simulator.reset()
+        engine = index.as_query_engine(llm=enable(MODELS[model](llms), layout="arrange"), **settings)
+        for question in ("Which lamps?", "How are lamps taken back?", "And page 3?"):
+            engine.query(question)
+        assert all(read > 2000 for read in reads(simulator)[1:])
+
+
+@pytest.mark.parametrize("model", [*MODELS, "gpt-4o, responses"])
+def test_the_instructions_of_synthesizers_lead_and_no_word_is_lost(simulator, llms, model):
+    make = {**MODELS, "gpt-4o, responses": lambda llms: llms.responses()}[model]
+    for llm in (make(llms), enable(make(llms), layout="arrange")):
         synthesize(llm, TURNS[0], nodes(RULES))
+    roles = [[message.role for message in call.request.messages] for call in simulator.calls]
+    assert list(dict.fromkeys(roles[1])) == roles[0]
     plain, ours = ([part.text for part in prompt(call.request)] for call in simulator.calls)
     assert not plain[0].endswith(INSTRUCTION)
     assert ours[0].endswith("\n\n" + INSTRUCTION)

@@ -82,9 +82,23 @@ def test_prefix_tokens_count_everything_up_to_the_marked_block() -> None:
     _, made = laid_out(body)
     assert [(str(row.at), row.prefix_tokens) for row in made.breakpoints] == [
         ("system[0]", 6000),
+        ("messages[0].parts[0]", 12000),
         ("messages[0].parts[1]", 12002),
     ]
     assert made.prompt_tokens == 12002
+
+
+@pytest.mark.parametrize("turn", [[user(text(LONG), text("q"))], [user(text(LONG)), user(text("q"))]])
+def test_what_stands_before_a_question_is_marked_too(turn: list[dict[str, object]]) -> None:
+    _, made = laid_out(claude(*turn))
+    assert [(row.reason, row.prefix_tokens) for row in made.breakpoints] == [("lead", 6000), ("tail", 6001)]
+
+
+def test_between_the_results_of_tools_there_is_no_marker() -> None:
+    called = assistant({"type": "tool_use", "id": "a", "name": "a", "input": {}})
+    result = {"type": "tool_result", "tool_use_id": "a", "content": LONG}
+    _, made = laid_out(claude(user(text(LONG)), called, user(result, text("Go on."))))
+    assert [row.reason for row in made.breakpoints] == ["anchor", "tail"]
 
 
 def test_the_anchor_of_a_request_is_the_tail_of_the_one_before() -> None:
