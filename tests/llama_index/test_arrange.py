@@ -146,18 +146,18 @@ def test_without_arranging_documents_in_one_text_with_the_question_are_not(simul
     assert reads(simulator) == [0, 0, 0]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ["claude", "gpt-5.6"])
 @pytest.mark.parametrize("layout", ["canonical", "arrange"])
 def test_documents_that_change_with_every_question_are_soon_not_written_any_more(
     simulator, llms, monkeypatch, model, layout
 ):
     llm = enable(MODELS[model](llms), layout=layout)
-    for number in range(40):
+    for number in range(20):
         minute = SimpleNamespace(monotonic=lambda number=number: 60.0 * number)
         monkeypatch.setattr("prefixcache_integrations.sdk_hooks.time", minute)
         synthesize(llm, f"Question {number}?", nodes(f"Page {number} says that lamps are lamps. " * 200))
-    assert reads(simulator) == [0] * 40
-    assert not any(call.usage.cache_write_tokens for call in simulator.calls[-5:])
+    assert reads(simulator) == [0] * 20
+    assert not any(call.usage.cache_write_tokens for call in simulator.calls[-3:])
 
 
 def test_a_query_engine_reads_the_documents_that_it_retrieves_again(simulator, llms):
