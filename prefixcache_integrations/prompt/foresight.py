@@ -51,6 +51,7 @@ class _Candidate(Struct, frozen=True):
     order: tuple[int, ...]
     choice: Choice
     ahead: Ahead
+    previous: int
 
 
 def foresee(
@@ -77,13 +78,13 @@ def foresee(
         same = Attempts(given, _digest([keys[number] for number in laid.order], level, profile), None)
         return Foresight(laid.order, found.documents, laid.marks, laid.ttl, Sighting((), attempts=same))
     blocks = _blocks(prompt, counts, _kinds(request, prompt, found, known), keys)
-    anchor = _previous_tail(request, prompt)
+    documents, reply = frozenset(found.documents), latest_reply(request)
     around = company({keys[number]: counts[number] for number in found.documents}, snapshot)
 
     def candidate(order: tuple[int, ...]) -> _Candidate:
         view = ahead([blocks[number] for number in order], around, profile, snapshot)
-        place = -1 if anchor is None else order.index(anchor)
-        return _Candidate(order, _choice(view, profile, snapshot, enough, place), view)
+        previous = _previous_tail(prompt, order, documents, reply)
+        return _Candidate(order, _choice(view, profile, snapshot, enough, previous), view, previous)
 
     kept = sent = remembered = candidate(tuple(range(len(prompt))))
     if found.documents and level == "arrange":
@@ -101,7 +102,7 @@ def foresee(
         bill=expected_bill(sent.ahead, sent.choice, profile),
         tools=tuple(tool.name for tool in request.tools),
         agent=agent_of(request),
-        previous=None if anchor is None else remembered.order.index(anchor),
+        previous=None if remembered.previous < 0 else remembered.previous,
         attempts=Attempts(given, _digest([keys[number] for number in sent.order], level, profile), laid),
     )
     return Foresight(sent.order, found.documents, marks, sent.choice.ttl, seen)
@@ -113,11 +114,18 @@ def _digest(keys: Sequence[bytes], level: Level, profile: CacheProfile) -> bytes
     return hashlib.blake2b(whole, digest_size=DIGEST_BYTES).digest()
 
 
-def _previous_tail(request: Request, prompt: Sequence[Segment]) -> int | None:
-    """Return the block at which the previous request of the conversation should have ended; ``None`` without one."""
-    reply = latest_reply(request)
-    said = (number for number in reversed(range(len(prompt))) if _markable(prompt[number]))
-    return next((number for number in said if 0 <= message_of(prompt[number]) < reply), None)
+def _previous_tail(prompt: Sequence[Segment], order: Sequence[int], documents: frozenset[int], reply: int) -> int:
+    """Return the place in ``order`` at which the previous request of the conversation should have ended, or -1.
+
+    It is the last one in the messages before the latest ``reply``, those that documents move to included.
+    """
+    given, index = list(order) == list(range(len(prompt))), -1
+    for place in reversed(range(len(order))):
+        number = order[place]
+        index = index if number in documents and not given else message_of(prompt[number])
+        if 0 <= index < reply and _markable(prompt[number]):
+            return place
+    return -1
 
 
 def _choice(view: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: int, anchor: int) -> Choice:

@@ -133,10 +133,6 @@ def test_documents_alone_move_and_nothing_is_lost(bodies: list[dict[str, Any]], 
         ]
 
 
-def said(request: Request) -> list[list[object]]:
-    return [[part.raw for part in message.parts] for message in request.messages]
-
-
 @law
 @given(RUNS, LEVELS)
 def test_planning_a_planned_request_changes_nothing_for_one_snapshot(
@@ -150,10 +146,7 @@ def test_planning_a_planned_request_changes_nothing_for_one_snapshot(
         again = CLAUDE.decode_request(sent)
         made = plan(again, profile, WORDS, level=level, snapshot=snapshot)
         assert made.moves == ()
-        twice = apply(again, made)
-        assert said(twice) == said(again)
-        if '"document"' not in json.dumps(body):  # beside documents, one more marker may find its place
-            assert json.dumps(CLAUDE.encode_request(twice)) == json.dumps(sent)
+        assert json.dumps(CLAUDE.encode_request(apply(again, made))) == json.dumps(sent)
 
 
 @law
