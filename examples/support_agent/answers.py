@@ -97,4 +97,5 @@ def answer(request: Request) -> Reply:
 
 
 def _is_customer(message: Message) -> bool:
-    return message.role == "user" and any(part.kind == "text" for part in message.parts)
+    kinds = {part.kind for part in message.parts}
+    return message.role == "user" and "text" in kinds and "tool_result" not in kinds

@@ -11,7 +11,7 @@ from prefixcache_integrations.events import BreakReason
 from prefixcache_integrations.insight.diagnosis_moves import Form, message_forms
 from prefixcache_integrations.insight.diagnosis_words import Divergence, Explanation, remedy
 from prefixcache_integrations.profiles.profile import CacheProfile, ToolChange
-from prefixcache_integrations.prompt.pricing import read_saving
+from prefixcache_integrations.prompt.pricing import lost_read
 
 _CODES: Mapping[BreakReason, FindingCode] = {
     "tool_set_changed": "tools_changed",
@@ -39,7 +39,7 @@ def rewrite(
         code = _history(previous, current, found)
     lost = said.lost_tokens
     sent_again = min(lost, max(prompt_tokens - said.readable_tokens, 0))
-    cost = sent_again * _dearer(profile)
+    cost = sent_again * lost_read(profile)
     what = _TEXTS[code] + _names(current, found, reason)
     return Finding(
         code=code,
@@ -62,13 +62,6 @@ _TEXTS: Mapping[FindingCode, str] = {
 
 CHANGES = frozenset(_TEXTS)
 """The codes of what `rewrite` finds."""
-
-
-def _dearer(profile: CacheProfile) -> float:
-    """Return what a token costs that is written again instead of read, in uncached ones."""
-    lifetime = profile.lifetime(None)
-    extra = float(lifetime.write_multiplier) - 1 if lifetime and profile.regime == "breakpoints" else 0.0
-    return extra + read_saving(profile)
 
 
 def _names(current: Request, found: Divergence, reason: BreakReason) -> str:

@@ -52,6 +52,13 @@ def read_saving(profile: CacheProfile) -> float:
     return 1 - (DEFAULT_READ if price is None else float(price))
 
 
+def lost_read(profile: CacheProfile) -> float:
+    """Return what a token costs more that is sent, and where that is paid for written, instead of read."""
+    lifetime = profile.lifetime(None)
+    extra = float(lifetime.write_multiplier) - 1 if lifetime and profile.regime == "breakpoints" else 0.0
+    return extra + read_saving(profile)
+
+
 def best_marks(ahead: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: int, *, anchor: int = -1) -> Choice:
     """Return the markers that pay best, and their worth with what the living entry saves at once.
 

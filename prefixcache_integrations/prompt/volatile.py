@@ -14,7 +14,7 @@ from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.fragments import Fragment, filled_in, fragments, in_blocks, named
 from prefixcache_integrations.prompt.known import KnownPrompt, Slot, conversation, heads
 from prefixcache_integrations.prompt.patterns import patterns
-from prefixcache_integrations.prompt.pricing import read_saving
+from prefixcache_integrations.prompt.pricing import lost_read, read_saving
 from prefixcache_integrations.prompt.segments import Segment
 from prefixcache_integrations.prompt.stability import Snapshot
 from prefixcache_integrations.prompt.tail_note import has_placeholders, instructions, note_target, question
@@ -206,7 +206,7 @@ def about_volatile(
     """
     ends = {segment.at: end for segment, end in zip(prompt, accumulate(counts), strict=True) if segment.at is not None}
     lengths = {segment.at: (len(segment.text), count) for segment, count in zip(prompt, counts, strict=True)}
-    total, saving = sum(counts), read_saving(profile)
+    total, price = sum(counts), lost_read(profile)
     moved = {(move.source, move.span) for move in volatile.moves if move.reason != "split"}
     for each in (*_in_tools(request), *volatile.fragments):
         characters, tokens = lengths.get(each.at, (0, 0))
@@ -216,12 +216,12 @@ def about_volatile(
         away = (each.at, (each.start, each.end)) in moved
         yield Finding(
             code="volatile_moved" if away else "volatile_text",
-            message=_message(each, after, after * saving, away=away),
+            message=_message(each, after, after * price, away=away),
             at=each.at,
             tokens=after,
             offset=each.start,
             kind=each.kind,
-            cost=round(after * saving, 1),
+            cost=round(after * price, 1),
             remedies=() if away else (_IN_TOOL if each.at.section == "tools" else _IN_INSTRUCTIONS,),
         )
 
@@ -229,5 +229,7 @@ def about_volatile(
 def _message(fragment: Fragment, after: int, cost: float, *, away: bool) -> str:
     what = f"{_NAMES[fragment.kind]} at character {fragment.start}"
     if away:
-        return f"{what} was moved to the end: {after} tokens after it can be read again"
-    return f"{what}: when it changes, {after} tokens after it are not read again, which costs {cost:.0f} uncached ones"
+        return f"{what} was moved to the end: {after:,} tokens after it can be read again"
+    return (
+        f"{what}: when it changes, {after:,} tokens after it are not read again, which costs {cost:,.0f} uncached ones"
+    )

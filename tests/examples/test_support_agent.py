@@ -18,10 +18,21 @@ from prefixcache_integrations.langchain import CachedTokensHandler
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[CachedTokensHandler]]:
     folder = tmp_path_factory.mktemp("answers")
+    return {provider: [held.tokens for held in one] for provider, one in all_held(folder, demo.RUNS).items()}
+
+
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[demo.Held]]:
+    return all_held(tmp_path_factory.mktemp("answers"), demo.TIMED_RUNS)
+
+
+def all_held(folder: Path, runs: list[demo.Run]) -> dict[str, list[demo.Held]]:
     console = Console(quiet=True)
     with demo.providers(console, live=False) as ready:
         return {
-            provider.title.split(":")[0]: demo.run_all(console, provider, open_model, preface, folder / f"{number}.db")
+            provider.title.split(":")[0]: demo.run_all(
+                console, provider, open_model, preface, folder / f"{number}.db", runs=runs
+            )
             for number, (provider, open_model, preface) in enumerate(ready)
         }
 
@@ -58,6 +69,21 @@ def test_the_fault_is_another_order_of_the_same_tools_on_every_third_request():
     assert [order == orders[0] for order in orders] == [True, True, False, True, True, False]
 
 
+@pytest.mark.parametrize("provider", [row.title.split(":")[0] for row in demo.PROVIDERS])
+def test_the_time_in_the_system_text_is_reported_below_arrange_and_repaired_there(runs, timed, provider):
+    laid_out = runs[provider][1].totals
+    as_it_is, *below, arranged = timed[provider]
+    assert not as_it_is.reported
+    for one in below:
+        assert [(finding.code, finding.kind) for finding in one.reported] == [("volatile_text", "timestamp")]
+        assert one.reported[0].cost > 500
+        assert not one.moved
+        assert one.tokens.totals.cost / laid_out.cost > 1.2
+    assert not arranged.reported
+    assert len(arranged.moved) == arranged.tokens.totals.calls
+    assert arranged.tokens.totals.cost / laid_out.cost <= 1.05
+
+
 def test_the_printed_demo_says_what_was_saved(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["support_agent"])
     monkeypatch.setenv("COLUMNS", "80")
@@ -66,6 +92,8 @@ def test_the_printed_demo_says_what_was_saved(capsys, monkeypatch):
     assert "…" not in printed, "a figure was cut off"
     assert printed.count("all 15 answers came from the response cache") == len(demo.PROVIDERS)
     assert printed.count("100%") == len(demo.PROVIDERS)
+    assert printed.count("Reported at mark and canonical: a date with the time of day") == len(demo.PROVIDERS)
+    assert printed.count("Repaired at arrange: a date with the time of day") == len(demo.PROVIDERS)
 
 
 def test_live_without_a_key_says_which_to_set(capsys, monkeypatch):
