@@ -13,7 +13,8 @@ from prefixcache_integrations.dialects import Dialect
 from prefixcache_integrations.errors import ConfigurationError, MalformedRequest, PrefixCacheError
 from prefixcache_integrations.events import AnswerTimed, CallFailed, Labels, Observer, UsageRecorded, tell
 from prefixcache_integrations.insight.conversations import Turn
-from prefixcache_integrations.insight.recording import Break, Outcome, RecordedCall, Run, prompt_runs
+from prefixcache_integrations.insight.prompt_runs import Run, prompt_rows
+from prefixcache_integrations.insight.recording import Break, Outcome, RecordedCall
 from prefixcache_integrations.insight.verdict import Verdict, read_verdict
 from prefixcache_integrations.profiles import CacheProfile, Provider, resolve
 
@@ -36,6 +37,7 @@ class MeteredCall:
         self._started = meter.timer()
         self._first: float | None = None
         self._turn: Turn | None = None
+        self._extended: Turn | None = None
         self._verdict: Verdict | None = None
         self._findings: tuple[Finding, ...] = ()
         self.ended = False
@@ -52,6 +54,7 @@ class MeteredCall:
         self.model, self.dialect = request.model or self.model, dialects.by_name(request.dialect)
         self._findings = plan.findings if plan else ()
         self._turn = self._meter.watch.place(request, self._started, self.labels.session, instead_of=self._turn)
+        self._extended = self._turn.previous if self._turn.extends else None
 
     def first_piece(self) -> None:
         """Say that the first piece of a stream has come."""
@@ -186,7 +189,7 @@ class MeteredCall:
             dialect=self.dialect.name if self.dialect else None,
             labels=self.labels,
             first_token_seconds=None if self._first is None else self._first - self._started,
-            prompt=self._runs(request),
+            prompt=self._runs(self._turn),
             exact=self._meter.reads_requests and self._meter.tokenizer.exact,
             findings=self._findings,
             request=dialects.by_name(request.dialect).encode_request(request)
@@ -197,13 +200,15 @@ class MeteredCall:
         self._meter.write(call)
         return call
 
-    def _runs(self, request: Request | None) -> tuple[Run, ...]:
-        if request is None or not self._meter.records:
+    def _runs(self, turn: Turn | None) -> tuple[Run, ...]:
+        if turn is None or not self._meter.records:
             return ()
+        known = self._extended.rows if self._extended else None
         try:
-            return prompt_runs(request, self._profile(), self._meter.tokenizer)
+            turn.rows = prompt_rows(turn.request, self._profile(), self._meter.tokenizer, known)
         except PrefixCacheError:
             return ()
+        return turn.rows.runs()
 
     def _profile(self) -> CacheProfile:
         return resolve(self.model or "", self.provider)

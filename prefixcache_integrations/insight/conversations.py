@@ -16,6 +16,7 @@ from typing import TypeAlias
 from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Message, Request
+from prefixcache_integrations.insight.prompt_runs import PromptRows
 from prefixcache_integrations.insight.sameness import Wording, grown, worded
 
 _INSTRUCTIONS = ("system", "developer")
@@ -27,7 +28,8 @@ class Turn:
 
     ``begun`` is set by its owner once the response has begun; ``previous_begun`` tells of the moment it was sent.
     ``answer_id`` is what the owner knows of the answer's id. ``extends``: it begins with all messages of ``previous``.
-    ``previous`` is the owner's to drop once it is not needed: it keeps a whole request.
+    ``previous`` is the owner's to drop once it is not needed: it keeps a whole request. ``rows`` are what its owner has
+    read of the prompt.
     """
 
     def __init__(self, request: Request, at: float, wording: Wording, begins_like: Turn | None = None) -> None:
@@ -38,6 +40,7 @@ class Turn:
         self.begun = False
         self.answer_id: str | None = None
         self.previous: Turn | None = None
+        self.rows: PromptRows | None = None
         self.previous_begun = False
         self.extends = False
         known, given = (begins_like.said, begins_like.instructed) if begins_like else ([], [])

@@ -60,7 +60,7 @@ def extended(
         or not added
         or not _ends_marked(current, profile)
         or not _reaches_back(reading.request, current, profile)
-        or not all(_is_plain(part) for message in added for part in message.parts)
+        or not all(is_plain(part) for message in added for part in message.parts)
         or not is_extension(reading.request, current, profile, known=known)
     ):
         return None
@@ -71,9 +71,9 @@ def extended(
 _PLAIN = frozenset({"text", "tool_call", "tool_result", "thinking", "refusal"})
 
 
-def _is_plain(part: Part) -> bool:
+def is_plain(part: Part) -> bool:
     """Tell whether a block is none that changes how the blocks before it are read."""
-    return part.kind in _PLAIN and all(map(_is_plain, part.content))
+    return part.kind in _PLAIN and all(map(is_plain, part.content))
 
 
 def _reply(request: Request) -> int:

@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from prefixcache_integrations.events import BreakReason
 from prefixcache_integrations.insight.accounting import Totals
-from prefixcache_integrations.insight.recording import Group, RecordedCall
+from prefixcache_integrations.insight.prompt_runs import Group
+from prefixcache_integrations.insight.recording import RecordedCall
 
 State: TypeAlias = Literal["read", "written", "uncached", "unknown"]
 """What became of a part of the prompt; ``unknown`` where the provider did not say."""

@@ -6,7 +6,7 @@ Not the identity answers are served by: that one is in `prefixcache_integrations
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prefixcache_integrations.canonical import DialectName, Part, Request
 from prefixcache_integrations.canonical.json import as_object
@@ -14,7 +14,7 @@ from prefixcache_integrations.profiles.profile import CacheProfile, Tier
 from prefixcache_integrations.prompt.identity import canonical_json
 from prefixcache_integrations.prompt.segments import Segment
 
-__all__ = ["PROPERTIES", "canonical_json", "prefix_digests", "setting", "tier_seeds"]
+__all__ = ["PROPERTIES", "RollingDigest", "canonical_json", "prefix_digests", "setting", "tier_seeds"]
 
 DIGEST_BYTES = 16
 
@@ -51,24 +51,35 @@ def prefix_digests(prompt: Sequence[Segment], seeds: Mapping[Tier, bytes]) -> tu
     ``seeds`` is what `tier_seeds` returns; each is mixed in where its tier begins, so that a setting which loses
     the cache from some tier on changes no digest before it.
     """
-    return tuple(_rolling(prompt, seeds))
+    return tuple(map(RollingDigest(seeds).add, prompt))
 
 
-def _rolling(prompt: Iterable[Segment], seeds: Mapping[Tier, bytes]) -> Iterator[bytes]:
-    rolling = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    begun = 0
-    for segment in prompt:
+class RollingDigest:
+    """The digest of a prefix to which segments are added, as `prefix_digests` returns it."""
+
+    def __init__(self, seeds: Mapping[Tier, bytes]) -> None:
+        self._seeds = seeds
+        self._rolling = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        self._begun = 0
+
+    def copy(self) -> RollingDigest:
+        """Return another one of the same prefix."""
+        other = RollingDigest(self._seeds)
+        other._rolling, other._begun = self._rolling.copy(), self._begun
+        return other
+
+    def add(self, segment: Segment) -> bytes:
+        """Add a segment, and return the digest of the prefix up to and with it."""
         reached = _TIERS.index(segment.tier) + 1
-        for tier in _TIERS[begun:reached]:
-            _mix(rolling, seeds.get(tier, b""))
-        begun = max(begun, reached)
-        _mix(rolling, segment.identity)
-        yield rolling.digest()
+        for tier in _TIERS[self._begun : reached]:
+            self._mix(self._seeds.get(tier, b""))
+        self._begun = max(self._begun, reached)
+        self._mix(segment.identity)
+        return self._rolling.digest()
 
-
-def _mix(rolling: hashlib.blake2b, data: bytes) -> None:
-    rolling.update(len(data).to_bytes(8, "big"))
-    rolling.update(data)
+    def _mix(self, data: bytes) -> None:
+        self._rolling.update(len(data).to_bytes(8, "big"))
+        self._rolling.update(data)
 
 
 def tier_seeds(request: Request, profile: CacheProfile) -> dict[Tier, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -87,6 +88,19 @@ def segments(request: Request) -> tuple[Segment, ...]:
     return tuple(_RENDERERS[request.dialect](request))
 
 
+def added_segments(request: Request, since: int) -> tuple[Segment, ...]:
+    """Return what `segments` returns of the messages from number ``since`` on, and behind them.
+
+    The first instructions of the request end before ``since``.
+    """
+    numbers = range(since, len(request.messages))
+    if request.dialect == "anthropic_messages":
+        parts = (_parts(request.messages[index], index, "messages", CLAUDE_COSTS) for index in numbers)
+        return tuple(chain.from_iterable(parts))
+    framed = (_openai_message(request.messages[index], index, "messages", None) for index in numbers)
+    return (*chain.from_iterable(framed), _reply())
+
+
 def token_counts(prompt: Sequence[Segment], tokenizer: Tokenizer) -> tuple[int, ...]:
     """Return the length of every segment in tokens."""
     return tuple(segment.fixed_tokens + (tokenizer.count(segment.text) if segment.text else 0) for segment in prompt)
@@ -165,7 +179,7 @@ def _openai(request: Request) -> Iterator[Segment]:
     for index, message in enumerate(request.messages):
         opening = opening and message.role in _INSTRUCTIONS
         yield from _openai_message(message, index, "system" if opening else "messages", padded)
-    yield _frame("reply", REPLY_TOKENS, "messages")
+    yield _reply()
 
 
 def _openai_tools(request: Request, framing: int) -> Iterator[Segment]:
@@ -206,6 +220,10 @@ def _openai_message(message: Message, index: int, tier: Tier, padded: Address | 
     )
     for segment in _parts(message, index, tier, OPENAI_COSTS):
         yield _padded(segment, padded)
+
+
+def _reply() -> Segment:
+    return _frame("reply", REPLY_TOKENS, "messages")
 
 
 def _frame(what: str, tokens: int, tier: Tier) -> Segment:

@@ -4,7 +4,8 @@ import random
 from decimal import Decimal
 
 from prefixcache_integrations.canonical import Usage
-from prefixcache_integrations.insight.recording import Break, RecordedCall, Run
+from prefixcache_integrations.insight.prompt_runs import Run
+from prefixcache_integrations.insight.recording import Break, RecordedCall
 
 HOSTILE = "</script><script>alert(1)</script>"
 
