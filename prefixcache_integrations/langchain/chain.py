@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any, TypeVar, cast
 
 from langchain.chat_models.base import _ConfigurableModel
 from langchain_core.language_models import BaseChatModel
-from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.prompts import BasePromptTemplate
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from prefixcache_integrations.canonical import Level, Tokenizer
 from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.events import Observer, PassedThrough, tell
-from prefixcache_integrations.langchain.composed import AnyRunnable, parts, rebuilt
+from prefixcache_integrations.langchain.composed import AnyRunnable, parts, rebuilt, returning
 from prefixcache_integrations.langchain.model_view import ModelLayout
 from prefixcache_integrations.langchain.prompt_view import reading
 from prefixcache_integrations.prompt.stability import MemoryChoice
@@ -31,9 +32,10 @@ def with_prompt_layout(
 ) -> RunnableT:
     """Return a copy of ``chain`` whose models send requests laid out for the provider's prompt cache.
 
-    A chain is whatever LangChain makes of ``|``, dicts, bindings, retries, fallbacks and branches, or a model alone.
-    The copy takes and returns what ``chain`` does, with the same names in traces; ``chain``, its templates and its
-    models go on as they are. What cannot be looked into, such as a function that calls a model, stays as it is.
+    A chain is whatever LangChain makes of ``|``, dicts, bindings, retries, fallbacks, branches, histories and functions
+    that return chains, or a model alone. The copy takes and returns what ``chain`` does, with the same names in traces;
+    ``chain``, its templates and its models go on as they are. What cannot be looked into, such as a function that calls
+    a model, stays as it is.
 
     Args:
         chain: The chain; wrap it before it is given to a function or to an object that only calls it.
@@ -41,8 +43,8 @@ def with_prompt_layout(
             fills in to instructions is stated at the end, what was retrieved before the question. Partials stay, but
             for functions; messages and history are sent as they are.
         observers: Told `PromptPlanned` or `PassedThrough` for each request, `PrefixBroken` for one that loses what the
-            one before it in its conversation left, and `PassedThrough` right away for each part of the chain that
-            cannot be laid out.
+            one before it in its conversation left, and `PassedThrough` once for each part of the chain that cannot be
+            laid out: right away, or when a function has returned no chain.
         tokenizer: What counts tokens; by default the best at hand.
         memory: What was sent before, from which it learns where markers pay and, at ``arrange``, where documents go: by
             default one of its own, ``None`` for none. Several layouts of an application may share one; tenants, told
@@ -60,10 +62,11 @@ def with_prompt_layout(
     def laid_out(runnable: AnyRunnable) -> AnyRunnable:
         if _is_model(runnable):
             return layout.laid_out(runnable)
-        if isinstance(runnable, ChatPromptTemplate) and level == "arrange":
-            return reading(runnable, passed)
+        if isinstance(runnable, BasePromptTemplate):
+            return reading(runnable, passed) if level == "arrange" else runnable
         if isinstance(runnable, RunnableLambda) and _asks_a_model(runnable):
-            passed("a function that calls a model by itself cannot be looked into")
+            unseen = "a function that holds a model, and may call it by itself, cannot be looked into"
+            return returning(runnable, laid_out, cache(partial(passed, unseen)))
         return rebuilt(runnable, laid_out)
 
     if not _asks_a_model(chain):

@@ -6,18 +6,20 @@ a model takes it; what comes between that makes other messages of it loses it, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, TypeVar, cast
 
 from langchain_core.messages import BaseMessage
-from langchain_core.prompt_values import ChatPromptValue, PromptValue
+from langchain_core.prompt_values import ChatPromptValue, PromptValue, StringPromptValue
 from langchain_core.prompts import (
     AIMessagePromptTemplate,
     BaseChatPromptTemplate,
+    BasePromptTemplate,
     ChatMessagePromptTemplate,
     ChatPromptTemplate,
     FewShotChatMessagePromptTemplate,
+    FewShotPromptTemplate,
     HumanMessagePromptTemplate,
     PromptTemplate,
     SystemMessagePromptTemplate,
@@ -25,15 +27,16 @@ from langchain_core.prompts import (
 from langchain_core.prompts.message import BaseMessagePromptTemplate
 from pydantic import PrivateAttr
 
-from prefixcache_integrations.langchain.template_text import filled, pieces
+from prefixcache_integrations.langchain.template_text import TextTemplate, filled, pieces_of
 from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt, KnownText
 
+PromptT = TypeVar("PromptT", bound=BasePromptTemplate[Any])
+
 _KNOWN: ContextVar[KnownPrompt] = ContextVar("prefixcache_integrations.known", default=NOTHING_KNOWN)
-_views: dict[type[ChatPromptTemplate], type[ChatPromptTemplate]] = {}
+_views: dict[type, type] = {}
 
 _TEXTS = (SystemMessagePromptTemplate, HumanMessagePromptTemplate, AIMessagePromptTemplate, ChatMessagePromptTemplate)
 _SHARED_STATE = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
-_OWN_WAYS = ("format_messages", "aformat_messages", "format_prompt", "aformat_prompt")
 
 
 class ReadPrompt(ChatPromptValue):
@@ -54,13 +57,33 @@ class ReadPrompt(ChatPromptValue):
         return ChatPromptValue.model_validate, ({"messages": list(self.messages)},)
 
 
-ReadPrompt.__name__ = ReadPrompt.__qualname__ = ChatPromptValue.__name__  # what traces call it
+class ReadText(StringPromptValue):
+    """The text of a prompt, and what is known of it."""
+
+    _known: KnownPrompt = PrivateAttr(default=NOTHING_KNOWN)
+
+    @classmethod
+    def of(cls, value: PromptValue, text: KnownText | None) -> Self:
+        """Return ``value`` with what is known of it: nothing, where ``text`` is another."""
+        read = cls(text=value.to_string())
+        if text is not None and text.text == read.text:
+            read._known = KnownPrompt((text,), extended=False)
+        return read
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what pickle keeps: the text alone, as the prompt value it is."""
+        return StringPromptValue.model_validate, ({"text": self.text},)
+
+
+for _read, _plain in ((ReadPrompt, ChatPromptValue), (ReadText, StringPromptValue)):
+    _read.__name__ = _read.__qualname__ = _plain.__name__  # what traces call it
 
 
 def notice_prompt(prompt: object) -> None:
     """Remember what is known of the prompt that a model is about to be asked, for `known_prompt`."""
     if isinstance(prompt, PromptValue):
-        _KNOWN.set(prompt._known if isinstance(prompt, ReadPrompt) else NOTHING_KNOWN)  # noqa: SLF001 - our own class
+        read = isinstance(prompt, ReadPrompt | ReadText)
+        _KNOWN.set(prompt._known if read else NOTHING_KNOWN)  # noqa: SLF001 - our own classes
 
 
 def known_prompt() -> KnownPrompt:
@@ -68,83 +91,127 @@ def known_prompt() -> KnownPrompt:
     return _KNOWN.get()
 
 
-def reading(prompt: ChatPromptTemplate, passed: Callable[[str], None]) -> ChatPromptTemplate:
+def reading(prompt: PromptT, passed: Callable[[str], None]) -> PromptT:
     """Return a view of ``prompt`` that tells what each call fills in; ``passed`` is told where it cannot, and why.
 
     It is of a subclass that goes by the same name, and shares the prompt's state. A prompt of a class with a way of its
-    own to make messages is returned as it is.
+    own to make messages or text is returned as it is.
     """
     base = type(prompt)
-    if issubclass(base, _Reads):
+    found = next(((kind, reader) for kind, reader in _READERS.items() if issubclass(base, kind)), None)
+    if found is None or issubclass(base, found[1]):
         return prompt
-    if any(getattr(base, way) is not getattr(ChatPromptTemplate, way) for way in _OWN_WAYS):
+    kind, reader = found
+    if not _is_plain(base, kind):
         passed(f"{base.__name__} puts its messages together in a way of its own")
         return prompt
     for reason in _unread(prompt):
         passed(reason)
-    kind = _views.get(base) or _views.setdefault(base, _view_class(base))
-    view = kind.__new__(kind)
+    view_class = _views.get(base) or _views.setdefault(base, _view_class(base, reader))
+    view = view_class.__new__(view_class)
     for name in _SHARED_STATE:
         object.__setattr__(view, name, getattr(prompt, name))
-    return view
+    return cast("PromptT", view)
 
 
-def _unread(prompt: ChatPromptTemplate) -> Iterator[str]:
-    for template in prompt.messages:
-        for each in _text_templates(template):
-            if each.input_variables and pieces(each.template, each.template_format) is None:
-                yield f"a {each.template_format} template with more than variables in it cannot be taken apart"
+def _is_plain(base: type, kind: type) -> bool:
+    """Tell whether prompts of ``base`` are put together as those of ``kind`` are."""
+    ways = ("format", "aformat", "format_messages", "aformat_messages", "format_prompt", "aformat_prompt")
+    return all(getattr(base, way, None) is getattr(kind, way, None) for way in ways)
 
 
-def _view_class(base: type[ChatPromptTemplate]) -> type[ChatPromptTemplate]:
+def _unread(prompt: object) -> Iterator[str]:
+    for each in _text_templates(prompt):
+        if each.input_variables and pieces_of(each) is None:
+            how = f"a {each.template_format} template with more than variables in it"
+            is_chosen = isinstance(each, FewShotPromptTemplate) and each.examples is None
+            yield f"{'a template that selects its examples' if is_chosen else how} cannot be taken apart"
+
+
+def _view_class(base: type, reader: type) -> type:
     names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
     metaclass: Any = type(base)
-    view: type[ChatPromptTemplate] = metaclass(base.__name__, (_Reads, base), names)
+    view: type = metaclass(base.__name__, (reader, base), names)
     return view
 
 
-class _Reads:
+class _ReadsMessages:
     """What a view does in the place of its template's class: it puts messages together as that does, and reads them."""
 
     def format_prompt(self, **given: object) -> ChatPromptValue:
-        prompt = cast("ChatPromptTemplate", self)
-        values = prompt._merge_partial_and_user_variables(**given)  # noqa: SLF001 - once, as functions may be among them
-        return _read(prompt, [_messages(each, values) for each in prompt.messages], values, given)
+        return _read([(each, each.messages()) for each in _pieces(cast("ChatPromptTemplate", self), given)])
 
     async def aformat_prompt(self, **given: object) -> ChatPromptValue:
-        prompt = cast("ChatPromptTemplate", self)
-        values = prompt._merge_partial_and_user_variables(**given)  # noqa: SLF001 - as above
-        return _read(prompt, [await _amessages(each, values) for each in prompt.messages], values, given)
+        return _read([(each, await each.amessages()) for each in _pieces(cast("ChatPromptTemplate", self), given)])
 
 
-def _messages(template: object, values: Mapping[str, Any]) -> list[BaseMessage]:
-    if isinstance(template, BaseMessagePromptTemplate | BaseChatPromptTemplate):
-        return template.format_messages(**values)
-    return [cast("BaseMessage", template)]
+class _ReadsText:
+    """What a view of a template of one text does besides: it reads what was made of it."""
+
+    def format_prompt(self, **given: object) -> PromptValue:
+        value: PromptValue = super().format_prompt(**given)  # type: ignore[misc] # the template's class has it
+        return ReadText.of(value, filled(cast("TextTemplate", self), given, ()))
+
+    async def aformat_prompt(self, **given: object) -> PromptValue:
+        value: PromptValue = await super().aformat_prompt(**given)  # type: ignore[misc] # as above
+        return ReadText.of(value, filled(cast("TextTemplate", self), given, ()))
 
 
-async def _amessages(template: object, values: Mapping[str, Any]) -> list[BaseMessage]:
-    if isinstance(template, BaseMessagePromptTemplate | BaseChatPromptTemplate):
-        return await template.aformat_messages(**values)
-    return [cast("BaseMessage", template)]
+_READERS: Mapping[type, type] = {
+    ChatPromptTemplate: _ReadsMessages,
+    PromptTemplate: _ReadsText,
+    FewShotPromptTemplate: _ReadsText,
+}
 
 
-def _read(
-    prompt: ChatPromptTemplate,
-    made: Sequence[Sequence[BaseMessage]],
-    values: Mapping[str, object],
-    given: Mapping[str, object],
-) -> ReadPrompt:
-    """Return the messages ``made`` of each template of ``prompt``, with what is known of them."""
-    fixed = {name for name, value in prompt.partial_variables.items() if name not in given and not callable(value)}
-    texts = list[KnownText]()
-    for template, messages in zip(prompt.messages, made, strict=True):
-        found = (filled(each, values, fixed) for each in _text_templates(template))
-        texts += [each for each in found if each is not None]
-        if _is_static(template):
-            texts += [KnownText(text) for message in messages for text in _texts(message)]
-    extended = any(map(_is_open, prompt.messages))
-    return ReadPrompt.of([message for messages in made for message in messages], texts, extended=extended)
+class _Piece(NamedTuple):
+    """A template in a prompt, and what it is filled with; ``fixed`` are the values that all calls have in common."""
+
+    template: object
+    values: Mapping[str, Any]
+    fixed: Collection[str]
+
+    def messages(self) -> list[BaseMessage]:
+        if isinstance(self.template, BaseMessagePromptTemplate | BaseChatPromptTemplate):
+            return self.template.format_messages(**self.values)
+        return [cast("BaseMessage", self.template)]
+
+    async def amessages(self) -> list[BaseMessage]:
+        if isinstance(self.template, BaseMessagePromptTemplate | BaseChatPromptTemplate):
+            return await self.template.aformat_messages(**self.values)
+        return [cast("BaseMessage", self.template)]
+
+    def texts(self, messages: Sequence[BaseMessage]) -> Iterator[KnownText]:
+        """Yield what is known of the texts in the ``messages`` that the template has made."""
+        for each in _text_templates(self.template):
+            known = filled(each, self.values, self.fixed)
+            if known is not None:
+                yield known
+        if _is_static(self.template):
+            yield from (KnownText(text) for message in messages for text in _texts(message))
+
+
+def _pieces(
+    prompt: ChatPromptTemplate, given: Mapping[str, Any], fixed: Collection[str] = frozenset()
+) -> Iterator[_Piece]:
+    """Yield the templates of ``prompt`` and of the prompts in it; ``fixed`` are the ``given`` values that never change.
+
+    Partials are asked for once, as functions may be among them.
+    """
+    values = prompt._merge_partial_and_user_variables(**given)  # noqa: SLF001 - as its class does
+    own = {name for name, value in prompt.partial_variables.items() if name not in given and not callable(value)}
+    for template in prompt.messages:
+        if isinstance(template, ChatPromptTemplate) and _is_plain(type(template), ChatPromptTemplate):
+            yield from _pieces(template, values, {*fixed, *own})
+        else:
+            yield _Piece(template, values, {*fixed, *own})
+
+
+def _read(made: Sequence[tuple[_Piece, list[BaseMessage]]]) -> ReadPrompt:
+    """Return the messages ``made`` of each template, with what is known of them."""
+    texts = [text for piece, messages in made for text in piece.texts(messages)]
+    extended = any(_is_open(piece.template) for piece, _ in made)
+    return ReadPrompt.of([message for _, messages in made for message in messages], texts, extended=extended)
 
 
 def _is_open(template: object) -> bool:
@@ -160,9 +227,13 @@ def _is_static(template: object) -> bool:
     return template.examples is not None and not any(map(callable, partials.values()))
 
 
-def _text_templates(template: object) -> list[PromptTemplate]:
-    prompts = template.prompt if isinstance(template, _TEXTS) else []
-    return [each for each in (prompts if isinstance(prompts, list) else [prompts]) if isinstance(each, PromptTemplate)]
+def _text_templates(template: object) -> list[TextTemplate]:
+    """Return the templates of one text that ``template`` is made of, or is."""
+    if isinstance(template, ChatPromptTemplate):
+        return [text for message in template.messages for text in _text_templates(message)]
+    prompts = template.prompt if isinstance(template, _TEXTS) else template
+    several = prompts if isinstance(prompts, list) else [prompts]
+    return [each for each in several if isinstance(each, PromptTemplate | FewShotPromptTemplate)]
 
 
 def _texts(message: BaseMessage) -> Iterator[str]:

@@ -314,12 +314,13 @@ def test_a_function_that_calls_itself_does_no_harm(events):
     assert with_prompt_layout(chain, observers=[events.append]) is chain
 
 
-def test_a_prompt_of_plain_text_is_passed_on(simulator, models):
-    chain = with_prompt_layout(PromptTemplate.from_template(LONG + "{question}") | models.claude(), level="arrange")
+@pytest.mark.parametrize("level", ["canonical", "arrange"])
+def test_a_prompt_of_plain_text_says_what_it_said(simulator, models, level):
+    chain = with_prompt_layout(PromptTemplate.from_template(LONG + "{question}") | models.claude(), level=level)
 
     chain.invoke(QUESTIONS[0])
 
-    assert simulator.calls[0].body["messages"][0]["content"][0]["text"] == LONG + QUESTIONS[0]["question"]
+    assert text(simulator.calls[0].body["messages"][0]["content"]) == LONG + QUESTIONS[0]["question"]
 
 
 def test_what_is_no_chain_is_refused():
