@@ -76,10 +76,9 @@ def with_prompt_layout(
 
 def _asks_a_model(runnable: AnyRunnable, *around: AnyRunnable) -> bool:
     """Tell whether ``runnable`` is or holds a model; functions may hold what is ``around`` them."""
-    inside = runnable.deps if isinstance(runnable, RunnableLambda) else parts(runnable)
     around = (*around, runnable)
     return _is_model(runnable) or any(
-        _asks_a_model(part, *around) for part in inside if all(part is not each for each in around)
+        _asks_a_model(part, *around) for part in parts(runnable) if all(part is not each for each in around)
     )
 
 

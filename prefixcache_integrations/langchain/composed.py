@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from functools import wraps
-from inspect import isgeneratorfunction
+from inspect import getclosurevars, isgeneratorfunction, unwrap
 from typing import Any, TypeAlias
 
 from langchain_core.prompts import BasePromptTemplate
@@ -40,8 +40,14 @@ _PARTS: Mapping[type, tuple[str, ...]] = {
 }
 
 
+_FUNCTIONS = ("func", "afunc")
+
+
 def parts(runnable: AnyRunnable) -> list[AnyRunnable]:
-    """Return what ``runnable`` is made of, nothing where it is one piece."""
+    """Return what ``runnable`` is made of, nothing where it is one piece; of a function, what it holds."""
+    if isinstance(runnable, RunnableLambda):
+        functions = (getattr(runnable, name, None) for name in _FUNCTIONS)
+        return [part for function in functions if function is not None for part in _held(function)]
     return [part for field in _fields(runnable) for part in _runnables(getattr(runnable, field))]
 
 
@@ -55,10 +61,10 @@ def rebuilt(runnable: AnyRunnable, change: Callable[[AnyRunnable], AnyRunnable])
 
 
 def _fields(runnable: AnyRunnable) -> list[str]:
-    is_open = isinstance(runnable, RunnableSerializable) and not isinstance(runnable, BasePromptTemplate)
-    any_field = tuple(type(runnable).model_fields) if is_open else ()
-    names = next((names for kind, names in _PARTS.items() if isinstance(runnable, kind)), any_field)
-    return [name for name in names if hasattr(runnable, name)]
+    own = next((names for kind, names in _PARTS.items() if isinstance(runnable, kind)), None)
+    if own is None and isinstance(runnable, RunnableSerializable) and not isinstance(runnable, BasePromptTemplate):
+        own = tuple(type(runnable).model_fields)
+    return [name for name in own or () if hasattr(runnable, name)]
 
 
 def returning(
@@ -74,14 +80,16 @@ def returning(
         if not isinstance(result, Runnable):
             other()
             return result
-        if id(result) not in changes:
-            while len(changes) >= _RETURNED:
-                changes.pop(next(iter(changes)), None)
-            changes[id(result)] = (result, change(result))  # which keeps the id from being given anew
-        return changes[id(result)][1]
+        before, after = changes.get(id(result)) or (None, None)
+        if after is None or before is not result:
+            after = change(result)
+            changes[id(result)] = (result, after)  # which keeps the id from being given anew
+        if len(changes) > _RETURNED:
+            changes.clear()
+        return after
 
     view = copy(function)
-    for name in ("func", "afunc"):
+    for name in _FUNCTIONS:
         if hasattr(function, name):
             setattr(view, name, _followed(getattr(function, name), changed))
     return view
@@ -104,6 +112,27 @@ def _followed(function: Callable[..., Any], changed: Callable[[object], object])
         return changed(await function(*args, **kwargs))
 
     return acall if is_async_callable(function) else call
+
+
+def _held(function: Callable[..., Any]) -> Iterator[AnyRunnable]:
+    """Yield what ``function`` can reach by a name of its own: a variable around it, or an attribute of its object.
+
+    LangChain looks for that in the source, which of a lambda inside an expression it cannot read.
+    """
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, Runnable):
+        owned = [owner] if hasattr(Runnable, function.__name__) else []
+    else:
+        owned = [*getattr(owner, "__dict__", {}).values()]
+    try:
+        around = getclosurevars(unwrap(function))
+        variables = [*around.nonlocals.values(), *around.globals.values()]
+    except (TypeError, ValueError):  # no function of Python, or one whose variables are not there yet
+        variables = []
+    for value in (*owned, *variables):
+        items = value.values() if isinstance(value, Mapping) else value
+        several = items if isinstance(value, Mapping | list | tuple) else (value,)
+        yield from (each for each in several if isinstance(each, Runnable))
 
 
 def _runnables(value: object) -> Iterator[AnyRunnable]:

@@ -73,12 +73,13 @@ class ModelLayout:
 
         The view is of a subclass of the model's class and shares its state: clients, settings, later changes to
         either. What wraps a model (bindings, retries, fallbacks, configurable fields) is wrapped around the view
-        again. A model whose class builds no body that we know is returned as it is.
+        again. A view of another layout gives way to this one's. A model whose class builds no body that we know is
+        returned as it is.
         """
         match model:
             case RunnableBindingBase() | DynamicRunnable() | RunnableWithFallbacks():
                 view: Runnable[Any, Any] = rebuilt(model, self.laid_out)
-            case _ConfigurableView():
+            case _ConfigurableView() if model.layout is self:
                 return model
             case _ConfigurableModel():
                 view = _ConfigurableView(model, self)
@@ -117,8 +118,10 @@ class ModelLayout:
 
     def _view(self, model: BaseChatModel) -> BaseChatModel:
         base = type(model)
-        if getattr(base, "__prefixcache_layout__", None) is self:
+        other = base.__dict__.get("__prefixcache_layout__")
+        if other is self:
             return model
+        base = base if other is None else base.__bases__[-1]
         kind = self._views.get(base) or self._views.setdefault(base, _view_class(base, self))
         view = kind.__new__(kind)
         for name in _SHARED_STATE:
@@ -190,12 +193,12 @@ class _ConfigurableView(_ConfigurableModel):
     def __init__(self, model: _ConfigurableModel, layout: ModelLayout) -> None:
         super().__init__()
         self.__dict__.update(model.__dict__)
-        self._layout = layout
+        self.layout = layout
 
     def _model(self, config: RunnableConfig | None = None) -> Runnable[Any, Any]:
         plain = _ConfigurableModel()
         plain.__dict__.update(self.__dict__, _queued_declarative_operations=[])
-        model = self._layout.laid_out(plain._model(config))  # noqa: SLF001 - its own class
+        model = self.layout.laid_out(plain._model(config))  # noqa: SLF001 - its own class
         for name, args, kwargs in self._queued_declarative_operations:
             model = getattr(model, name)(*args, **kwargs)
         return model
@@ -204,10 +207,13 @@ class _ConfigurableView(_ConfigurableModel):
         found = super().__getattr__(name)
         if name not in _DECLARATIVE_METHODS:
             return found
-        return lambda *args, **kwargs: self._layout.laid_out(found(*args, **kwargs))
+        return lambda *args, **kwargs: self.layout.laid_out(found(*args, **kwargs))
 
     def with_config(self, config: RunnableConfig | None = None, **kwargs: object) -> _ConfigurableModel:
-        return self._layout.laid_out(super().with_config(config, **kwargs))
+        return self.layout.laid_out(super().with_config(config, **kwargs))
+
+
+_ConfigurableView.__name__ = _ConfigurableModel.__name__  # what schemas and traces call it
 
 
 def wire_body(model: BaseChatModel, payload: Mapping[str, Any]) -> tuple[Dialect, dict[str, object]]:

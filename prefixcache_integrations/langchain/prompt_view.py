@@ -33,7 +33,7 @@ from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt, Kn
 PromptT = TypeVar("PromptT", bound=BasePromptTemplate[Any])
 
 _KNOWN: ContextVar[KnownPrompt] = ContextVar("prefixcache_integrations.known", default=NOTHING_KNOWN)
-_views: dict[type, type] = {}
+_views: dict[type, type[Any]] = {}
 
 _TEXTS = (SystemMessagePromptTemplate, HumanMessagePromptTemplate, AIMessagePromptTemplate, ChatMessagePromptTemplate)
 _SHARED_STATE = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
@@ -75,15 +75,14 @@ class ReadText(StringPromptValue):
         return StringPromptValue.model_validate, ({"text": self.text},)
 
 
-for _read, _plain in ((ReadPrompt, ChatPromptValue), (ReadText, StringPromptValue)):
-    _read.__name__ = _read.__qualname__ = _plain.__name__  # what traces call it
+ReadPrompt.__name__ = ReadPrompt.__qualname__ = ChatPromptValue.__name__  # what traces call it
+ReadText.__name__ = ReadText.__qualname__ = StringPromptValue.__name__
 
 
 def notice_prompt(prompt: object) -> None:
     """Remember what is known of the prompt that a model is about to be asked, for `known_prompt`."""
     if isinstance(prompt, PromptValue):
-        read = isinstance(prompt, ReadPrompt | ReadText)
-        _KNOWN.set(prompt._known if read else NOTHING_KNOWN)  # noqa: SLF001 - our own classes
+        _KNOWN.set(prompt._known if isinstance(prompt, ReadPrompt | ReadText) else NOTHING_KNOWN)  # noqa: SLF001 - ours
 
 
 def known_prompt() -> KnownPrompt:
@@ -107,7 +106,7 @@ def reading(prompt: PromptT, passed: Callable[[str], None]) -> PromptT:
         return prompt
     for reason in _unread(prompt):
         passed(reason)
-    view_class = _views.get(base) or _views.setdefault(base, _view_class(base, reader))
+    view_class: Any = _views.get(base) or _views.setdefault(base, _view_class(base, reader))
     view = view_class.__new__(view_class)
     for name in _SHARED_STATE:
         object.__setattr__(view, name, getattr(prompt, name))
@@ -128,10 +127,10 @@ def _unread(prompt: object) -> Iterator[str]:
             yield f"{'a template that selects its examples' if is_chosen else how} cannot be taken apart"
 
 
-def _view_class(base: type, reader: type) -> type:
+def _view_class(base: type, reader: type) -> type[Any]:
     names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
     metaclass: Any = type(base)
-    view: type = metaclass(base.__name__, (reader, base), names)
+    view: type[Any] = metaclass(base.__name__, (reader, base), names)
     return view
 
 

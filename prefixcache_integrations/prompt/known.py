@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -42,6 +42,22 @@ class KnownPrompt(Struct, frozen=True):
 
 NOTHING_KNOWN = KnownPrompt()
 """Of a prompt that no template tells of."""
+
+
+def filled_texts(instructions: Iterable[Part], known: KnownPrompt) -> Mapping[str, Sequence[Slot]]:
+    """Return the slots of the texts of ``instructions`` that a call filled in.
+
+    A text with a value longer than all that the template itself says in them is left out: that value is no detail of
+    the instructions but their body, and nobody said that it changes.
+    """
+    slots = {each.text: each.slots for each in known.texts if each.slots}
+    found = {part.text: slots.get(part.text, ()) for part in instructions}
+    said = sum(len(text) - sum(slot.end - slot.start for slot in rows) for text, rows in found.items())
+    values = {
+        text: max((slot.end - slot.start for slot in rows if slot.kind == "value"), default=0)
+        for text, rows in found.items()
+    }
+    return {text: rows for text, rows in found.items() if rows and values[text] <= said}
 
 
 def conversation(request: Request) -> Iterator[tuple[Address, Part]]:

@@ -12,7 +12,7 @@ from prefixcache_integrations.canonical import Address, Finding, Level, Move, Pa
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.fragments import Fragment, filled_in, fragments, in_blocks, named
-from prefixcache_integrations.prompt.known import KnownPrompt, Slot, conversation, heads
+from prefixcache_integrations.prompt.known import KnownPrompt, Slot, conversation, filled_texts, heads
 from prefixcache_integrations.prompt.patterns import patterns
 from prefixcache_integrations.prompt.pricing import lost_read, read_saving
 from prefixcache_integrations.prompt.segments import Segment
@@ -66,7 +66,7 @@ def find_volatile(
         return Volatile()
     found, texts, names = list[Fragment](), list[Recognition](), dict[Address, bytes]()
     blocks = dict(instructions(request))
-    slots = {each.text: each.slots for each in known.texts if each.slots}
+    slots = filled_texts(blocks.values(), known)
     for together in _held_together(blocks, slots):
         (at, part), *others = together
         if not others and part.text in slots:

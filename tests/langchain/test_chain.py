@@ -8,18 +8,14 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder, PromptTemplate
 from langchain_core.runnables import (
-    ConfigurableField,
-    RunnableBranch,
     RunnableLambda,
-    RunnableParallel,
     RunnablePassthrough,
 )
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
 from prefixcache_integrations.errors import ConfigurationError
-from prefixcache_integrations.events import PassedThrough, PromptPlanned
+from prefixcache_integrations.events import PassedThrough
 from prefixcache_integrations.langchain import CachedTokensHandler, with_prompt_layout
 from prefixcache_integrations.server import Reply, Simulator, ToolUse
 
@@ -71,69 +67,6 @@ def reads(simulator):
 @pytest.fixture
 def events():
     return []
-
-
-# Every kind of chain reaches the model in it
-
-CHAINS = {
-    "a model": lambda model: PROMPT | model,
-    "with a parser": lambda model: PROMPT | model | StrOutputParser(),
-    "with an assignment before": lambda model: (
-        RunnablePassthrough.assign(history=lambda given: given.get("history", [])) | PROMPT | model
-    ),
-    "with a dict before": lambda model: {"question": lambda given: given["question"]} | PROMPT | model,
-    "inside an assignment": lambda model: RunnablePassthrough.assign(answer=PROMPT | model) | (lambda it: it["answer"]),
-    "inside a dict": lambda model: RunnableParallel(one=PROMPT | model) | (lambda it: it["one"]),
-    "bound": lambda model: PROMPT | model.bind(stop=["Bye"]),
-    "with tools": lambda model: PROMPT | model.bind_tools([track, cancel]),
-    "retried": lambda model: (PROMPT | model).with_retry(),
-    "a retried model": lambda model: PROMPT | model.with_retry(),
-    "a fallback": lambda model: PROMPT | unreachable().with_fallbacks([model]),
-    "a fallback chain": lambda model: (PROMPT | unreachable()).with_fallbacks([PROMPT | model]),
-    "with a configuration": lambda model: (PROMPT | model).with_config(run_name="parcels", tags=["t"]),
-    "configurable": lambda model: PROMPT | model.configurable_fields(max_tokens=ConfigurableField(id="size")),
-    "alternatives": lambda model: (
-        PROMPT | model.configurable_alternatives(ConfigurableField(id="which"), other=unreachable())
-    ),
-    "a branch": lambda model: RunnableBranch((lambda _: False, RunnableLambda(str)), PROMPT | model),
-    "each": lambda model: RunnableLambda(lambda it: [it]) | (PROMPT | model).map() | (lambda them: them[0]),
-}
-
-
-def unreachable():
-    return ChatOpenAI(model="gpt-4o-mini", api_key="k", base_url="http://127.0.0.1:9/v1", max_retries=0)
-
-
-@pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS)
-def test_requests_of_a_chain_are_laid_out(simulator, models, events, chain):
-    plain = chain(models.claude())
-    laid_out = with_prompt_layout(plain, observers=[events.append])
-
-    for question in QUESTIONS:
-        plain.invoke(question)
-    assert reads(simulator) == [0, 0]
-    simulator.reset()
-    answers = [laid_out.invoke(question) for question in QUESTIONS]
-
-    assert [event.model for event in events].count("claude-sonnet-4-6") == 2
-    assert {type(event) for event in events} == {PromptPlanned}
-    assert reads(simulator)[0] == 0
-    assert reads(simulator)[1] > 1_024
-    assert {type(answer) for answer in answers} == {type(plain.invoke(QUESTIONS[0]))}
-
-
-@pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS)
-def test_input_and_output_are_described_as_before(models, chain):
-    plain = chain(models.claude())
-    laid_out = with_prompt_layout(plain, level="arrange")
-
-    assert type(laid_out) is type(plain)
-    assert laid_out.get_name() == plain.get_name()
-    assert laid_out.get_input_jsonschema() == plain.get_input_jsonschema()
-    assert laid_out.get_output_jsonschema() == plain.get_output_jsonschema()
-    assert laid_out.config_schema().model_json_schema() == plain.config_schema().model_json_schema()
-    assert [spec.id for spec in laid_out.config_specs] == [spec.id for spec in plain.config_specs]
-    assert laid_out.get_graph().to_json() == plain.get_graph().to_json()
 
 
 def test_the_chain_that_was_given_goes_on_as_it_is(simulator, models):

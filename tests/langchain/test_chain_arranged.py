@@ -9,7 +9,14 @@ from langchain_core.documents import Document
 from langchain_core.example_selectors import BaseExampleSelector
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
-from langchain_core.prompts import ChatPromptTemplate, FewShotChatMessagePromptTemplate, MessagesPlaceholder
+from langchain_core.prompts import (
+    ChatPromptTemplate,
+    FewShotChatMessagePromptTemplate,
+    FewShotPromptTemplate,
+    MessagesPlaceholder,
+    PromptTemplate,
+    SystemMessagePromptTemplate,
+)
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from langchain_openai import ChatOpenAI
 
@@ -173,6 +180,73 @@ def test_the_whole_conversation_is_read_with_nothing_retrieved(simulator, models
 
     for before, after in pairwise(call.usage for call in simulator.calls):
         assert after.cache_read_tokens == before.cache_read_tokens + before.cache_write_tokens
+
+
+QUESTION = ("human", "{question}")
+SHAPES = {
+    "added": ChatPromptTemplate([("system", "It is {now}. " + POLICY)]) + ChatPromptTemplate([QUESTION]),
+    "nested": ChatPromptTemplate([ChatPromptTemplate([ChatPromptTemplate([DATED.messages[0]])]), QUESTION]),
+    "a prompt's own partials": ChatPromptTemplate(
+        [ChatPromptTemplate([("system", "{shop}: it is {now}. " + POLICY)]).partial(shop="Parcels & Co"), QUESTION]
+    ),
+    "mustache": ChatPromptTemplate(
+        [("system", "It is {{now}}. " + POLICY), ("human", "{{question}}")], template_format="mustache"
+    ),
+    "jinja2": ChatPromptTemplate(
+        [("system", "It is {{ now }}. " + POLICY), ("human", "{{question}}")], template_format="jinja2"
+    ),
+    "an image": ChatPromptTemplate(
+        [
+            DATED.messages[0],
+            ("human", [{"type": "text", "text": "{question}"}, {"type": "image_url", "image_url": "http://x/y.png"}]),
+        ]
+    ),
+    "the end of a history": ChatPromptTemplate(
+        [DATED.messages[0], MessagesPlaceholder("history", optional=True, n_messages=2), QUESTION]
+    ),
+    "examples in the instructions": ChatPromptTemplate(
+        [
+            SystemMessagePromptTemplate(
+                prompt=FewShotPromptTemplate(
+                    examples=EXAMPLES,
+                    example_prompt=PromptTemplate.from_template("{in} -> {out}"),
+                    prefix="It is {now}.",
+                    suffix="Answer like this.",
+                    input_variables=["now"],
+                )
+            ),
+            QUESTION,
+        ]
+    ),
+    "a text": PromptTemplate.from_template(POLICY + "It is {now}. {question}"),
+    "a text with examples": FewShotPromptTemplate(
+        examples=EXAMPLES,
+        example_prompt=PromptTemplate.from_template("{in} -> {out}"),
+        suffix="It is {now}. {question}",
+        input_variables=["now", "question"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["claude", "gpt-5.6"])
+@pytest.mark.parametrize("prompt", SHAPES.values(), ids=SHAPES)
+def test_whatever_a_template_is_made_of_is_read_from_the_second_call_on(simulator, models, events, prompt, kind):
+    chain = arranged(prompt | KINDS[kind](models), events.append)
+    for call in CALLS:
+        chain.invoke(call)
+
+    assert reads(simulator)[0] == 0
+    assert reads(simulator)[1] == reads(simulator)[2] > 1_024
+    assert {type(event) for event in events} == {PromptPlanned}
+
+
+def test_instructions_that_a_call_brings_along_are_no_detail_of_them(simulator, models):
+    prompt = ChatPromptTemplate([("system", "Go by this. {rules}"), ("human", "{question}")])
+    for call in CALLS:
+        arranged(prompt | models.claude()).invoke({**call, "rules": POLICY})
+
+    assert {instructions(body) for body in bodies(simulator)} == {"Go by this. " + POLICY}
+    assert min(reads(simulator)[1:]) > 1_024
 
 
 # What is said
