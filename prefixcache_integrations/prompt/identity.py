@@ -37,9 +37,15 @@ def checked_text(text: str, path: str = "") -> str:
     return text
 
 
+_IN_ORDER, _SORTED = (
+    json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=sorts)
+    for sorts in (False, True)
+)
+
+
 def _dump(value: object, path: str, *, in_order: bool) -> str:
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=not in_order)
+        text = (_IN_ORDER if in_order else _SORTED).encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise MalformedRequest("a value that is no JSON", path) from error
     return checked_text(text, path)

@@ -1,4 +1,4 @@
-"""Messages and their parts in the form that keys are made of: without what is not to count.
+"""Messages and their parts as keys are made of them: canonical JSON, without what is not to count.
 
 A key is asked for before every answer, and most of what it is made of is plain text: that takes the short ways here.
 """
@@ -13,12 +13,13 @@ from typing import NoReturn
 from prefixcache_integrations.canonical import JsonObject, Message, Part, PartKind
 from prefixcache_integrations.canonical.json import as_object, without
 from prefixcache_integrations.errors import MalformedRequest
+from prefixcache_integrations.prompt.identity import canonical_json
 from prefixcache_integrations.prompt.media import media_form
 
 _LONG_TEXT = 1024
 _LONGEST_REMEMBERED = 2**16
 _REMEMBERED_TEXTS = 512  # at most 32 million characters
-_digests: dict[str, str] = {}
+_digests: dict[str, bytes] = {}
 _CALL_ID_FIELDS = ("id", "call_id", "tool_use_id", "tool_call_id")
 _TRIMMED_ROLES = ("system", "developer", "user")
 _MEDIA: tuple[PartKind, ...] = ("image", "audio", "document", "other")
@@ -26,37 +27,46 @@ _OWN_FIELDS = frozenset({"id", "role", "content"})
 _PLAIN_TEXT = frozenset({"type", "text"})
 
 
-def message_form(message: Message, numbers: dict[str, int], *, exact: bool) -> list[object]:
-    """Return a message; ``numbers`` are those of the call ids so far, and are added to."""
+def message_json(message: Message, numbers: dict[str, int], *, exact: bool) -> bytes:
+    """Return a message; ``numbers`` are those of the call ids so far, and are added to. Raises `MalformedRequest`."""
     trim = not exact and message.role in _TRIMMED_ROLES
     rest = {name: value for name, value in message.raw.items() if value is not None and name not in _OWN_FIELDS}
     if rest:
         if rest.get("type") == "message":
             del rest["type"]  # what an item with a role is anyway
         rest |= {name: _number(rest[name], numbers) for name in _CALL_ID_FIELDS if name in rest}
-    return [message.role, rest, parts_form(message.parts, numbers, trim=trim)]
+    written = canonical_json(rest, "messages") if rest else b"{}"
+    return b'["%b",%b,%b]' % (message.role.encode(), written, parts_json(message.parts, numbers, trim=trim))
 
 
-def parts_form(parts: Sequence[Part], numbers: dict[str, int], *, trim: bool) -> list[object]:
+def parts_json(parts: Sequence[Part], numbers: dict[str, int], *, trim: bool) -> bytes:
     """Return parts; with ``trim``, without white space around them all."""
     texts = [part.text for part in parts]
     if trim and parts and parts[0].kind == "text":
         texts[0] = texts[0].lstrip()
     if trim and parts and parts[-1].kind == "text":
         texts[-1] = texts[-1].rstrip()
-    return [part_form(part, text, numbers) for part, text in zip(parts, texts, strict=True)]
+    return b"[%b]" % b",".join([part_json(part, text, numbers) for part, text in zip(parts, texts, strict=True)])
 
 
-def part_form(part: Part, text: str, numbers: dict[str, int]) -> list[object]:
+def part_json(part: Part, text: str, numbers: dict[str, int]) -> bytes:
     """Return a part with ``text`` in the place of its own."""
-    nested = parts_form(part.content, numbers, trim=False) if part.content else []
+    nested = parts_json(part.content, numbers, trim=False) if part.content else b"[]"
     if part.kind == "text":
-        return ["text", _long(text), {} if part.raw.keys() == _PLAIN_TEXT else _text_fields(part.raw), nested]
+        plain = part.raw.keys() == _PLAIN_TEXT
+        fields = b"{}" if plain else canonical_json(_text_fields(part.raw), "messages")
+        return b'["text",%b,%b,%b]' % (_text_json(text), fields, nested)
+    said = canonical_json(_said(part, text, numbers), "messages")
+    return b"%b,%b]" % (said[:-1], nested)
+
+
+def _said(part: Part, text: str, numbers: dict[str, int]) -> list[object]:
+    """Return what a part says that is more than text, but for the parts inside it."""
     if part.kind in ("tool_call", "tool_result"):
         rest = _with_read_arguments(_given(without(part.raw, *_CALL_ID_FIELDS)))
-        return [part.kind, _number(part.call_id, numbers), part.name, _read(text), rest, nested]
+        return [part.kind, _number(part.call_id, numbers), part.name, _read(text), rest]
     media = media_form(part.raw) if part.kind in _MEDIA else None
-    return [part.kind, text, _given(part.raw), nested] if media is None else [part.kind, media, nested]
+    return [part.kind, text, _given(part.raw)] if media is None else [part.kind, media]
 
 
 def _text_fields(raw: JsonObject) -> dict[str, object]:
@@ -64,24 +74,24 @@ def _text_fields(raw: JsonObject) -> dict[str, object]:
     return {name: value for name, value in without(raw, "type", "text", "id").items() if value not in (None, [])}
 
 
-def _long(text: str) -> object:
-    """Return a long text by its digest: that is several times faster than to write it out as JSON first.
+def _text_json(text: str) -> bytes:
+    """Return a text, a long one by its digest: that is several times faster than to write it out as JSON.
 
     A conversation grows by its end: what was said before is remembered, and found by the hash that a string keeps.
     """
     if len(text) < _LONG_TEXT:
-        return text
+        return canonical_json(text, "messages")
     known = _digests.get(text)
     if known is None:
         try:
-            known = sha256(text.encode()).hexdigest()
+            known = b'{"sha256":"%b"}' % sha256(text.encode()).hexdigest().encode()
         except UnicodeEncodeError as error:
             raise MalformedRequest("text with a lone surrogate") from error
         if len(_digests) >= _REMEMBERED_TEXTS:
             _digests.clear()
         if len(text) <= _LONGEST_REMEMBERED:
             _digests[text] = known
-    return {"sha256": known}
+    return known
 
 
 def _number(call_id: object, numbers: dict[str, int]) -> int | None:

@@ -21,7 +21,7 @@ from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.prompt.call_order import in_call_order
 from prefixcache_integrations.prompt.identity import canonical_json
-from prefixcache_integrations.prompt.key_forms import message_form, part_form, parts_form
+from prefixcache_integrations.prompt.key_forms import message_json, part_json, parts_json
 
 VERSION = "v2"
 
@@ -121,8 +121,8 @@ def framed_key(request: Request, frame: KeyFrame, *, namespace: str = "", secret
         frame.dialect,
         frame.model,
         frame.tools,
-        canonical_json(parts_form(request.system, numbers, trim=not policy.exact), "system"),
-        canonical_json([message_form(message, numbers, exact=policy.exact) for message in messages], "messages"),
+        parts_json(request.system, numbers, trim=not policy.exact),
+        b"[%b]" % b",".join([message_json(message, numbers, exact=policy.exact) for message in messages]),
         frame.options,
     )
 
@@ -154,7 +154,7 @@ def _tools_form(tools: Sequence[Tool], *, ordered: bool) -> bytes:
 
 
 def _call_bytes(call: Part) -> bytes:
-    return canonical_json(part_form(call, call.text, {}), "messages")
+    return part_json(call, call.text, {})
 
 
 def _tolerant(options: Mapping[str, object], tolerance: float) -> dict[str, object]:
