@@ -22,6 +22,7 @@ from prefixcache_integrations.events import Observer
 from prefixcache_integrations.flows.prepare import Prepared, prepare
 from prefixcache_integrations.on_the_wire import listen, notice
 from prefixcache_integrations.profiles import Provider
+from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules
 from prefixcache_integrations.prompt.stability import MemoryChoice, chosen_memory
 from prefixcache_integrations.sdk_answers import complete, tell_answer
 from prefixcache_integrations.watching import WatchedCall, Watcher
@@ -41,6 +42,7 @@ class ClientLayout:
     asks for the usage of Chat Completions streams where the app says nothing about it; such a stream ends with a chunk
     without choices. The last event of a Claude stream then repeats what its first one said of the input. ``memory`` is
     what was sent before, from which it learns where markers pay: by default one of its own, ``None`` for none.
+    ``documents`` is what may be done with them at level ``arrange``.
     """
 
     def __init__(
@@ -51,9 +53,11 @@ class ClientLayout:
         tokenizer: Tokenizer | None = None,
         stream_usage: bool = False,
         memory: MemoryChoice = "own",
+        documents: DocumentRules = ANY_ORDER,
     ) -> None:
         self.level = level
         self._memory = chosen_memory(memory)
+        self._documents = documents
         self._observers = tuple(observers)
         self._tokenizer = tokenizer or tokens.load()
         self.stream_usage = stream_usage
@@ -96,6 +100,7 @@ class ClientLayout:
             memory=self._memory,
             now=time.monotonic(),
             namespace=current_namespace(),
+            documents=self._documents,
             changes=call.changes if call is not None else None,
         )
         self._watched(call, dialects.by_name(dialect), made)
@@ -137,6 +142,7 @@ def lay_out_client(
     tokenizer: Tokenizer | None = None,
     stream_usage: bool = False,
     memory: MemoryChoice = "own",
+    documents: DocumentRules = ANY_ORDER,
 ) -> ClientT:
     """Return a client like ``client`` whose requests are laid out for the provider's prompt cache.
 
@@ -146,7 +152,12 @@ def lay_out_client(
     Raises `ConfigurationError` for any other object, and for an Anthropic SDK without middleware.
     """
     layout = ClientLayout(
-        level=level, observers=observers, tokenizer=tokenizer, stream_usage=stream_usage, memory=memory
+        level=level,
+        observers=observers,
+        tokenizer=tokenizer,
+        stream_usage=stream_usage,
+        memory=memory,
+        documents=documents,
     )
     return layout.laid_out(client)
 

@@ -20,6 +20,7 @@ FindingCode: TypeAlias = Literal[
     "tools_reordered",  # tools were put in an order that stays the same
     "results_reordered",  # results of parallel tool calls were put in the order of the calls
     "documents_moved",  # documents were put where they extend a prefix that is cached, or will
+    "documents_dropped",  # documents that the conversation has already were left out
     "marker_removed",  # a marker where the provider refuses one, or one too many
     "marker_moved",  # a marker on a nested block, put on its parent
     "ttl_lowered",  # a longer lifetime after a shorter one
@@ -79,9 +80,12 @@ class Breakpoint(Struct, frozen=True, kw_only=True):
 
 
 class Move(Struct, frozen=True, kw_only=True):
-    """One block, or piece of one, that changes its place: from ``source`` in the request as it came to ``target``.
+    """One block, or piece of one, that changes its place: from ``source`` to ``target``.
 
-    ``documents``: a whole block, to where it extends a cached prefix. ``volatile``: the characters in ``span``, to a
+    Those of one reason are done at once, in the request as the reasons before have left it: copies, pieces of blocks,
+    documents, ranking. ``copy``: a document that is left out, as it is at ``target`` already. ``documents``: a whole
+    block, to where it extends a cached prefix. ``ranking``: the order in which the documents at ``source`` came is said
+    at the end, in a message with this ``role`` or the user's. ``volatile``: the characters in ``span``, to a
     note at the end, with a placeholder where they were; the note is a message of its own with this ``role``, or the
     last block of the user's, ``None``. ``retrieved``: those in ``span`` too, to a block before the latest question.
     ``split``: the rest of a block, from where ``span`` begins, is the next block.
@@ -89,7 +93,7 @@ class Move(Struct, frozen=True, kw_only=True):
 
     source: Address
     target: Address
-    reason: Literal["documents", "volatile", "retrieved", "split"]
+    reason: Literal["copy", "volatile", "retrieved", "split", "documents", "ranking"]
     span: tuple[int, int] | None = None
     role: Role | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from prefixcache_integrations.dialects.dialect import Dialect
 from prefixcache_integrations.errors import PrefixCacheError
 from prefixcache_integrations.events import Observer, PassedThrough, PromptPlanned, VolatileFound, tell
 from prefixcache_integrations.profiles.profile import CacheProfile
+from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules
 from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt
 from prefixcache_integrations.prompt.layout import decide
 from prefixcache_integrations.prompt.stability import PromptMemory
@@ -50,6 +52,7 @@ def prepare(
     namespace: str = "",
     changes: Changes | None = None,
     known: KnownPrompt = NOTHING_KNOWN,
+    documents: DocumentRules = ANY_ORDER,
 ) -> Prepared:
     """Lay out ``body`` for the provider's prompt cache. Never raises, and never changes ``body``.
 
@@ -57,19 +60,19 @@ def prepare(
     `VolatileFound` for what is new, or `PassedThrough` where the body could not be understood and is returned as it is.
     With a ``memory``, planning goes by what it holds at ``now``, in seconds, and the request is added to it; threads
     may share one, and take turns. ``namespace`` is the tenant whose request it is. What ``changes`` finds is added to
-    the plan. ``known`` is what a template says of the body.
+    the plan. ``known`` is what a template says of the body, ``documents`` what may be done with them at ``arrange``.
     """
     try:
         request = dialect.decode_request(body)
         profile = profile_of(request.model)
+        planned = partial(
+            decide, request, profile, tokenizer, level=level, namespace=namespace, known=known, documents=documents
+        )
         if memory is None:
-            made = decide(request, profile, tokenizer, level=level, snapshot=None, namespace=namespace, known=known)
+            made = planned()
         else:
             with memory.turn:
-                snapshot = memory.snapshot(now, namespace)
-                made = decide(
-                    request, profile, tokenizer, level=level, snapshot=snapshot, namespace=namespace, known=known
-                )
+                made = planned(snapshot=memory.snapshot(now, namespace))
                 if made.sighting is not None:
                     memory.observe(made.sighting, now, namespace)
         laid_out = dialect.encode_request(made.request)

@@ -17,6 +17,7 @@ from prefixcache_integrations.events import Observer, PassedThrough, tell
 from prefixcache_integrations.langchain.composed import AnyRunnable, parts, rebuilt, returning
 from prefixcache_integrations.langchain.model_view import ModelLayout
 from prefixcache_integrations.langchain.prompt_view import reading
+from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules
 from prefixcache_integrations.prompt.stability import MemoryChoice
 
 RunnableT = TypeVar("RunnableT", bound=Runnable[Any, Any])
@@ -29,6 +30,7 @@ def with_prompt_layout(
     observers: Sequence[Observer] = (),
     tokenizer: Tokenizer | None = None,
     memory: MemoryChoice = "own",
+    documents: DocumentRules = ANY_ORDER,
 ) -> RunnableT:
     """Return a copy of ``chain`` whose models send requests laid out for the provider's prompt cache.
 
@@ -49,12 +51,13 @@ def with_prompt_layout(
         memory: What was sent before, from which it learns where markers pay and, at ``arrange``, where documents go: by
             default one of its own, ``None`` for none. Several layouts of an application may share one; tenants, told
             apart by ``caching(namespace=...)``, are kept apart in it.
+        documents: What may be done at ``arrange`` with documents that are blocks of their own.
 
     Raises `ConfigurationError` for what is no Runnable.
     """
     if not isinstance(chain, Runnable):
         raise ConfigurationError(f"a prompt layout is put on a chain, not on a {type(chain).__name__}")
-    layout = ModelLayout(level=level, observers=observers, tokenizer=tokenizer, memory=memory)
+    layout = ModelLayout(level=level, observers=observers, tokenizer=tokenizer, memory=memory, documents=documents)
 
     def passed(reason: str) -> None:
         tell(observers, PassedThrough(reason=reason))

@@ -13,6 +13,7 @@ from typing_extensions import override
 from prefixcache_integrations.canonical import Level, Tokenizer
 from prefixcache_integrations.events import Observer
 from prefixcache_integrations.langchain.model_view import ModelLayout
+from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules
 from prefixcache_integrations.prompt.stability import MemoryChoice
 
 
@@ -32,6 +33,7 @@ class PromptLayoutMiddleware(AgentMiddleware[Any, Any, Any]):
         memory: What was sent before, from which it learns where markers pay and, at ``arrange``, where documents go: by
             default one of its own, ``None`` for none. Several layouts of an application may share one; tenants, told
             apart by ``caching(namespace=...)``, are kept apart in it.
+        documents: What may be done at ``arrange`` with documents that are blocks of their own.
     """
 
     def __init__(
@@ -41,9 +43,12 @@ class PromptLayoutMiddleware(AgentMiddleware[Any, Any, Any]):
         observers: Sequence[Observer] = (),
         tokenizer: Tokenizer | None = None,
         memory: MemoryChoice = "own",
+        documents: DocumentRules = ANY_ORDER,
     ) -> None:
         super().__init__()
-        self._layout = ModelLayout(level=level, observers=observers, tokenizer=tokenizer, memory=memory)
+        self._layout = ModelLayout(
+            level=level, observers=observers, tokenizer=tokenizer, memory=memory, documents=documents
+        )
 
     @override
     def wrap_model_call(

@@ -29,6 +29,7 @@ from prefixcache_integrations.langchain.composed import rebuilt
 from prefixcache_integrations.langchain.prompt_view import known_prompt, notice_prompt
 from prefixcache_integrations.langchain.watched import Watches, provider_of
 from prefixcache_integrations.on_the_wire import follower, notice
+from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules
 from prefixcache_integrations.prompt.stability import MemoryChoice, chosen_memory
 from prefixcache_integrations.watching import WatchedCall, Watcher
 
@@ -49,7 +50,8 @@ class ModelLayout:
 
     Observers are told what `prepare` tells, `PrefixBroken` for what loses tokens it could have read, and once per class
     that this package cannot lay out its models. ``memory`` is what was sent before, and grows: by default one of
-    its own; with ``None`` every request stands alone. Safe to share between threads.
+    its own; with ``None`` every request stands alone. ``documents`` is what may be done with them at level ``arrange``.
+    Safe to share between threads.
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class ModelLayout:
         observers: Sequence[Observer] = (),
         tokenizer: Tokenizer | None = None,
         memory: MemoryChoice = "own",
+        documents: DocumentRules = ANY_ORDER,
     ) -> None:
         self._memory = chosen_memory(memory)
+        self._documents = documents
         self._level = level
         self._observers = tuple(observers)
         self._tokenizer = tokenizer or tokens.load()
@@ -105,6 +109,7 @@ class ModelLayout:
             memory=self._memory,
             now=time.monotonic(),
             namespace=current_namespace(),
+            documents=self._documents,
             changes=call.changes if isinstance(call, WatchedCall) else None,
             known=known_prompt(),
         )

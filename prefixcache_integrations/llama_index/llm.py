@@ -21,6 +21,7 @@ from prefixcache_integrations.events import Observer, PassedThrough, tell
 from prefixcache_integrations.llama_index.events import dispatch
 from prefixcache_integrations.llama_index.view import CLIENTS, View
 from prefixcache_integrations.llama_index.views import view_class
+from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules
 from prefixcache_integrations.prompt.keys import KeyPolicy
 from prefixcache_integrations.prompt.stability import MemoryChoice
 from prefixcache_integrations.sdk_hooks import ClientLayout
@@ -43,6 +44,7 @@ def enable(
     observers: Sequence[Observer] = (),
     tokenizer: Tokenizer | None = None,
     memory: MemoryChoice = "own",
+    documents: DocumentRules = ANY_ORDER,
 ) -> LLMT:
     """Let ``llm`` answer repeated calls from ``cache`` and lay out its requests; return the same object.
 
@@ -65,6 +67,7 @@ def enable(
         tokenizer: What counts tokens for the layout; by default the best at hand.
         memory: What was sent before, from which the layout learns where markers pay: by default one of its own,
             ``None`` for none.
+        documents: What may be done at ``arrange`` with documents that are blocks of their own.
 
     Raises:
         ConfigurationError: ``cache`` names no store, or objects of the LLM's class cannot change their class.
@@ -76,7 +79,7 @@ def enable(
     view = View(
         base=type(chosen),
         cache=None if cache is None else _response_cache(cache, settings, told),
-        layout=None if layout is None else _client_layout(layout, told, tokenizer, memory),
+        layout=None if layout is None else _client_layout(layout, told, tokenizer, memory, documents),
         arranges=layout == "arrange",
     )
     if cache is not None and _has_other_ways(chosen):
@@ -110,10 +113,20 @@ def _response_cache(store: str | Store, settings: CacheSettings, observers: Sequ
 
 
 def _client_layout(
-    layout: LayoutLevel, observers: Sequence[Observer], tokenizer: Tokenizer | None, memory: MemoryChoice
+    layout: Level,
+    observers: Sequence[Observer],
+    tokenizer: Tokenizer | None,
+    memory: MemoryChoice,
+    documents: DocumentRules,
 ) -> ClientLayout:
-    level: Level = "canonical" if layout == "arrange" else layout
-    return ClientLayout(level=level, observers=observers, tokenizer=tokenizer, stream_usage=True, memory=memory)
+    return ClientLayout(
+        level=layout,
+        observers=observers,
+        tokenizer=tokenizer,
+        stream_usage=True,
+        memory=memory,
+        documents=documents,
+    )
 
 
 def _has_other_ways(llm: LLM) -> bool:

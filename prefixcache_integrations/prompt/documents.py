@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, groupby
 
 from msgspec import Struct
 
@@ -29,30 +30,50 @@ class Movable(Struct, frozen=True):
     """The blocks of a prompt by number: ``documents`` may move, ``fixed`` keep their order.
 
     ``slots`` are the places in ``fixed`` before which documents may stand: the first thing a user says in a message.
+    ``room`` are the places from the first to the last before which a document may. ``recognised`` are the documents,
+    those that could move but are to stay among them.
     """
 
     documents: tuple[int, ...]
     fixed: tuple[int, ...]
     slots: tuple[int, ...]
+    room: Mapping[int, range]
+    recognised: tuple[int, ...]
 
 
-def movable(request: Request, prompt: Sequence[Segment], keys: Sequence[bytes]) -> Movable:
+def movable(request: Request, prompt: Sequence[Segment], keys: Sequence[bytes], keep_top: int = 0) -> Movable:
     """Return which blocks of ``prompt`` are documents that may move.
 
-    Documents with citations stay: answers refer to them by number. So do those that are there twice, and those of
-    a message that says nothing else.
+    Documents with citations stay: answers refer to them by number. So do those that are there twice, those of
+    a message that says nothing else, and the first ``keep_top`` of each message, whose others then stay behind them.
     """
     often = Counter(keys)
     free = {
         number
         for number, segment in enumerate(prompt)
-        if often[keys[number]] == 1 and _is_document(_part(request, segment))
+        if often[keys[number]] == 1 and is_document(_part(request, segment))
     }
     opening = dict(_openings(request, prompt, free))
-    documents = tuple(number for number in sorted(free) if message_of(prompt[number]) in opening)
-    fixed = tuple(number for number in range(len(prompt)) if number not in set(documents))
-    starts = set(opening.values())
-    return Movable(documents, fixed, tuple(place for place, number in enumerate(fixed) if number in starts))
+    recognised = tuple(number for number in sorted(free) if message_of(prompt[number]) in opening)
+    kept = set(_kept(recognised, prompt, opening, keep_top))
+    documents = tuple(number for number in recognised if number not in kept)
+    fixed = sorted(set(range(len(prompt))).difference(documents))
+    places = {number: place for place, number in enumerate(fixed)}
+    slots = {message: places[number] for message, number in opening.items()}
+    anywhere = range(max(slots.values(), default=0) + 1)
+    homes = {number: slots[message_of(prompt[number])] for number in documents}
+    room = {number: range(home, home + 1) if keep_top else anywhere for number, home in homes.items()}
+    return Movable(documents, tuple(fixed), tuple(slots.values()), room, recognised)
+
+
+def _kept(
+    documents: Sequence[int], prompt: Sequence[Segment], opening: Mapping[int, int], keep_top: int
+) -> Iterator[int]:
+    """Yield the first ``keep_top`` documents of each message, and all of one where these are behind what it says."""
+    for message, together in groupby(documents, key=lambda number: message_of(prompt[number])):
+        numbers = list(together)
+        first = numbers[:keep_top]
+        yield from numbers if first and first[-1] > opening[message] else first
 
 
 def _openings(request: Request, prompt: Sequence[Segment], free: set[int]) -> Iterator[tuple[int, int]]:
@@ -79,9 +100,15 @@ def _part(request: Request, segment: Segment) -> Part | None:
     return request.messages[at.index].parts[at.part]
 
 
-def _is_document(part: Part | None) -> bool:
+def is_document(part: Part | None) -> bool:
+    """Tell whether ``part`` is a document that may move: one that answers do not refer to by its number."""
     if part is None or (as_object(part.raw.get("citations")) or {}).get("enabled") is True:
         return False
+    return looks_like_document(part)
+
+
+def looks_like_document(part: Part) -> bool:
+    """Tell whether ``part`` is a document: a block of that type, or text in ``<document>`` tags."""
     if part.kind == "text":
         return _MARKED.fullmatch(part.text) is not None
     return part.kind == "document" or part.raw.get("type") == "search_result"
@@ -126,14 +153,15 @@ def _longest_path(
 ) -> _Path:
     """Search the orders sent before for the one that this prompt can follow furthest in the cache, then at all."""
     best, looks = _Path(), 0
-    slots, last = set(found.slots), found.slots[-1]
+    slots = set(found.slots)
     stack: list[tuple[int, int, int, _Path]] = [(0, 0, 0, best)]
     while stack and looks < LOOKS:
         prefix, place, tokens, path = stack.pop()
         best = max(best, path, key=lambda each: each.score)
         taken = set(path.all)
-        options = [] if place not in slots else [number for number in by_key.values() if number not in taken]
-        if place < len(found.fixed) and not (place == last and options):
+        free = [number for number in by_key.values() if number not in taken] if place in slots else []
+        options = [number for number in free if place in found.room[number]]
+        if place < len(found.fixed) and not any(place == found.room[number][-1] for number in options):
             options = [found.fixed[place], *options]
         for number in options:
             looks += 1
@@ -152,15 +180,31 @@ def _longest_path(
 def _completed(
     begun: Sequence[int], core: frozenset[int], blocks: Sequence[Block], around: Company, found: Movable
 ) -> tuple[int, ...]:
-    """Return ``begun`` with all that is missing: fixed blocks in their order, documents before the last question."""
+    """Return ``begun`` with all that is missing: fixed blocks in their order, documents as far behind as they may."""
     taken = set(begun)
-    fixed = [number for number in found.fixed if number not in taken]
     documents = [number for number in found.documents if number not in taken]
     documents.sort(key=lambda number: (number not in core, *_rank(blocks[number], around)))
-    if not documents:
-        return (*begun, *fixed)
-    question = fixed.index(found.fixed[found.slots[-1]])
-    return (*begun, *fixed[:question], *documents, *fixed[question:])
+    rest = [(found.room[number][-1], False, number) for number in documents]
+    rest += [(place, True, number) for place, number in enumerate(found.fixed) if number not in taken]
+    return (*begun, *(number for *_, number in sorted(rest, key=lambda each: each[:2])))
+
+
+def distance(order: Sequence[int], found: Movable, prompt: Sequence[Segment]) -> float:
+    """Return how far ``order`` is from the one in which documents came: normalised Kendall tau distance, 0 to 1.
+
+    It is that of the message whose documents have changed most.
+    """
+    recognised = set(found.recognised)
+    together = dict[int, list[int]]()
+    for number in order:
+        if number in recognised:
+            together.setdefault(message_of(prompt[number]), []).append(number)
+    return max(map(_inverted, together.values()), default=0.0)
+
+
+def _inverted(numbers: Sequence[int]) -> float:
+    pairs = list(combinations(numbers, 2))
+    return sum(one > other for one, other in pairs) / len(pairs) if pairs else 0.0
 
 
 def _rank(block: Block, around: Company) -> tuple[float, bytes]:

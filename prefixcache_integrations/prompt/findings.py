@@ -64,8 +64,11 @@ def about_results(before: Sequence[Message], after: Sequence[Message]) -> Iterat
         yield Finding(code="results_reordered", message="results of parallel tool calls were put in the calls' order")
 
 
-def about_moves(moves: Sequence[Move]) -> Iterator[Finding]:
-    """Say how many documents change places."""
-    count = sum(move.source != move.target for move in moves)
+def about_moves(moves: Sequence[Move], dropped: Sequence[Move]) -> Iterator[Finding]:
+    """Say how many documents change places, and how many are left out."""
+    count = sum(move.reason == "documents" and move.source != move.target for move in moves)
     if count:
         yield Finding(code="documents_moved", message=f"{count} documents were moved to extend a cached prefix")
+    if dropped:
+        message = f"{len(dropped)} documents were left out that the conversation has already"
+        yield Finding(code="documents_dropped", message=message)

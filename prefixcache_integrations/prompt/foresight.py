@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Address, Level, Request
 from prefixcache_integrations.profiles.profile import CacheProfile, Tier
-from prefixcache_integrations.prompt.documents import Movable, message_of, movable, orders
+from prefixcache_integrations.prompt.document_rules import DocumentRules
+from prefixcache_integrations.prompt.documents import Movable, distance, message_of, movable, orders
 from prefixcache_integrations.prompt.fingerprint import tier_seeds
 from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt, marked_range
 from prefixcache_integrations.prompt.pricing import Ahead, Choice, best_marks, expected_bill, worth_unmarked
@@ -30,12 +31,13 @@ WORTH_MOVING = 1.0
 class Foresight(Struct, frozen=True):
     """How to send a prompt. ``order`` are its blocks by number; ``marks`` are numbers too, of blocks to mark.
 
-    ``documents`` are the blocks that may move. ``seen`` is what is to be remembered, its steps in the order that was
-    found best even where it is not worth moving anything for it.
+    ``documents`` are those blocks that are, ``movable`` those of them that may move. ``seen`` is what is to be
+    remembered, its steps in the order that was found best even where it is not worth moving anything for it.
     """
 
     order: tuple[int, ...]
     documents: tuple[int, ...]
+    movable: tuple[int, ...]
     marks: tuple[int, ...]
     ttl: str | None
     seen: Sighting
@@ -63,23 +65,29 @@ def foresee(
     *,
     level: Level,
     enough: int,
+    rules: DocumentRules,
+    moving: bool,
     known: KnownPrompt = NOTHING_KNOWN,
 ) -> Foresight:
     """Return how to send ``prompt``, the segments of ``request``, going by what ``snapshot`` knows.
 
-    Blocks are moved at level ``arrange`` alone. ``enough`` are the tokens from which on a marker is worth setting.
-    ``known`` is what a template says of the request: which text is its own, and what this call filled in.
+    Documents move by the ``rules``, and only if they are ``moving`` at all. ``enough`` are the tokens from which on a
+    marker is worth setting. ``known`` is what a template says of the request: which text is its own, and what this call
+    filled in.
     """
     keys = block_keys(prompt, tier_seeds(request, profile))
-    found = movable(request, prompt, keys)
-    given = _digest(keys, level, profile)
+    found = movable(request, prompt, keys, rules.keep_top)
+    settings = b"".join((level.encode(), profile.name.encode(), repr(rules).encode()))
+    given = _digest(keys, settings)
     laid = snapshot.just_sent(given)
     if laid is not None:
-        same = Attempts(given, _digest([keys[number] for number in laid.order], level, profile), None)
-        return Foresight(laid.order, found.documents, laid.marks, laid.ttl, Sighting((), attempts=same))
+        same = Attempts(given, _digest([keys[number] for number in laid.order], settings), None)
+        return Foresight(
+            laid.order, found.recognised, found.documents, laid.marks, laid.ttl, Sighting((), attempts=same)
+        )
     blocks = _blocks(prompt, counts, _kinds(request, prompt, found, known), keys)
     documents, reply = frozenset(found.documents), latest_reply(request)
-    around = company({keys[number]: counts[number] for number in found.documents}, snapshot)
+    around = company({keys[number]: counts[number] for number in found.recognised}, snapshot)
 
     def candidate(order: tuple[int, ...]) -> _Candidate:
         view = ahead([blocks[number] for number in order], around, profile, snapshot)
@@ -87,13 +95,11 @@ def foresee(
         return _Candidate(order, _choice(view, profile, snapshot, enough, previous), view, previous)
 
     kept = sent = remembered = candidate(tuple(range(len(prompt))))
-    if found.documents and level == "arrange":
+    if found.documents and moving:
         others = [candidate(order) for order in dict.fromkeys(orders(blocks, around, found, profile, snapshot))]
         best = max(others, key=lambda each: each.choice.worth)
-        if best.choice.worth > WORTH_MOVING and best.ahead.found >= kept.ahead.found:
-            sent = remembered = best
-        elif not kept.choice.marks and profile.max_breakpoints:
-            remembered = best
+        if rules.max_distance >= 1 or distance(best.order, found, prompt) <= rules.max_distance:
+            sent, remembered = _better(kept, best, profile)
     marks = tuple(sent.order[place] for place in sent.choice.marks)
     laid = Laid(sent.order, marks, sent.choice.ttl)
     seen = Sighting(
@@ -103,15 +109,21 @@ def foresee(
         tools=tuple(tool.name for tool in request.tools),
         agent=agent_of(request),
         previous=None if remembered.previous < 0 else remembered.previous,
-        attempts=Attempts(given, _digest([keys[number] for number in sent.order], level, profile), laid),
+        attempts=Attempts(given, _digest([keys[number] for number in sent.order], settings), laid),
     )
-    return Foresight(sent.order, found.documents, marks, sent.choice.ttl, seen)
+    return Foresight(sent.order, found.recognised, found.documents, marks, sent.choice.ttl, seen)
 
 
-def _digest(keys: Sequence[bytes], level: Level, profile: CacheProfile) -> bytes:
-    """Return the digest of a whole prompt, for planning at one level for one model family."""
-    whole = b"".join((level.encode(), profile.name.encode(), *keys))
-    return hashlib.blake2b(whole, digest_size=DIGEST_BYTES).digest()
+def _better(kept: _Candidate, best: _Candidate, profile: CacheProfile) -> tuple[_Candidate, _Candidate]:
+    """Return in which order to send a prompt, as it came or the ``best``, and in which to remember it."""
+    if best.choice.worth > WORTH_MOVING and best.ahead.found >= kept.ahead.found:
+        return best, best
+    return kept, best if profile.max_breakpoints and not kept.choice.marks else kept
+
+
+def _digest(keys: Sequence[bytes], settings: bytes) -> bytes:
+    """Return the digest of a whole prompt, for planning with these ``settings``."""
+    return hashlib.blake2b(b"".join((settings, *keys)), digest_size=DIGEST_BYTES).digest()
 
 
 def _previous_tail(prompt: Sequence[Segment], order: Sequence[int], documents: frozenset[int], reply: int) -> int:
@@ -150,7 +162,7 @@ def _blocks(
 
 
 def _kinds(request: Request, prompt: Sequence[Segment], found: Movable, known: KnownPrompt) -> list[Kind]:
-    documents = set(found.documents)
+    documents = set(found.recognised)
     head, until = marked_range(request, known)
     return ["document" if number in documents else _kind(segment, head, until) for number, segment in enumerate(prompt)]
 

@@ -26,6 +26,8 @@ from prefixcache_integrations.prompt.breakpoints import Reason, breakpoints, cho
 from prefixcache_integrations.prompt.cache_key import CACHE_KEY, Route, route
 from prefixcache_integrations.prompt.cache_options import explicit_mode, repaired_options, with_options
 from prefixcache_integrations.prompt.call_order import results_in_call_order
+from prefixcache_integrations.prompt.copies import copies, without_copies
+from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules
 from prefixcache_integrations.prompt.findings import (
     about_length,
     about_model,
@@ -37,7 +39,7 @@ from prefixcache_integrations.prompt.findings import (
 from prefixcache_integrations.prompt.foresight import Foresight, foresee
 from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt, marked_range
 from prefixcache_integrations.prompt.markers import placed, repaired
-from prefixcache_integrations.prompt.moves import moved, moves_for
+from prefixcache_integrations.prompt.moves import may_move, moves_for, rearranged, with_ranking
 from prefixcache_integrations.prompt.noticed import places_of
 from prefixcache_integrations.prompt.segments import Segment, segments, token_counts
 from prefixcache_integrations.prompt.stability import Sighting, Snapshot
@@ -67,15 +69,18 @@ def plan(
     level: Level = "canonical",
     snapshot: Snapshot | None = None,
     namespace: str = "",
+    documents: DocumentRules = ANY_ORDER,
 ) -> PromptPlan:
     """Decide how ``request`` should be laid out; `apply` does it. Pure: nothing is changed and nothing remembered.
 
     With a ``snapshot`` of what was sent before, markers stand where they are expected to pay, and nowhere else.
     Planning a request that a plan was applied to changes nothing, for one snapshot. ``namespace`` is the tenant, whose
-    requests are routed by a key of their own. Raises `MalformedRequest` for text that is no Unicode and values that
-    are no JSON.
+    requests are routed by a key of their own. ``documents`` is what may be done with them at level ``arrange``. Raises
+    `MalformedRequest` for text that is no Unicode and values that are no JSON.
     """
-    return decide(request, profile, tokenizer, level=level, snapshot=snapshot, namespace=namespace).plan
+    return decide(
+        request, profile, tokenizer, level=level, snapshot=snapshot, namespace=namespace, documents=documents
+    ).plan
 
 
 def decide(
@@ -87,8 +92,11 @@ def decide(
     snapshot: Snapshot | None = None,
     namespace: str = "",
     known: KnownPrompt = NOTHING_KNOWN,
+    documents: DocumentRules = ANY_ORDER,
 ) -> Decision:
     """Return the `plan` of a request together with all that comes of it; ``known`` is what a template says of it."""
+    dropped = tuple(copies(request)) if level == "arrange" and documents.drop_copies else ()
+    request = without_copies(request, dropped)
     volatile = find_volatile(request, profile, snapshot, level, known)
     cut, note = without_values(request, volatile.moves)
     order = tuple(range(len(request.tools))) if level == "mark" else _tool_order(cut, snapshot)
@@ -106,11 +114,23 @@ def decide(
     tidy = replace(tidy, options=with_options(tidy.options, keyed))
     foresight, moves = None, tuple[Move, ...]()
     if snapshot is not None and profile.regime != "none":
-        foresight = foresee(tidy, prompt, counts, profile, snapshot, level=level, enough=limits.enough, known=known)
-        moves = moves_for(prompt, foresight.order, foresight.documents)
+        foresight = foresee(
+            tidy,
+            prompt,
+            counts,
+            profile,
+            snapshot,
+            level=level,
+            enough=limits.enough,
+            rules=documents,
+            moving=level == "arrange" and may_move(tidy, profile, note, documents),
+            known=known,
+        )
+        moves = with_ranking(tidy, moves_for(prompt, foresight.order, foresight.movable), profile, documents)
     if foresight is not None and moves:
-        tidy = moved(tidy, moves)
+        tidy, note = rearranged(tidy, moves, note)
         prompt, counts = segments(tidy), tuple(counts[number] for number in foresight.order)
+        total = sum(counts) + note_tokens(note, tidy, tokenizer)
     marked = _marked(tidy, prompt, counts, profile, foresight=foresight, enough=limits.enough, known=known)
     made = PromptPlan(
         level=level,
@@ -118,7 +138,7 @@ def decide(
         prompt_tokens=total,
         exact=tokenizer.exact,
         tool_order=order,
-        moves=(*volatile.moves, *moves),
+        moves=(*dropped, *volatile.moves, *moves),
         breakpoints=marked.rows,
         options={**keyed, **marked.options},
         findings=(
@@ -126,7 +146,7 @@ def decide(
             *about_length(total, profile, limits),
             *about_tools(order),
             *about_results(cut.messages, arranged.messages),
-            *about_moves(moves),
+            *about_moves(moves, dropped),
             *changing,
             *repairs,
             *marked.findings,
@@ -240,9 +260,9 @@ def apply(request: Request, plan: PromptPlan) -> Request:
 
     ``plan`` must have been made for this request.
     """
-    cut, note = without_values(request, plan.moves)
+    cut, note = without_values(without_copies(request, plan.moves), plan.moves)
     tidy, _ = repaired(_arranged(cut, plan.tool_order, plan.level))
-    tidy = moved(tidy, plan.moves)
+    tidy, note = rearranged(tidy, plan.moves, note)
     sent = replace(placed(tidy, plan.breakpoints), options=with_options(tidy.options, plan.options))
     return with_note(sent, note)
 

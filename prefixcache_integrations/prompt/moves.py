@@ -1,4 +1,4 @@
-"""Blocks that change their place in a request: as a list, and done."""
+"""Documents that change their place in a request: as a list, and done."""
 
 from __future__ import annotations
 
@@ -8,7 +8,55 @@ from collections.abc import Collection, Iterator, Sequence
 from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Address, Message, Move, Part, Request
+from prefixcache_integrations.profiles.profile import CacheProfile
+from prefixcache_integrations.prompt.document_rules import DocumentRules
+from prefixcache_integrations.prompt.ranking import ends_in_ranking, ranking
 from prefixcache_integrations.prompt.segments import Segment
+from prefixcache_integrations.prompt.tail_note import Note, marked_before_note, note_target, question
+from prefixcache_integrations.prompt.volatile import may_add_note
+
+
+def may_move(request: Request, profile: CacheProfile, note: Note | None, rules: DocumentRules) -> bool:
+    """Tell whether the documents of ``request`` may, behind which ``note`` will stand.
+
+    None does where a note says already in which order they came, nor where one is wanted and has no place.
+    """
+    if not rules.move or (note is not None and ends_in_ranking(note.text)):
+        return False
+    return not rules.ranking_note or _ranking_move(request, profile) is not None
+
+
+def with_ranking(
+    request: Request, moves: tuple[Move, ...], profile: CacheProfile, rules: DocumentRules
+) -> tuple[Move, ...]:
+    """Return ``moves``, and that the order of the latest question's documents is said if they change it."""
+    if not moves or not rules.ranking_note:
+        return moves
+    after = moved(request, moves)
+    telling = _ranking_move(after, profile)
+    if telling is None or ranking(request, after, telling.source.index) is None:
+        return moves
+    return (*moves, telling)
+
+
+def _ranking_move(request: Request, profile: CacheProfile) -> Move | None:
+    role, asked = profile.late_instructions, question(request)
+    target = note_target(request, role) if may_add_note(request, profile) else None
+    if asked is None or target is None:
+        return None
+    return Move(source=Address("messages", asked), target=target, reason="ranking", role=role)
+
+
+def rearranged(request: Request, moves: Sequence[Move], note: Note | None) -> tuple[Request, Note | None]:
+    """Return ``request`` with its documents moved, and ``note`` with the order in which they came if ``moves`` ask."""
+    after = moved(request, moves)
+    telling = next((move for move in moves if move.reason == "ranking"), None)
+    line = None if telling is None else ranking(request, after, telling.source.index)
+    if telling is None or line is None:
+        return after, note
+    if note is not None:
+        return after, replace(note, text=f"{note.text}\n{line}")
+    return marked_before_note(after), Note(line, telling.role)
 
 
 def moves_for(prompt: Sequence[Segment], order: Sequence[int], movable: Sequence[int]) -> tuple[Move, ...]:

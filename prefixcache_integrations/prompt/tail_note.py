@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Address, Message, Move, Part, Request, Role, Tokenizer
+from prefixcache_integrations.prompt.ranking import is_ranking
 from prefixcache_integrations.prompt.segments import MESSAGE_TOKENS
 
 _PLACEHOLDER = re.compile(r"\[value(\d{1,4}): stated at the end\]")
@@ -86,7 +87,7 @@ def without_values(request: Request, moves: Sequence[Move]) -> tuple[Request, No
     if lines:
         role = values[0].role if note is None else note.role
         note = Note("\n".join([*([] if note is None else [note.text]), *lines]), role)
-    return (rest if note is None else _marked_before_note(rest)), note
+    return (rest if note is None else marked_before_note(rest)), note
 
 
 def with_note(request: Request, note: Note | None) -> Request:
@@ -125,8 +126,6 @@ def note_tokens(note: Note | None, request: Request, tokenizer: Tokenizer) -> in
 
 def _detached(request: Request) -> tuple[Request, Note | None]:
     """Return ``request`` without the note that an earlier plan put at its end, and that."""
-    if not any(_PLACEHOLDER.search(part.text) for _, part in instructions(request)):
-        return request, None
     last = len(request.messages) - 1
     while last >= 0 and request.messages[last].role == "assistant":
         last -= 1
@@ -134,13 +133,19 @@ def _detached(request: Request) -> tuple[Request, Note | None]:
         return request, None
     message = request.messages[last]
     text = message.parts[-1].text
-    if message.parts[-1].kind != "text" or not _NOTE.fullmatch(text):
+    if message.parts[-1].kind != "text" or not _is_note(request, text):
         return request, None
     if message.role in _INSTRUCTIONS and len(message.parts) == 1:
         return _with_messages(request, last, ()), Note(text, message.role)
     if message.role == "user" and len(message.parts) > 1:
         return _with_messages(request, last, (replace(message, parts=message.parts[:-1]),)), Note(text, None)
     return request, None
+
+
+def _is_note(request: Request, text: str) -> bool:
+    if is_ranking(text):
+        return True
+    return _NOTE.fullmatch(text) is not None and any(has_placeholders(part.text) for _, part in instructions(request))
 
 
 def _with_messages(request: Request, index: int, messages: tuple[Message, ...]) -> Request:
@@ -219,7 +224,7 @@ def _with_blocks(request: Request, new: Mapping[Address, tuple[Part, ...]]) -> R
     return replace(request, system=system, messages=tuple(messages), bare_system=bare)
 
 
-def _marked_before_note(request: Request) -> Request:
+def marked_before_note(request: Request) -> Request:
     """Return ``request`` with its top-level marker on the last block that can carry it."""
     if request.marker is None:
         return request

@@ -131,7 +131,7 @@ def _moves(
     request: Request, blocks: Mapping[Address, Part], found: Sequence[Fragment], profile: CacheProfile
 ) -> Iterator[Move]:
     role = profile.late_instructions
-    target, asked = (note_target(request, role), question(request)) if _may_add(request, profile) else (None, None)
+    target, asked = (note_target(request, role), question(request)) if may_add_note(request, profile) else (None, None)
     splits, retrieved = Counter[int | None](), 0
     for fragment in found:
         part = blocks[fragment.at]
@@ -149,7 +149,7 @@ def _moves(
             yield _split(fragment, splits[_holder(fragment.at)], len(part.text))
 
 
-def _may_add(request: Request, profile: CacheProfile) -> bool:
+def may_add_note(request: Request, profile: CacheProfile) -> bool:
     """Tell whether a note may be added to this request and to those that follow it in its conversation.
 
     Where the provider keeps the conversation, the note would become a part of it. On models that drop earlier

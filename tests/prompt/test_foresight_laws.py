@@ -20,6 +20,7 @@ from prefixcache_integrations.dialects.dialect import Dialect
 from prefixcache_integrations.dialects.openai_chat import OpenAIChat
 from prefixcache_integrations.dialects.openai_responses import OpenAIResponses
 from prefixcache_integrations.profiles import CacheProfile, resolve
+from prefixcache_integrations.prompt.document_rules import DocumentRules
 from prefixcache_integrations.prompt.layout import apply, decide, plan
 from prefixcache_integrations.prompt.stability import PromptMemory
 from tests.prompt.bodies import CHAT_BODIES, CLAUDE_BODIES, RESPONSES_BODIES
@@ -122,7 +123,8 @@ def test_documents_alone_move_and_nothing_is_lost(bodies: list[dict[str, Any]], 
     snapshot = remembered(CLAUDE, bodies, level).snapshot(1000.0)
     request = CLAUDE.decode_request(bodies[0])
     before = copy.deepcopy(request)
-    result = decide(request, profile_of(request), WORDS, level=level, snapshot=snapshot).request
+    rules = DocumentRules(drop_copies=False)
+    result = decide(request, profile_of(request), WORDS, level=level, snapshot=snapshot, documents=rules).request
     assert content(result) == content(request)
     assert others(result) == others(request)
     assert request == before

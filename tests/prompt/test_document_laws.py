@@ -1,0 +1,148 @@
+"""Laws of what an application allows to be done with its documents, over runs of requests that share them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from prefixcache_integrations.canonical import Part, Request
+from prefixcache_integrations.errors import ConfigurationError
+from prefixcache_integrations.prompt.document_rules import DocumentRules
+from prefixcache_integrations.prompt.layout import Decision, apply, decide, plan
+from prefixcache_integrations.prompt.stability import PromptMemory
+from tests.prompt.test_foresight_laws import CLAUDE, LOOKED_UP, profile_of
+from tests.prompt.wire_rules import claude_faults
+from tests.prompt.words import WORDS
+
+law = settings(
+    max_examples=25,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
+)
+RULES = st.builds(
+    DocumentRules,
+    move=st.sampled_from([True, True, True, False]),
+    keep_top=st.sampled_from([0, 0, 1, 2, 9]),
+    max_distance=st.sampled_from([1.0, 1.0, 0.5, 0.2, 0.0]),
+    drop_copies=st.booleans(),
+    ranking_note=st.booleans(),
+)
+RUNS = st.lists(LOOKED_UP, min_size=2, max_size=5)
+
+
+def remembered(bodies: list[dict[str, Any]], rules: DocumentRules) -> PromptMemory:
+    memory = PromptMemory()
+    for number, body in enumerate(bodies * 4):
+        made = arranged(body, memory, rules, number * 10.0)
+        assert made.sighting is not None
+        memory.observe(made.sighting, number * 10.0)
+    return memory
+
+
+def arranged(body: dict[str, Any], memory: PromptMemory, rules: DocumentRules, now: float = 1000.0) -> Decision:
+    request = CLAUDE.decode_request(body)
+    snapshot = memory.snapshot(now)
+    return decide(request, profile_of(request), WORDS, level="arrange", snapshot=snapshot, documents=rules)
+
+
+def is_document(part: Part) -> bool:
+    return part.kind == "document" or part.text.startswith("<document")
+
+
+def documents(request: Request) -> list[list[str]]:
+    """The documents of each message of the user's, in order."""
+    spoken = [message for message in request.messages if message.role == "user"]
+    return [[json.dumps(part.raw) for part in message.parts if is_document(part)] for message in spoken]
+
+
+def content(request: Request) -> Counter[str]:
+    parts = [(message.role, part) for message in request.messages for part in message.parts]
+    return Counter(json.dumps([role, part.raw]) for role, part in parts if not part.text.startswith("[ranking] "))
+
+
+def inverted(before: list[str], after: list[str]) -> Iterator[bool]:
+    order = [each for each in after if each in before]
+    for one, other in combinations(before, 2):
+        yield order.index(one) > order.index(other)
+
+
+@law
+@given(RUNS, RULES)
+def test_only_listed_copies_are_left_out(bodies: list[dict[str, Any]], rules: DocumentRules) -> None:
+    memory = remembered(bodies, rules)
+    for body in bodies:
+        request = CLAUDE.decode_request(body)
+        made = arranged(body, memory, rules)
+        gone = [move for move in made.plan.moves if move.reason == "copy"]
+        left = Counter[str]()
+        for move in gone:
+            parts = [request.messages[at.index].parts[at.part or 0] for at in (move.source, move.target)]
+            assert parts[0].raw == parts[1].raw
+            assert move.target < move.source
+            left[json.dumps(["user", parts[0].raw])] += 1
+        assert content(made.request) == content(request) - left
+        assert not gone or rules.drop_copies
+        assert all(message.parts for message in made.request.messages)
+        assert claude_faults(CLAUDE.encode_request(made.request)) == []
+
+
+@law
+@given(RUNS, RULES)
+def test_documents_keep_their_order_as_far_as_it_was_asked(bodies: list[dict[str, Any]], rules: DocumentRules) -> None:
+    memory = remembered(bodies, rules)
+    for body in bodies:
+        before = documents(CLAUDE.decode_request(body))
+        after = documents(arranged(body, memory, rules).request)
+        flat = [each for together in after for each in together]
+        if not rules.move and not rules.drop_copies:
+            assert after == before
+        for given_, sent in zip(before, after, strict=True):
+            if len(set(given_)) < len(given_) or any(flat.count(each) > 1 for each in given_):
+                continue  # which of two equal ones went where cannot be told
+            if sum(each in together for each in given_ for together in before) > len(given_):
+                continue
+            wrong = list(inverted(given_, flat))
+            assert sum(wrong) <= rules.max_distance * len(wrong)
+            assert sent[: rules.keep_top] == given_[: rules.keep_top]
+            if rules.keep_top:
+                assert sorted(sent) == sorted(given_)
+
+
+@law
+@given(RUNS, RULES)
+def test_planning_what_was_planned_moves_drops_and_says_nothing_more(
+    bodies: list[dict[str, Any]], rules: DocumentRules
+) -> None:
+    memory = remembered(bodies, rules)
+    for body in bodies:
+        request = CLAUDE.decode_request(body)
+        profile, snapshot = profile_of(request), memory.snapshot(1000.0)
+        made = arranged(body, memory, rules)
+        assert apply(request, made.plan) == made.request
+        again = CLAUDE.decode_request(CLAUDE.encode_request(made.request))
+        twice = plan(again, profile, WORDS, level="arrange", snapshot=snapshot, documents=rules)
+        assert twice.moves == ()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"move": 1},
+        {"keep_top": -1},
+        {"keep_top": True},
+        {"keep_top": 1.5},
+        {"max_distance": 1.1},
+        {"max_distance": "0"},
+    ],
+)
+def test_rules_that_cannot_be_followed_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        DocumentRules(**wrong)
