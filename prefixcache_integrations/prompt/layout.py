@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import (
-    Address,
-    Breakpoint,
     Finding,
     JsonObject,
     Level,
@@ -20,11 +17,9 @@ from prefixcache_integrations.canonical import (
     Tokenizer,
     Tool,
 )
-from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import CacheProfile
-from prefixcache_integrations.prompt.breakpoints import Reason, breakpoints, chosen, marker_rules, places
 from prefixcache_integrations.prompt.cache_key import CACHE_KEY, Route, route
-from prefixcache_integrations.prompt.cache_options import explicit_mode, repaired_options, with_options
+from prefixcache_integrations.prompt.cache_options import with_options
 from prefixcache_integrations.prompt.call_order import results_in_call_order
 from prefixcache_integrations.prompt.copies import copies, without_copies
 from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules
@@ -37,13 +32,14 @@ from prefixcache_integrations.prompt.findings import (
     bounds,
 )
 from prefixcache_integrations.prompt.foresight import Foresight, foresee
-from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt, marked_range
+from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt
 from prefixcache_integrations.prompt.markers import placed, repaired
+from prefixcache_integrations.prompt.marking import marked, writes
 from prefixcache_integrations.prompt.moves import may_move, moves_for, rearranged, with_ranking
 from prefixcache_integrations.prompt.noticed import places_of
 from prefixcache_integrations.prompt.segments import Segment, segments, token_counts
 from prefixcache_integrations.prompt.stability import Sighting, Snapshot
-from prefixcache_integrations.prompt.tail_note import note_tokens, with_note, without_values
+from prefixcache_integrations.prompt.tail_note import Note, note_tokens, with_note, without_values
 from prefixcache_integrations.prompt.tools import agent_of, canonical_tool, tool_order
 from prefixcache_integrations.prompt.volatile import about_volatile, find_volatile
 
@@ -104,62 +100,98 @@ def decide(
     tidy, repairs = repaired(arranged)
     limits = bounds(profile, tokenizer)
     prompt = segments(tidy)
-    counts = token_counts(prompt, tokenizer)
-    total = sum(counts) + note_tokens(note, tidy, tokenizer)
-    changing = tuple(about_volatile(tidy, volatile, prompt, counts, profile)) if total >= limits.enough else ()
+    draft = _Draft(tidy, prompt, token_counts(prompt, tokenizer), note)
+    enough = draft.tokens(tokenizer) >= limits.enough
+    changing = tuple(about_volatile(tidy, volatile, prompt, draft.counts, profile)) if enough else ()
     left = tuple(each for each in changing if each.code == "volatile_text")
     told = () if snapshot is None else tuple(places_of(left, tidy, volatile.names))
-    way = _route(tidy, prompt, profile, namespace, snapshot) if sum(counts) >= limits.enough else None
+    way = _route(tidy, prompt, profile, namespace, snapshot) if sum(draft.counts) >= limits.enough else None
     keyed: JsonObject = {} if way is None else {CACHE_KEY: way.sent}
-    tidy = replace(tidy, options=with_options(tidy.options, keyed))
+    draft = replace(draft, request=replace(tidy, options=with_options(tidy.options, keyed)))
     foresight, moves = None, tuple[Move, ...]()
     if snapshot is not None and profile.regime != "none":
-        foresight = foresee(
-            tidy,
-            prompt,
-            counts,
-            profile,
-            snapshot,
-            level=level,
-            enough=limits.enough,
-            rules=documents,
-            moving=level == "arrange" and may_move(tidy, profile, note, documents),
-            known=known,
+        foresight = _foreseen(
+            draft, profile, snapshot, level=level, enough=limits.enough, known=known, documents=documents
         )
-        moves = with_ranking(tidy, moves_for(prompt, foresight.order, foresight.movable), profile, documents)
-    if foresight is not None and moves:
-        tidy, note = rearranged(tidy, moves, note)
-        prompt, counts = segments(tidy), tuple(counts[number] for number in foresight.order)
-        total = sum(counts) + note_tokens(note, tidy, tokenizer)
-    marked = _marked(tidy, prompt, counts, profile, foresight=foresight, enough=limits.enough, known=known)
+        draft, moves = _in_order(draft, foresight, profile, documents)
+    marks = marked(
+        draft.request, draft.prompt, draft.counts, profile, foresight=foresight, enough=limits.enough, known=known
+    )
     made = PromptPlan(
         level=level,
         profile=profile.name,
-        prompt_tokens=total,
+        prompt_tokens=draft.tokens(tokenizer),
         exact=tokenizer.exact,
         tool_order=order,
         moves=(*dropped, *volatile.moves, *moves),
-        breakpoints=marked.rows,
-        options={**keyed, **marked.options},
+        breakpoints=marks.rows,
+        options={**keyed, **marks.options},
         findings=(
             *about_model(profile, tokenizer),
-            *about_length(total, profile, limits),
+            *about_length(draft.tokens(tokenizer), profile, limits),
             *about_tools(order),
             *about_results(cut.messages, arranged.messages),
             *about_moves(moves, dropped),
             *changing,
             *repairs,
-            *marked.findings,
+            *marks.findings,
         ),
     )
-    sent = replace(placed(tidy, marked.rows), options=with_options(tidy.options, marked.options))
-    sighting = None
-    if foresight is not None:
-        writes = _writes(foresight, prompt, marked, profile)
-        seen = foresight.sighting(writes, None if way is None else way.key)
-        sighting = replace(seen, texts=volatile.texts, places=told)
     news = left if snapshot is None else snapshot.noticed.unknown(left, told)
-    return Decision(plan=made, request=with_note(sent, note), news=news, sighting=sighting)
+    request = _sent(draft.request, made, draft.note)
+    if foresight is None:
+        return Decision(plan=made, request=request, news=news)
+    seen = foresight.sighting(writes(foresight, draft.prompt, marks, profile), None if way is None else way.key)
+    return Decision(plan=made, request=request, news=news, sighting=replace(seen, texts=volatile.texts, places=told))
+
+
+class _Draft(Struct, frozen=True):
+    """A request in the making: its segments with their tokens, and the note that will stand behind it."""
+
+    request: Request
+    prompt: tuple[Segment, ...]
+    counts: tuple[int, ...]
+    note: Note | None
+
+    def tokens(self, tokenizer: Tokenizer) -> int:
+        """Return the length of all of it."""
+        return sum(self.counts) + note_tokens(self.note, self.request, tokenizer)
+
+
+def _foreseen(
+    draft: _Draft,
+    profile: CacheProfile,
+    snapshot: Snapshot,
+    *,
+    level: Level,
+    enough: int,
+    known: KnownPrompt,
+    documents: DocumentRules,
+) -> Foresight:
+    return foresee(
+        draft.request,
+        draft.prompt,
+        draft.counts,
+        profile,
+        snapshot,
+        level=level,
+        enough=enough,
+        rules=documents,
+        moving=level == "arrange" and may_move(draft.request, profile, draft.note, documents),
+        known=known,
+    )
+
+
+def _in_order(
+    draft: _Draft, foresight: Foresight, profile: CacheProfile, documents: DocumentRules
+) -> tuple[_Draft, tuple[Move, ...]]:
+    """Return ``draft`` with its documents in the order foreseen, and the moves that this takes."""
+    moves = moves_for(draft.prompt, foresight.order, foresight.movable)
+    if not moves:
+        return draft, ()
+    moves = with_ranking(draft.request, moves, profile, documents)
+    request, note = rearranged(draft.request, moves, draft.note)
+    return _Draft(request, segments(request), tuple(draft.counts[number] for number in foresight.order), note), moves
 
 
 def _tool_order(request: Request, snapshot: Snapshot | None) -> tuple[int, ...]:
@@ -176,85 +208,6 @@ def _route(
     return route(request, prompt, profile, namespace=namespace, routes=snapshot.routes, now=snapshot.now)
 
 
-class _Marked(Struct, frozen=True, kw_only=True):
-    """Where markers stand, and the fields that go with them; ``tail`` is a block that the provider marks by itself."""
-
-    rows: tuple[Breakpoint, ...]
-    options: JsonObject
-    findings: tuple[Finding, ...]
-    tail: Address | None = None
-
-
-def _marked(
-    request: Request,
-    prompt: Sequence[Segment],
-    counts: Sequence[int],
-    profile: CacheProfile,
-    *,
-    foresight: Foresight | None,
-    enough: int,
-    known: KnownPrompt,
-) -> _Marked:
-    ends = tuple(accumulate(counts))
-    head, until = marked_range(request, known)
-    until = until if foresight is None else None
-    found, rules = places(request, prompt, ends, until=until), marker_rules(request, profile)
-    options, refused = repaired_options(request, profile)
-    if until is not None and ends[-1] >= enough and _marks_tail_itself(request, profile):
-        options = {**options, **explicit_mode(request, options)}
-        rules = marker_rules(replace(request, options={**request.options, **options}), profile)
-    wanted = None if foresight is None else _wanted(foresight, prompt)
-    tail = None
-    if wanted is not None and found and _marks_tail_itself(request, profile):
-        tail = found[-1].at if found[-1].at in wanted else None
-        if tail is None and ends[-1] >= enough:
-            rules = replace(rules, budget=profile.max_breakpoints)
-            options = {**options, **explicit_mode(request, options)}
-    rules = replace(rules, head=head)
-    reasons, surplus = chosen(request, found, rules, enough=enough, wanted=wanted, itself=tail)
-    ttl = foresight.ttl if foresight is not None and not any(place.markers for place in found) else None
-    rows, lifetimes = breakpoints(found, reasons, rules, profile, ttl=ttl)
-    return _Marked(rows=rows, options=options, findings=(*surplus, *lifetimes, *refused), tail=tail)
-
-
-def _wanted(foresight: Foresight, prompt: Sequence[Segment]) -> dict[Address, Reason]:
-    """Return the places that pay, with what they are for; ``prompt`` is in the order to send."""
-    marked, documents = set(foresight.marks), set(foresight.documents)
-    places_ = [place for place, number in enumerate(foresight.order) if number in marked]
-    reasons: dict[Address, Reason] = {}
-    for place in reversed(places_):
-        segment = prompt[place]
-        if segment.at is None:
-            continue
-        if segment.tier != "messages":
-            reasons[segment.at] = "tools" if segment.tier == "tools" else "system"
-        elif foresight.order[place] in documents:
-            reasons[segment.at] = "documents"
-        else:
-            reasons[segment.at] = "tail" if place == places_[-1] else "anchor"
-    return reasons
-
-
-def _marks_tail_itself(request: Request, profile: CacheProfile) -> bool:
-    """Tell whether the provider will mark the latest message, and the application did not say whether it should."""
-    asked = as_object(request.options.get("prompt_cache_options")) or {}
-    return profile.automatic_tail and asked.get("mode") is None
-
-
-def _writes(
-    foresight: Foresight, prompt: Sequence[Segment], marked: _Marked, profile: CacheProfile
-) -> dict[int, float]:
-    """Return for how many seconds each block is written that ends an entry."""
-    asked = {row.at: row.ttl for row in marked.rows if row.prefix_tokens >= profile.minimum_tokens}
-    asked |= {} if marked.tail is None else {marked.tail: None}
-    writes: dict[int, float] = {}
-    for number, segment in zip(foresight.order, prompt, strict=True):
-        if segment.at in asked:
-            lifetime = profile.lifetime(asked[segment.at]) or profile.lifetime(None)
-            writes[number] = float(lifetime.seconds) if lifetime else 0.0
-    return writes
-
-
 def apply(request: Request, plan: PromptPlan) -> Request:
     """Return ``request`` as ``plan`` wants it, sharing all that does not change; ``request`` itself stays as it is.
 
@@ -263,8 +216,13 @@ def apply(request: Request, plan: PromptPlan) -> Request:
     cut, note = without_values(without_copies(request, plan.moves), plan.moves)
     tidy, _ = repaired(_arranged(cut, plan.tool_order, plan.level))
     tidy, note = rearranged(tidy, plan.moves, note)
-    sent = replace(placed(tidy, plan.breakpoints), options=with_options(tidy.options, plan.options))
-    return with_note(sent, note)
+    return _sent(tidy, plan, note)
+
+
+def _sent(request: Request, plan: PromptPlan, note: Note | None) -> Request:
+    """Return ``request``, in which everything has its place, with markers, options and ``note``."""
+    options = with_options(request.options, plan.options)
+    return with_note(replace(placed(request, plan.breakpoints), options=options), note)
 
 
 def _arranged(request: Request, order: Sequence[int], level: Level) -> Request:
