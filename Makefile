@@ -10,6 +10,7 @@ BENCH  := .venvs/bench
 LLAMA  := .venvs/llama-index
 MINIMUM := .venvs/minimum
 BIN    := $(VENV)/bin
+PLOT   := build/layout.png
 
 .PHONY: help demo test bench bench-layout redis-server lint format clean
 
@@ -17,7 +18,8 @@ help:
 	@echo "make demo    run the support agent against the local simulator"
 	@echo "make test    lint, types, import contracts, and every test"
 	@echo "make lint    the first three of those"
-	@echo "make bench   every measurement, as ratios in one run; make bench-layout DATA=folder for workloads of your own"
+	@echo "make bench   every measurement, as ratios in one run"
+	@echo "make bench-layout DATA=folder EMIT=folder   prompt layout over workloads of your own, with a picture; five minutes"
 	@echo "make format  put the code into the house's format"
 	@echo "make clean   remove the environments"
 
@@ -57,11 +59,11 @@ format: $(VENV)/.test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench-layout: $(VENV)/.demo
-	$(BIN)/python -m benchmarks.layout $(if $(DATA),--data $(DATA)) $(if $(EMIT),--emit $(EMIT))
+bench-layout: $(VENV)/.layout
+	$(BIN)/python -m benchmarks.layout $(if $(DATA),--data "$(DATA)") $(if $(EMIT),--emit "$(EMIT)") --plot "$(PLOT)"
 
 clean:
-	rm -rf .venv .venvs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venvs build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 define make_venv
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -73,6 +75,10 @@ endef
 
 $(VENV)/pyvenv.cfg:
 	$(call make_venv,$(VENV))
+
+$(VENV)/.layout: $(VENV)/.demo
+	@$(BIN)/python -m pip install --quiet --group bench-layout || echo "No picture: matplotlib could not be installed."
+	@touch $@
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/pyvenv.cfg
 	@echo "Installing what the demo needs into $(VENV) (once, about a minute) …"

@@ -7,6 +7,7 @@ up to GPT-5.5, where every prefix is stored and writes are free.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,9 @@ from random import Random
 
 from msgspec.structs import replace
 
-from benchmarks.layout.ours import FOREVER, Replayer, claude, intervals
-from benchmarks.layout.policies import FIXED
+from benchmarks.layout.ours import Replayer, claude, intervals
+from benchmarks.layout.policies import AT_MARKERS, Piece
+from benchmarks.layout.regimes import FOREVER
 from benchmarks.layout.rules import Intervals, Markers
 from benchmarks.layout.workload import Call, Workload
 from prefixcache_integrations import tokens
@@ -94,7 +96,7 @@ def report(workload: Workload) -> None:
     kinds = {block.kind for block in workload.blocks.values()}
     if not {"tool", "system"} <= kinds:
         return
-    print("  faults, cost in tokens beside that of the clean run laid out; as is: system+last, or sent as given")
+    print("\n  faults, cost in tokens beside that of the clean run laid out; as is: system+last, or sent as given")
     clean: dict[str, float] = {}
     for name, fault in FAULTS.items():
         paid, free = (_costs(workload, fault, paid=rule) for rule in (True, False))
@@ -110,10 +112,10 @@ def _costs(workload: Workload, fault: Fault, *, paid: bool) -> tuple[float, floa
     profile = claude() if paid else intervals()
     as_is, laid_out = (Markers() if paid else Intervals() for _ in range(2))
     given, ours = 0.0, 0.0
-    for call in workload.calls:
-        request = fault(replayer.request(call), call, chance)
+    for number, call in enumerate(workload.calls):
+        request = fault(replayer.request(call), dataclasses.replace(call, rid=number), chance)
         rows = [*_rows(request)]
-        marks = FIXED["system+last"]([row.kind for row in rows])
+        marks = AT_MARKERS["system+last"]([Piece(row.kind, "") for row in rows]).markers
         given += as_is.bill(*_billed(rows, counts), marks).cost
         made = decide(request, profile, counts, level="arrange", snapshot=memory.snapshot(0.0))
         if made.sighting is not None:

@@ -8,16 +8,14 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from benchmarks.layout.workload import Block, Call, Workload
-from prefixcache_integrations import profiles
-from prefixcache_integrations.canonical import Level, Message, Part, Request, Role, Tool
+from benchmarks.layout.regimes import CLAUDE, FOREVER, UP_TO_GPT_5_5, Regime, lasting
+from benchmarks.layout.workload import Block, BlockId, Call, Workload
+from prefixcache_integrations.canonical import Message, Part, Request, Tool
+from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles import CacheProfile
 from prefixcache_integrations.prompt.layout import decide
 from prefixcache_integrations.prompt.segments import segments
 from prefixcache_integrations.prompt.stability import PromptMemory
-
-FOREVER = 10**9
-"""For how many seconds entries stay where they never end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +23,15 @@ class Sent:
     """One request as it was laid out: its blocks in order, which are marked and for how long, and what that took."""
 
     call: Call
-    parts: tuple[int, ...]
+    parts: tuple[BlockId, ...]
     markers: tuple[tuple[int, str], ...]
+    implicit: bool
     seconds: float
+
+    @property
+    def marked(self) -> list[int]:
+        """The indices of the marked blocks."""
+        return [place for place, _ in self.markers]
 
 
 @dataclass(slots=True)
@@ -47,25 +51,14 @@ class Counts:
         return range(self.known[text])
 
 
-def claude(minimum: int = 1024) -> CacheProfile:
-    """Return the rule the costs are stated for: four breakpoints, writes 1.25, reads 0.1; counts are exact here."""
-    row = profiles.resolve("claude-sonnet-4-5")
-    return _endless(replace(row, minimum_tokens=minimum, tokenizer_uncertainty=0.0))
+def claude() -> CacheProfile:
+    """Return the row of the rule that the costs are stated for; entries never end."""
+    return lasting(CLAUDE.profile, FOREVER)
 
 
-def intervals(minimum: int = 1024, increment: int = 128) -> CacheProfile:
-    """Return the rule of caches that store every prefix by themselves."""
-    row = profiles.resolve("gpt-4o")
-    return _endless(replace(row, minimum_tokens=minimum, increment=increment, tokenizer_uncertainty=0.0))
-
-
-def _endless(profile: CacheProfile) -> CacheProfile:
-    return lasting(profile, FOREVER)
-
-
-def lasting(profile: CacheProfile, seconds: float) -> CacheProfile:
-    """Return ``profile`` with its default lifetime alone, and that so long."""
-    return replace(profile, lifetimes=tuple(replace(row, seconds=int(seconds)) for row in profile.lifetimes[:1]))
+def intervals() -> CacheProfile:
+    """Return the row of caches that store every prefix by themselves; entries never end."""
+    return lasting(UP_TO_GPT_5_5.profile, FOREVER)
 
 
 class Replayer:
@@ -74,41 +67,53 @@ class Replayer:
     def __init__(self, workload: Workload) -> None:
         self._workload = workload
         self.counts = Counts()
-        self._tools: dict[int, Tool] = {}
-        self._parts: dict[int, Part] = {}
-        self._ids: dict[int, int] = {}
+        self.memory = PromptMemory(horizon=FOREVER)
+        self._tools: dict[BlockId, Tool] = {}
+        self._parts: dict[BlockId, Part] = {}
+        self._ids: dict[int, BlockId] = {}
         for block in workload.blocks.values():
             self._prepare(block)
 
-    def replay(self, profile: CacheProfile, *, level: Level = "arrange", timed: bool = False) -> Iterator[Sent]:
-        """Yield every request as it is laid out, in order; ``timed``: by the workload's clock, else one a second."""
-        memory = PromptMemory(horizon=FOREVER)
+    def replay(self, regime: Regime, *, lifetime: float | None = None) -> Iterator[Sent]:
+        """Yield every request as it is laid out, in order; each is planned before the next one is looked at.
+
+        With ``lifetime``, that of an entry, by the workload's clock, else with entries that never end and one request
+        a second. `memory` is then what was learned.
+        """
+        profile = lasting(regime.profile, lifetime or FOREVER)
+        self.memory = PromptMemory(horizon=FOREVER)
         for number, call in enumerate(self._workload.calls):
-            now = (call.at or 0.0) if timed else float(number)
-            request = self.request(call)
+            now = float(number) if lifetime is None else call.at or 0.0
+            request = self.request(call, everything_markable=regime.everything_markable)
             begun = time.perf_counter()
-            made = decide(request, profile, self.counts, level=level, snapshot=memory.snapshot(now))
+            made = decide(request, profile, self.counts, level="arrange", snapshot=self.memory.snapshot(now))
             seconds = time.perf_counter() - begun
             if made.sighting is not None:
-                memory.observe(made.sighting, now)
+                self.memory.observe(made.sighting, now)
             yield self._sent(call, made.request, seconds)
 
-    def request(self, call: Call) -> Request:
-        """Return the request of ``call``: documents lead the first message of the user."""
+    def request(self, call: Call, *, everything_markable: bool = True) -> Request:
+        """Return the request of ``call``: documents lead the message of the user that they stand before.
+
+        ``everything_markable``: tools and the model's messages too.
+        """
         tools, system, messages, waiting = list[Tool](), list[Part](), list[Message](), list[Part]()
         for number in call.parts:
             block = self._workload.blocks[number]
             if block.kind == "tool":
-                tools.append(self._tools[number])
+                tools.append(replace(self._tools[number], markable=everything_markable))
             elif block.kind == "system":
                 system.append(self._parts[number])
             elif block.kind == "doc":
                 waiting.append(self._parts[number])
+            elif block.role == "assistant":
+                part = replace(self._parts[number], markable=everything_markable)
+                messages.append(Message(role="assistant", parts=(part,)))
             else:
-                role: Role = "assistant" if block.role == "assistant" else "user"
-                leading = waiting if role == "user" else []
-                messages.append(Message(role=role, parts=(*leading, self._parts[number])))
-                waiting = [] if role == "user" else waiting
+                messages.append(Message(role="user", parts=(*waiting, self._parts[number])))
+                waiting = []
+        if waiting:
+            messages.append(Message(role="user", parts=tuple(waiting)))
         return Request(
             dialect="anthropic_messages",
             model="claude-sonnet-4-5",
@@ -132,7 +137,9 @@ class Replayer:
     def _sent(self, call: Call, request: Request, seconds: float) -> Sent:
         rows = [*request.tools, *request.system, *(part for message in request.messages for part in message.parts)]
         markers = ((place, row.marker.ttl or "5m") for place, row in enumerate(rows) if row.marker is not None)
-        return Sent(call, tuple(self._ids[id(row.raw)] for row in rows), tuple(markers), seconds)
+        explicit = as_object(request.options.get("prompt_cache_options")) or {}
+        parts = tuple(self._ids[id(row.raw)] for row in rows)
+        return Sent(call, parts, tuple(markers), explicit.get("mode") != "explicit", seconds)
 
 
 def _part(block: Block) -> Part:
@@ -145,9 +152,9 @@ def _part(block: Block) -> Part:
     return Part(kind="text", raw={"type": "text", "text": block.text}, text=block.text, markable=True)
 
 
-def kendall_tau(before: Sequence[int], after: Sequence[int]) -> float:
+def kendall_tau(before: Sequence[BlockId], after: Sequence[BlockId]) -> float:
     """Return how alike two orders of the same blocks are: 1 the same, -1 turned round."""
-    places: Mapping[int, int] = {block: place for place, block in enumerate(after)}
+    places: Mapping[BlockId, int] = {block: place for place, block in enumerate(after)}
     row = [places[block] for block in before]
     pairs = [(one, other) for index, one in enumerate(row) for other in row[index + 1 :]]
     return 1.0 if not pairs else 1 - 2 * sum(one > other for one, other in pairs) / len(pairs)

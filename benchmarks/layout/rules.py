@@ -7,6 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Protocol
+
+
+WARM_UP = 100
+"""From which request on the cumulative cost is held against that of the best fixed policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +23,49 @@ class Bill:
     tokens: int
     read: int = 0
     written: int = 0
+
+
+class Bills(tuple[Bill, ...]):
+    """What the requests of a run were billed."""
+
+    @property
+    def cost(self) -> float:
+        """The cost of all."""
+        return sum(bill.cost for bill in self)
+
+    @property
+    def tokens(self) -> int:
+        """The tokens sent."""
+        return sum(bill.tokens for bill in self)
+
+    @property
+    def read(self) -> int:
+        """The tokens read from the cache."""
+        return sum(bill.read for bill in self)
+
+    @property
+    def written(self) -> int:
+        """The tokens written to it."""
+        return sum(bill.written for bill in self)
+
+    def worst_beside(self, other: Bills) -> float:
+        """Return the highest ratio that the cumulative cost had to that of ``other``, after the warm-up."""
+        pairs = zip(*(accumulate(bill.cost for bill in each) for each in (self, other)), strict=True)
+        return max((mine / theirs for mine, theirs in list(pairs)[WARM_UP:]), default=self.cost / (other.cost or 1))
+
+
+class Rule(Protocol):
+    """How a provider's cache bills requests, one after the other."""
+
+    def bill(
+        self,
+        parts: Sequence[Hashable],
+        tokens: Sequence[int],
+        markers: Sequence[int],
+        at: float | None = None,
+        also: Sequence[int] = (),
+    ) -> Bill:
+        """Return the bill of a request with ``markers`` at these indices, and remember its entries."""
 
 
 @dataclass(slots=True)
@@ -51,9 +100,15 @@ class Markers:
     entries: dict[int, float] = field(default_factory=dict)
 
     def bill(
-        self, parts: Sequence[Hashable], tokens: Sequence[int], markers: Sequence[int], at: float | None = None
+        self,
+        parts: Sequence[Hashable],
+        tokens: Sequence[int],
+        markers: Sequence[int],
+        at: float | None = None,
+        also: Sequence[int] = (),
     ) -> Bill:
         """Return the bill of a request with ``markers`` at these indices, and remember its entries."""
+        del also
         now = at or 0.0
         numbers, ends = self._prefixes.of(parts), _sums(tokens)
         live = [index for index in sorted(set(markers)) if ends[index] >= self.minimum]
@@ -75,6 +130,52 @@ class Markers:
 
 
 @dataclass(slots=True)
+class Breakpoints:
+    """The rule of GPT-5.6 and later: entries stand at breakpoints, and are found at breakpoints alone.
+
+    The latest ``budget`` are written, the latest ``lookups`` are looked up. Prices and lifetimes as in `Markers`.
+    """
+
+    minimum: int = 1024
+    budget: int = 4
+    lookups: int = 80
+    read: float = 0.1
+    write: float = 1.25
+    ttl: float | None = None
+    _prefixes: Prefixes = field(default_factory=Prefixes)
+    entries: dict[int, float] = field(default_factory=dict)
+
+    def bill(
+        self,
+        parts: Sequence[Hashable],
+        tokens: Sequence[int],
+        markers: Sequence[int],
+        at: float | None = None,
+        also: Sequence[int] = (),
+    ) -> Bill:
+        """Return the bill of a request with breakpoints at these indices, and remember its entries.
+
+        What is at ``also`` is looked up, and not written.
+        """
+        now = at or 0.0
+        numbers, ends = self._prefixes.of(parts), _sums(tokens)
+        live = [index for index in sorted(set(markers)) if ends[index] >= self.minimum]
+        looked_up = sorted({*live, *also})[-self.lookups :]
+        found = [index for index in looked_up if self._holds(numbers[index], now)]
+        written_to = ends[live[-1]] if live else 0
+        for index in {*live[-self.budget :], *found[-1:]}:
+            self.entries[numbers[index]] = now
+        read = ends[found[-1]] if found else 0
+        written = max(0, written_to - read)
+        cost = ends[-1] + (self.read - 1) * read + (self.write - 1) * written
+        return Bill(cost, ends[-1], read, written)
+
+    def _holds(self, number: int, now: float) -> bool:
+        written = self.entries.get(number)
+        return written is not None and (self.ttl is None or now - written <= self.ttl)
+
+
+@dataclass(slots=True)
 class Intervals:
     """OpenAI's earlier rule and that of engines: every prefix is stored, found at multiples of ``increment`` tokens.
 
@@ -89,10 +190,15 @@ class Intervals:
     _seen: dict[int, float] = field(default_factory=dict)
 
     def bill(
-        self, parts: Sequence[Hashable], tokens: Sequence[int], markers: Sequence[int] = (), at: float | None = None
+        self,
+        parts: Sequence[Hashable],
+        tokens: Sequence[int],
+        markers: Sequence[int] = (),
+        at: float | None = None,
+        also: Sequence[int] = (),
     ) -> Bill:
         """Return the bill of a request, and remember it; markers mean nothing here."""
-        del markers
+        del markers, also
         now, common = at or 0.0, 0
         numbers, ends = self._prefixes.of(parts), _sums(tokens)
         for number, end in zip(numbers, ends, strict=True):
