@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any
 
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware
@@ -83,7 +82,7 @@ def _tool(block: Block) -> BaseTool:
     return StructuredTool(name=block.name, description=description, args_schema=schema, func=_unused)
 
 
-def _unused(**_: Any) -> str:
+def _unused(**_: object) -> str:
     return ""
 
 

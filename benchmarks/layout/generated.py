@@ -8,7 +8,6 @@ from random import Random
 from benchmarks.layout.traces import HASHED, Asked, Trace
 from benchmarks.layout.workload import Block, BlockId, Call, Workload
 
-
 SEED = 7
 
 

@@ -31,7 +31,8 @@ def bills(workload: Workload, orders: Sequence[Sequence[BlockId]], regime: Regim
         wanted = [place for place, count in enumerate(later) if count and ends[place] >= minimum]
         found = [place for place, number in enumerate(numbers) if number in written]
         read = ends[found[-1]] if found else 0
-        paying = [place for place in wanted if _pays(place, wanted, later, ends, read, regime.write)]
+        fee = {place: (ends[place] - read) * (regime.write - 1) for place in wanted}
+        paying = [place for place in wanted if _saved(place, wanted, later, ends, read) > fee[place]]
         markers = sorted({*found[-1:], *paying[-(BUDGET - 1) :]})
         written.update(numbers[place] for place in markers)
         made.append(rule.bill(order, tokens, markers))
@@ -53,12 +54,10 @@ def _common(numbered: Sequence[Sequence[int]]) -> list[list[int]]:
     return ends
 
 
-def _pays(
-    place: int, wanted: Sequence[int], later: Sequence[int], ends: Sequence[int], read: int, write: float
-) -> bool:
-    """Tell whether what later requests read of a prefix repays writing it up to ``place``, beyond what is ``read``."""
-    saved = sum(later[each] * (min(ends[each], ends[place]) - read) for each in wanted if ends[each] > read)
-    return (ends[place] - read) * (write - 1) < (1 - READ) * saved
+def _saved(place: int, wanted: Sequence[int], later: Sequence[int], ends: Sequence[int], read: int) -> float:
+    """Return what later requests save by reading a prefix up to ``place``, beyond what is ``read`` already."""
+    each = (later[one] * (min(ends[one], ends[place]) - read) for one in wanted if ends[one] > read)
+    return (1 - READ) * sum(each)
 
 
 def content_bound(workload: Workload, write: float) -> float:

@@ -77,8 +77,9 @@ AT_MARKERS: Mapping[str, Policy] = {
     "tools+system+last": _everywhere,
     "automatic": _last,
 }
-"""Claude. ``automatic`` is its top-level ``cache_control``: the provider marks the last block, and looks back from there
-like any marker: under the rule here that is the policy ``last``. ``tools+system+last`` is LangChain's middleware."""
+"""Claude. ``automatic`` is its top-level ``cache_control``: the provider marks the last block, and looks back from
+there like any marker: under the rule here that is the policy ``last``. ``tools+system+last`` is what LangChain's
+middleware does."""
 
 AT_BREAKPOINTS: Mapping[str, Policy] = {
     "none": _none,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,9 +81,13 @@ def _pairs(kinds: Mapping[Path, str], asked: Path | None) -> Iterator[tuple[Path
     """Yield blocks with the requests over them: those in their folder whose name begins most alike."""
     for requests in [file for file, kind in kinds.items() if kind == "requests"]:
         beside = [file for file, kind in kinds.items() if kind == "blocks" and file.parent == requests.parent]
-        best = max(beside, key=lambda file: len(commonprefix([file.name, requests.name])), default=None)
+        best = max(beside, key=lambda file: _alike(file.name, requests.name), default=None)
         if best is not None and asked in {None, requests, best}:
             yield best, requests
+
+
+def _alike(one: str, other: str) -> int:
+    return next((at for at, pair in enumerate(zip(one, other, strict=False)) if len(set(pair)) > 1), len(one))
 
 
 def _workload(blocks_in: Path, requests_in: Path) -> Workload:

@@ -72,7 +72,8 @@ def planning(run: Run) -> None:
     )
     size = state_bytes(run.replayer.memory)
     print(
-        f"  state {size:,} bytes, {size / len(run.sent):,.0f} per request, {size / len(run.replayer.memory):,.0f} per prefix"
+        f"  state {size:,} bytes, {size / len(run.sent):,.0f} per request,"
+        f" {size / max(len(run.replayer.memory), 1):,.0f} per prefix"
     )
 
 

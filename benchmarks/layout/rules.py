@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Protocol
 
-
 WARM_UP = 100
 """From which request on the cumulative cost is held against that of the best fixed policy."""
 

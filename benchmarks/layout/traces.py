@@ -76,7 +76,7 @@ def report(trace: Trace, folder: Path | None = None) -> list[Costs]:
 def _runs(trace: Trace, minutes: int, folder: Path | None) -> Mapping[str, Bills]:
     ttl = minutes * 60.0
     known = iter(_with_hindsight(trace.asked, ttl))
-    ours = {row: places for row, places in zip(map(id, trace.asked), map(_ours(ttl), trace.asked), strict=True)}
+    ours = dict(zip(map(id, trace.asked), map(_ours(ttl), trace.asked), strict=True))
     if folder is not None:
         name = trace.name if minutes == MINUTES[0] else f"{trace.name}-{minutes}m"
         rows = (
