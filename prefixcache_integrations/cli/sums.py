@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,9 @@ from rich.table import Table
 
 from prefixcache_integrations.cli.output import console
 from prefixcache_integrations.insight.accounting import Totals
-from prefixcache_integrations.insight.report_text import count, dollars, share
+from prefixcache_integrations.insight.latency import Latency
+from prefixcache_integrations.insight.ledger import Account
+from prefixcache_integrations.insight.report_text import count, dollars, duration, share
 
 if TYPE_CHECKING:
     from prefixcache_integrations.stores.shared_sums import SharedBook
@@ -31,13 +34,33 @@ def print_book(book: SharedBook) -> None:
     for head in _HEADS:
         table.add_column(head, justify="right")
     for dimension, named in book.sums.by.items():
-        for name, totals in sorted(named.items(), key=lambda row: row[1].cost, reverse=True):
-            table.add_row(dimension, name or "(others)", *_cells(totals))
+        for name, account in sorted(named.items(), key=lambda row: row[1].totals.cost, reverse=True):
+            table.add_row(dimension, name or "(others)", *_cells(account.totals))
     table.add_row("all", "", *_cells(book.sums.totals))
     console.print()
     console.print(table)
+    if rows := [*_latencies(book.sums.account)]:
+        console.print()
+        console.print(_latency_table(rows))
     since = datetime.fromtimestamp(book.windows[0].start, UTC)
     console.print(f"since {since:%Y-%m-%d %H:%M} UTC, in {len(book.windows):,} windows", markup=False)
+
+
+def _latencies(account: Account) -> Iterator[tuple[str, Latency]]:
+    whole = (("answers from the cache", account.hit_latency), ("calls", account.call_latency))
+    yield from ((name, latency) for name, latency in whole if latency is not None)
+    for read, latency in account.first_token.items():
+        yield f"first token, {read} read", latency
+
+
+def _latency_table(rows: Sequence[tuple[str, Latency]]) -> Table:
+    table = Table("latency", box=None, header_style="bold")
+    for head in ("count", "average", "p50", "p99"):
+        table.add_column(head, justify="right")
+    for name, latency in rows:
+        times = map(duration, (latency.mean, latency.p50, latency.p99))
+        table.add_row(name, count(latency.count), *times)
+    return table
 
 
 def _cells(totals: Totals) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from math import ceil, log
 
 from msgspec import Struct
@@ -25,21 +26,38 @@ class Latency(Struct, frozen=True, kw_only=True):
     p99: float
 
 
+class Duration(Struct, frozen=True):
+    """One duration: the ``step`` of two percent that it is in, and its length."""
+
+    step: int
+    nanoseconds: int
+
+    @classmethod
+    def of(cls, seconds: float) -> Duration:
+        """Return a duration; a negative one, of a clock that was put back, is nothing."""
+        bounded = min(max(seconds, _SHORTEST), _LONGEST)
+        return cls(ceil(log(bounded) / _LOG_GAMMA), round(max(seconds, 0.0) * _NANOSECONDS))
+
+
 class Durations:
     """Durations, by size in steps of two percent (DDSketch, Masson, Rim and Lee 2019). Not thread-safe.
 
     Below a microsecond and above a million seconds sizes are no longer told apart: at most 1,382 counts are kept.
+    ``steps`` and ``nanoseconds`` are what others have counted.
     """
 
-    def __init__(self) -> None:
-        self._counts: Counter[int] = Counter()
-        self._nanoseconds = 0
+    def __init__(self, steps: Mapping[int, int] | None = None, nanoseconds: int = 0) -> None:
+        self._counts: Counter[int] = Counter(steps)
+        self._nanoseconds = nanoseconds
 
     def add(self, seconds: float) -> None:
-        """Count one duration; a negative one, of a clock that was put back, counts as nothing."""
-        bounded = min(max(seconds, _SHORTEST), _LONGEST)
-        self._counts[ceil(log(bounded) / _LOG_GAMMA)] += 1
-        self._nanoseconds += round(max(seconds, 0.0) * _NANOSECONDS)
+        """Count one duration."""
+        self.count(Duration.of(seconds))
+
+    def count(self, duration: Duration) -> None:
+        """Count one duration."""
+        self._counts[duration.step] += 1
+        self._nanoseconds += duration.nanoseconds
 
     def merge(self, other: Durations) -> None:
         """Count what ``other`` has counted, too."""

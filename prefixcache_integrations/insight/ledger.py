@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Literal, TypeAlias, get_args
 
@@ -13,13 +13,18 @@ from msgspec import Struct, field
 from prefixcache_integrations.canonical import Usage
 from prefixcache_integrations.events import AnswerTimed, Event, Labels, UsageRecorded
 from prefixcache_integrations.insight.accounting import Amounts, Totals, amounts_of
-from prefixcache_integrations.insight.latency import Durations, Latency
+from prefixcache_integrations.insight.latency import Duration, Durations, Latency
 
 Dimension: TypeAlias = Literal["model", "app", "session", "namespace", "tag"]
 _DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 CachedShare: TypeAlias = Literal["nothing", "under half", "half or more", "nine tenths or more", "unknown"]
 """How much of a call's input was read from the provider's cache."""
+
+Timed: TypeAlias = Literal["hit", "call"] | CachedShare
+"""What took its time: an answer out of a cache, a call, or the first token of a stream of which so much was read."""
+
+SHARES: tuple[CachedShare, ...] = get_args(CachedShare)
 
 
 class Account(Struct, frozen=True, kw_only=True):
@@ -77,13 +82,13 @@ class Ledger:
 
     def __call__(self, event: Event) -> None:
         """Add what ``event`` says."""
-        amounts = amounts_of(event)
-        if not amounts and not isinstance(event, AnswerTimed):
+        amounts, times = amounts_of(event), times_of(event)
+        if not amounts and not times:
             return
         now = self._clock()
         with self._lock:
             for sums in (self._all, self._window(now), *self._accounts_of(event)):
-                sums.add(amounts, event)
+                sums.add(amounts, times)
 
     @property
     def totals(self) -> Totals:
@@ -149,41 +154,51 @@ def names_of(event: Event) -> Iterator[tuple[Dimension, str]]:
         yield from ((dimension, name) for dimension, name in named if name is not None)
 
 
+def times_of(event: Event) -> list[tuple[Timed, Duration]]:
+    """Return how long took what ``event`` tells of."""
+    if isinstance(event, AnswerTimed):
+        return [("hit", Duration.of(event.seconds))]
+    if not isinstance(event, UsageRecorded):
+        return []
+    told: tuple[tuple[Timed, float | None], ...] = (
+        ("call", event.seconds),
+        (cached_share(event.usage), event.first_token_seconds),
+    )
+    return [(what, Duration.of(seconds)) for what, seconds in told if seconds is not None]
+
+
+def account_of(amounts: Amounts, durations: Mapping[Timed, Durations]) -> Account:
+    """Return the account that amounts and durations come to."""
+    summaries = {what: each.summary() for what, each in durations.items()}
+    return Account(
+        totals=Totals.of(amounts),
+        hit_latency=summaries.get("hit"),
+        call_latency=summaries.get("call"),
+        first_token={share: found for share in SHARES if (found := summaries.get(share)) is not None},
+    )
+
+
 class _Sums:
     """An account being kept. Numbers are added where they stand: a new `Totals` per event would cost more."""
 
     def __init__(self) -> None:
         self.amounts: defaultdict[str, int | Decimal] = defaultdict(int)
-        self.hits, self.calls = Durations(), Durations()
-        self.first_tokens: defaultdict[CachedShare, Durations] = defaultdict(Durations)
+        self.durations: defaultdict[Timed, Durations] = defaultdict(Durations)
 
-    def add(self, amounts: Amounts, event: Event) -> None:
+    def add(self, amounts: Amounts, times: Sequence[tuple[Timed, Duration]]) -> None:
         for name, amount in amounts.items():
             self.amounts[name] += amount
-        if isinstance(event, AnswerTimed):
-            self.hits.add(event.seconds)
-        elif isinstance(event, UsageRecorded):
-            if event.seconds is not None:
-                self.calls.add(event.seconds)
-            if event.first_token_seconds is not None:
-                self.first_tokens[cached_share(event.usage)].add(event.first_token_seconds)
+        for what, duration in times:
+            self.durations[what].count(duration)
 
     def merge(self, other: _Sums) -> None:
         for name, amount in other.amounts.items():
             self.amounts[name] += amount
-        self.hits.merge(other.hits)
-        self.calls.merge(other.calls)
-        for share, durations in other.first_tokens.items():
-            self.first_tokens[share].merge(durations)
+        for what, durations in other.durations.items():
+            self.durations[what].merge(durations)
 
     def account(self) -> Account:
-        summaries = {share: durations.summary() for share, durations in self.first_tokens.items()}
-        return Account(
-            totals=Totals.of(self.amounts),
-            hit_latency=self.hits.summary(),
-            call_latency=self.calls.summary(),
-            first_token={share: summary for share, summary in summaries.items() if summary is not None},
-        )
+        return account_of(self.amounts, self.durations)
 
 
 def cached_share(usage: Usage) -> CachedShare:

@@ -39,6 +39,8 @@ def duration(seconds: float | None) -> str:
     """Write how long something took."""
     if seconds is None:
         return UNKNOWN
+    if seconds < 0.01:  # noqa: PLR2004 - a hit of a cache takes less than a millisecond
+        return f"{seconds * 1000:.2f} ms"
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 

@@ -2,6 +2,8 @@
 
 A field is ``dimension amount name``: ``model input_tokens gpt-5.6-luna``. Money is cut into limbs of nine digits, each
 a field of its own (``cost@-9`` counts in billionths), so that its sum is exact, whatever the number of digits.
+Durations are counted by size, each in the step of two percent that it is in, and their nanoseconds added up:
+``call/37`` and ``call/ns``. Any number of them takes a bounded number of fields, whose sum has the quantiles of all.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from msgspec import Struct
 
 from prefixcache_integrations.events import Event
 from prefixcache_integrations.insight.accounting import Totals, amounts_of
-from prefixcache_integrations.insight.ledger import Dimension, names_of
+from prefixcache_integrations.insight.latency import Duration, Durations
+from prefixcache_integrations.insight.ledger import SHARES, Account, Dimension, Timed, account_of, names_of, times_of
 
 Fields: TypeAlias = Mapping[str, int]
 
@@ -27,11 +30,16 @@ _LIMB = 9
 _EXACT = Context(prec=1000)
 
 
-class SharedTotals(Struct, frozen=True, kw_only=True):
-    """What processes have added up together. ``by`` has the totals of each name; ``None`` are all further names."""
+class SharedAccounts(Struct, frozen=True, kw_only=True):
+    """What processes have added up together. ``by`` has the account of each name; ``None`` are all further names."""
 
-    totals: Totals
-    by: Mapping[Dimension, Mapping[str | None, Totals]]
+    account: Account
+    by: Mapping[Dimension, Mapping[str | None, Account]]
+
+    @property
+    def totals(self) -> Totals:
+        """The sum over all."""
+        return self.account.totals
 
 
 class Sums:
@@ -44,10 +52,10 @@ class Sums:
 
     def add(self, event: Event) -> bool:
         """Add what ``event`` says; return whether that is anything."""
-        amounts = amounts_of(event)
-        if not amounts:
+        integers = [each for kind, value in amounts_of(event).items() for each in _integers(kind, value)]
+        integers += [each for what, duration in times_of(event) for each in _counted(_FIELDS[what], duration)]
+        if not integers:
             return False
-        integers = [each for kind, value in amounts.items() for each in _integers(kind, value)]
         self._add((_ALL,), integers)
         for dimension, name in names_of(event):
             if dimension in SHARED:
@@ -84,23 +92,51 @@ def merged(books: Iterable[Fields]) -> Fields:
     return total
 
 
-def totals_of(fields: Fields) -> SharedTotals:
+def accounts_of(fields: Fields) -> SharedAccounts:
     """Return what ``fields`` say."""
-    amounts: defaultdict[tuple[str, str | None], dict[str, int | Decimal]] = defaultdict(dict)
+    places: defaultdict[tuple[str, str | None], dict[str, int]] = defaultdict(dict)
     for field, number in fields.items():
         dimension, kind, *name = field.split(" ", 2)
-        kind, _, exponent = kind.partition("@")
-        amount = Decimal(number).scaleb(int(exponent), _EXACT) if exponent else number
-        kept = amounts[dimension, name[0] if name else None]
-        kept[kind] = _EXACT.add(kept.get(kind, 0), amount) if exponent else kept.get(kind, 0) + amount
-    totals = {place: Totals.of(found) for place, found in amounts.items()}
-    return SharedTotals(
-        totals=totals.get((_ALL, None), Totals()),
+        places[dimension, name[0] if name else None][kind] = number
+    accounts = {place: _account(found) for place, found in places.items()}
+    return SharedAccounts(
+        account=accounts.get((_ALL, None), Account()),
         by={
-            dimension: {name: found for (where, name), found in totals.items() if where == dimension}
+            dimension: {name: found for (where, name), found in accounts.items() if where == dimension}
             for dimension in SHARED
         },
     )
+
+
+def _account(numbers: Mapping[str, int]) -> Account:
+    amounts: dict[str, int | Decimal] = {}
+    steps: defaultdict[Timed, dict[int, int]] = defaultdict(dict)
+    nanoseconds: dict[Timed, int] = {}
+    for kind, number in numbers.items():
+        name, _, part = kind.partition("/")
+        if name in _TIMED and part == _NANOSECONDS:
+            nanoseconds[_TIMED[name]] = number
+        elif name in _TIMED:
+            steps[_TIMED[name]][int(part)] = number
+        else:
+            name, _, exponent = kind.partition("@")
+            amount = Decimal(number).scaleb(int(exponent), _EXACT) if exponent else number
+            amounts[name] = _EXACT.add(amounts.get(name, 0), amount) if exponent else amounts.get(name, 0) + amount
+    return account_of(amounts, {what: Durations(counts, nanoseconds.get(what, 0)) for what, counts in steps.items()})
+
+
+_FIELDS: Mapping[Timed, str] = {
+    "hit": "hit",
+    "call": "call",
+    **{share: f"first_token_{share.replace(' ', '_')}" for share in SHARES},
+}
+_TIMED: Mapping[str, Timed] = {field: what for what, field in _FIELDS.items()}
+_NANOSECONDS = "ns"
+
+
+def _counted(field: str, duration: Duration) -> Iterator[tuple[str, int]]:
+    yield f"{field}/{duration.step}", 1
+    yield f"{field}/{_NANOSECONDS}", duration.nanoseconds
 
 
 def _integers(kind: str, value: int | Decimal) -> Iterator[tuple[str, int]]:

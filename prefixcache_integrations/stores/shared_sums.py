@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from prefixcache_integrations.errors import ConfigurationError, StoreUnavailable
 from prefixcache_integrations.events import Event, Observer, StoreDegraded, tell
-from prefixcache_integrations.insight.sums import Fields, SharedTotals, Sums, merged, totals_of
+from prefixcache_integrations.insight.sums import Fields, SharedAccounts, Sums, accounts_of, merged
 from prefixcache_integrations.stores.redis_clients import BlockingClient, Command, Disconnect
 from prefixcache_integrations.stores.redis_places import place
 from prefixcache_integrations.stores.survey import without_options
@@ -51,24 +51,24 @@ class SharedWindow(Struct, frozen=True, kw_only=True):
 
     start: int
     seconds: int
-    sums: SharedTotals
+    sums: SharedAccounts
 
 
 class SharedBook(Struct, frozen=True, kw_only=True):
     """The windows that are still kept, oldest first, and their sum."""
 
-    sums: SharedTotals
+    sums: SharedAccounts
     windows: tuple[SharedWindow, ...]
 
 
 class SharedSums:
     """Adds what it is told to sums in Redis: give it as an observer to whatever takes observers. Thread-safe.
 
-    Tokens, money, calls, hits and errors are added up per window, model, app and namespace; latencies are not: those
-    are a `Ledger`'s. What is told is sent by a thread of its own, one script per ``flush_seconds``; while the server is
-    away it is kept, and it is added once, however often it was sent. What a process has not sent when it ends, it sends
-    then, if that takes no longer than ``timeout``; one that is killed loses it, and so does a worker of
-    `multiprocessing`, which ends without a word: it calls `close`.
+    Tokens, money, calls, hits, errors and latencies are added up per window, model, app and namespace. What is told is
+    sent by a thread of its own, one script per ``flush_seconds``; while the server is away it is kept, and it is added
+    once, however often it was sent. What a process has not sent when it ends, it sends then, if that takes no longer
+    than ``timeout``; one that is killed loses it, and so does a worker of `multiprocessing`, which ends without a word:
+    it calls `close`.
 
     Args:
         url: The server, as for a store: ``redis://``, ``rediss://``, ``unix://``, sentinels or a cluster.
@@ -197,8 +197,8 @@ def read_sums(url: str, *, book: str = "", timeout: float = 5.0) -> SharedBook:
     for name, fields in found:
         start, _, seconds = name.partition(":")
         if fields:
-            windows.append(SharedWindow(start=int(start), seconds=int(seconds), sums=totals_of(fields)))
-    return SharedBook(sums=totals_of(everything), windows=tuple(windows))
+            windows.append(SharedWindow(start=int(start), seconds=int(seconds), sums=accounts_of(fields)))
+    return SharedBook(sums=accounts_of(everything), windows=tuple(windows))
 
 
 def _fields(client: BlockingClient, key: str) -> Fields:

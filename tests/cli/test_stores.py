@@ -4,7 +4,7 @@ from decimal import Decimal
 import pytest
 
 from prefixcache_integrations.canonical import Usage
-from prefixcache_integrations.events import Labels, UsageRecorded
+from prefixcache_integrations.events import AnswerTimed, Labels, UsageRecorded
 from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.flows.response_cache import model_tag
 from prefixcache_integrations.stores import open_store
@@ -168,13 +168,17 @@ def test_what_processes_have_added_up_is_shown(prefixcache, shared_redis):
     url = shared_redis.url(database=3)
     sums = SharedSums(url, book="shop", flush_seconds=3600)
     usage = Usage(input_tokens=4_000, cache_read_tokens=3_000, cache_write_tokens=0, output_tokens=70)
-    sums(UsageRecorded(model="gpt-4o", usage=usage, cost=Decimal("0.005"), labels=Labels(app="desk")))
+    sums(UsageRecorded(model="gpt-4o", usage=usage, cost=Decimal("0.005"), seconds=2.5, labels=Labels(app="desk")))
+    sums(AnswerTimed(seconds=0.0004, model="gpt-4o"))
     sums.close()
 
     table = prefixcache("stats", url, "--book", "shop").out
     found = prefixcache("stats", url + "?memory_ttl=5", "--book", "shop", "--json").json["sums"]["sums"]
     assert "gpt-4o" in table
     assert "75" in table
-    assert found["totals"]["input_tokens"] == 4_000
-    assert Decimal(found["by"]["app"]["desk"]["cost"]) == Decimal("0.005")
+    assert found["account"]["totals"]["input_tokens"] == 4_000
+    assert found["account"]["call_latency"]["p99"] == pytest.approx(2.5, rel=0.01)
+    assert Decimal(found["by"]["app"]["desk"]["totals"]["cost"]) == Decimal("0.005")
+    assert "2.5 s" in table
+    assert "0.40 ms" in table
     assert prefixcache("stats", url, "--json").json["sums"] is None

@@ -13,6 +13,7 @@ from prefixcache_integrations.canonical import Usage
 from prefixcache_integrations.errors import ConfigurationError, StoreUnavailable
 from prefixcache_integrations.events import CacheHit, Labels, StoreDegraded, UsageRecorded
 from prefixcache_integrations.insight.accounting import total
+from prefixcache_integrations.insight.ledger import Ledger
 from prefixcache_integrations.stores.shared_sums import SharedSums, read_sums
 
 HOUR = 3600
@@ -44,6 +45,8 @@ def bill(number, calls=50):
             ),
             cost=None if call % 5 == 0 else Decimal(number * 1_000 + call).scaleb(-13),
             uncached_cost=Decimal("0.0000000123456789123"),
+            seconds=0.5 * number + call / 7,
+            first_token_seconds=None if call % 2 else 0.01 * (number + 1),
             labels=Labels(app="shop" if call % 2 else "desk", namespace="eu"),
         )
         for call in range(calls)
@@ -71,11 +74,21 @@ def test_eight_processes_add_up_to_the_bill(url):
     everything = [event for number in range(8) for event in bill(number)]
     found = read_sums(url).sums
     assert found.totals == total(everything)
-    assert found.by["model"] == {
+    assert _totals(found, "model") == {
         name: total(event for event in everything if event.model == name) for name in ("model 0", "model 1", "model 2")
     }
-    assert found.by["app"]["shop"] == total(event for event in everything if event.labels.app == "shop")
-    assert found.by["namespace"] == {"eu": found.totals}
+    assert found.by["app"]["shop"].totals == total(event for event in everything if event.labels.app == "shop")
+    assert found.by["namespace"] == {"eu": found.account}
+    ledger = Ledger(clock=lambda: 0)
+    for event in everything:
+        ledger(event)
+    assert found.account.call_latency == ledger.account().call_latency
+    assert found.account.first_token == ledger.account().first_token
+    assert found.account.first_token.keys() == {"nothing", "under half", "nine tenths or more", "unknown"}
+
+
+def _totals(found, dimension):
+    return {name: account.totals for name, account in found.by[dimension].items()}
 
 
 def test_what_is_not_sent_yet_is_sent_when_the_process_ends(url):
@@ -87,7 +100,7 @@ def test_what_is_not_sent_yet_is_sent_when_the_process_ends(url):
     )
     subprocess.run([sys.executable, "-c", code, url], check=True)  # noqa: S603 - as written above
 
-    assert read_sums(url).sums.by["model"]["m"].hits == 1
+    assert read_sums(url).sums.by["model"]["m"].totals.hits == 1
 
 
 def test_a_forked_child_sends_nothing_of_its_parents(url):
@@ -100,7 +113,10 @@ def test_a_forked_child_sends_nothing_of_its_parents(url):
     assert os.waitpid(child, 0)[1] == 0
     sums.close()
 
-    assert {name: totals.hits for name, totals in read_sums(url).sums.by["model"].items()} == {"parent": 1, "child": 1}
+    assert {name: found.totals.hits for name, found in read_sums(url).sums.by["model"].items()} == {
+        "parent": 1,
+        "child": 1,
+    }
 
 
 def test_windows_are_told_apart_and_leave_in_time(url, admin):
