@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
@@ -67,6 +67,19 @@ class Prefixes:
         known = self.get(number)
         return None if known is None or known.children is None else known.children.get(key)
 
+    def path(self, keys: Iterable[bytes]) -> list[int]:
+        """Return the prefixes that the steps ``keys`` lead to, as far as they were sent."""
+        known, numbers = self._known, list[int]()
+        children = known[ROOT].children
+        for key in keys:
+            number = None if children is None else children.get(key)
+            prefix = None if number is None else known.get(number)
+            if number is None or prefix is None:
+                break
+            numbers.append(number)
+            children = prefix.children
+        return numbers
+
     def observe(self, steps: Sequence[Step], previous: int | None, now: float, clock: float) -> None:
         """Remember a request sent at ``now``. ``clock`` is as much, but no two requests have the same.
 
@@ -116,8 +129,9 @@ class Prefixes:
             if step.writes:
                 prefix.lifetime = max(step.writes, prefix.lifetime if prefix.alive(now) else 0.0)
                 prefix.alive_until = now + prefix.lifetime
-            self._known.move_to_end(at)
             numbers.append(at)
+        for at in reversed(numbers):  # so that what continues a prefix is forgotten before it
+            self._known.move_to_end(at)
         return numbers
 
     def _child(self, parent: int, key: bytes) -> int:
@@ -132,7 +146,7 @@ class Prefixes:
         return at
 
     def _forget(self, now: float) -> None:
-        """Drop what is too old or too much; children are more recent than their parents, so leaves may be left."""
+        """Drop what is too old or too much, what continues a prefix before it."""
         while len(self._known) > 1:
             oldest = next(iter(self._known))
             if oldest == ROOT:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -10,6 +12,7 @@ from msgspec import Struct
 from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime
 from prefixcache_integrations.prompt.lookups import Bill
 from prefixcache_integrations.prompt.prefixes import Step
+from prefixcache_integrations.prompt.rates import Likeness
 from prefixcache_integrations.prompt.stability import Snapshot
 
 DEFAULT_READ = 0.1
@@ -19,17 +22,26 @@ CONSIDERED = 12
 """How many places from each end of what is new are looked at: a longer turn is not marked more finely."""
 
 
+class First(NamedTuple):
+    """The first of a prompt's prefixes that are alike and were sent equally often, by the place of its last step."""
+
+    place: int
+    likeness: Likeness
+    visits: int
+
+
 class Ahead(Struct, frozen=True):
     """What is known of the prefixes of one order of a prompt.
 
-    Per step the tokens up to and with it, whether a marker may stand there, and how often it was sent. ``read`` is
-    the step that ends the longest living entry, -1 without one.
+    Per step the tokens up to and with it, and whether a marker may stand there. ``firsts`` are the first prefixes of
+    each sort, in order: as often as those a prefix is expected again, and no more often. ``read`` is the step that ends
+    the longest living entry, -1 without one.
     """
 
     steps: tuple[Step, ...]
     ends: tuple[int, ...]
     markable: tuple[bool, ...]
-    visits: tuple[int, ...]
+    firsts: tuple[First, ...]
     read: int = -1
 
     @property
@@ -87,9 +99,10 @@ def best_marks(ahead: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: 
 
 
 def _kept_alive(ahead: Ahead, enough: int) -> tuple[int, ...]:
-    cached = [place for place in range(ahead.read + 1) if ahead.markable[place] and ahead.ends[place] >= enough]
-    static = [place for place in cached if ahead.steps[place].likeness.kind == "static"]
-    return tuple(sorted({*static[-1:], *cached[-1:]}))
+    reaching = takewhile(lambda place: ahead.ends[place] >= enough, range(ahead.read, -1, -1))
+    cached = [place for place in reaching if ahead.markable[place]]
+    static = (place for place in cached if ahead.steps[place].likeness.kind == "static")
+    return tuple(sorted({*islice(static, 1), *cached[:1]}))
 
 
 def _beside(anchor: int, again: tuple[int, ...], profile: CacheProfile) -> tuple[int, ...]:
@@ -118,8 +131,10 @@ def worth_unmarked(ahead: Ahead, profile: CacheProfile, snapshot: Snapshot) -> f
     saving, lifetime = read_saving(profile), profile.lifetimes[0].seconds if profile.lifetimes else 300.0
     now = ahead.found
     later, reads, before = 0.0, float("inf"), 0
-    for step, end, visits in zip(ahead.steps, ahead.ends, ahead.visits, strict=True):
-        reads = min(reads, snapshot.expected_reads(step.likeness, visits + 1, lifetime))
+    following = [first.place for first in ahead.firsts[1:]]
+    for first, place in zip(ahead.firsts, (*following, len(ahead.ends)), strict=True):
+        reads = min(reads, snapshot.expected_reads(first.likeness, first.visits + 1, lifetime))
+        end = ahead.ends[place - 1]
         if end >= profile.minimum_tokens:
             later += (end - before) * reads
             before = end
@@ -141,12 +156,11 @@ def _gains(
 ) -> list[float]:
     """Return what each token before a place is worth if it is written there: never more than at the places before."""
     saving, extra = read_saving(profile), float(lifetime.write_multiplier) - 1
-    gains, reads, begun = list[float](), float("inf"), 0
+    gains, reads, firsts = list[float](), float("inf"), deque(ahead.firsts)
     for place in places:
-        for index in range(begun, place + 1):
-            step = ahead.steps[index]
-            reads = min(reads, snapshot.expected_reads(step.likeness, ahead.visits[index] + 1, lifetime.seconds))
-        begun = place + 1
+        while firsts and firsts[0].place <= place:
+            first = firsts.popleft()
+            reads = min(reads, snapshot.expected_reads(first.likeness, first.visits + 1, lifetime.seconds))
         gains.append(saving * reads - extra)
     return gains
 

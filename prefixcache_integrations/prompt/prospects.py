@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from math import log2
 
@@ -11,8 +12,8 @@ from msgspec import Struct
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.lookups import Document, Neighbour
 from prefixcache_integrations.prompt.prefixes import Step
-from prefixcache_integrations.prompt.pricing import Ahead
-from prefixcache_integrations.prompt.rates import Kind, Likeness
+from prefixcache_integrations.prompt.pricing import Ahead, First
+from prefixcache_integrations.prompt.rates import MANY, Kind, Likeness
 from prefixcache_integrations.prompt.stability import Snapshot
 
 SHARPNESS = 4
@@ -60,20 +61,56 @@ def company(tokens: Mapping[bytes, int], snapshot: Snapshot) -> Company:
     return Company(chances, documents, near)
 
 
-def ahead(blocks: Sequence[Block], around: Company, profile: CacheProfile, snapshot: Snapshot) -> Ahead:
-    """Return what is known of every prefix of ``blocks`` in this order."""
+def ahead(
+    blocks: Sequence[Block],
+    around: Company,
+    profile: CacheProfile,
+    snapshot: Snapshot,
+    plain: Sequence[Step] | None = None,
+) -> Ahead:
+    """Return what is known of every prefix of ``blocks`` in this order.
+
+    ``plain`` are their steps where none is a document and none the last, if these are at hand.
+    """
     ends = tuple(accumulate(block.tokens for block in blocks))
-    steps, visits, read = list[Step](), list[int](), -1
-    at: int | None = 0
-    likenesses = _Likenesses(around)
-    last = len(blocks) - 1
-    for number, block in enumerate(blocks):
-        at = snapshot.follow(at, block.key)
-        steps.append(Step(block.key, likenesses.next(block, last=number == last)))
-        visits.append(snapshot.visits(at))
-        if at is not None and ends[number] >= profile.minimum_tokens and is_cached(at, profile, snapshot):
-            read = number
-    return Ahead(tuple(steps), ends, tuple(block.markable for block in blocks), tuple(visits), read)
+    path = snapshot.path(block.key for block in blocks)
+    steps = _steps(blocks, around) if not plain or around.documents else _with_last(plain)
+    reads = (place for place in reversed(range(len(path))) if is_cached(path[place], profile, snapshot))
+    read = next(reads, -1)
+    return Ahead(
+        steps=steps,
+        ends=ends,
+        markable=tuple(block.markable for block in blocks),
+        firsts=tuple(_firsts(steps, path, snapshot)),
+        read=read if read >= 0 and ends[read] >= profile.minimum_tokens else -1,
+    )
+
+
+def _steps(blocks: Sequence[Block], around: Company) -> tuple[Step, ...]:
+    likenesses, last = _Likenesses(around), len(blocks) - 1
+    rows = enumerate(blocks)
+    return tuple(Step(block.key, likenesses.next(block, last=number == last)) for number, block in rows)
+
+
+def _with_last(plain: Sequence[Step]) -> tuple[Step, ...]:
+    *before, last = plain
+    return (*before, Step(last.key, last.likeness._replace(last=True)))
+
+
+def _firsts(steps: Sequence[Step], path: Sequence[int], snapshot: Snapshot) -> Iterator[First]:
+    """Yield the first step of each likeness among those that were sent equally often: the longer, the less often."""
+    start = 0
+    for visits in range(MANY, -1, -1):
+        end = (
+            bisect_right(path, -visits, lo=start, key=lambda prefix: -snapshot.visits(prefix)) if visits else len(steps)
+        )
+        seen = set[Likeness]()
+        for place in range(start, end):
+            likeness = steps[place].likeness
+            if likeness not in seen:
+                seen.add(likeness)
+                yield First(place, likeness, visits)
+        start = end
 
 
 def is_cached(prefix: int, profile: CacheProfile, snapshot: Snapshot) -> bool:

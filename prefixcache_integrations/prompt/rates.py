@@ -90,9 +90,11 @@ class Rates:
         self._passed: dict[Class, list[float]] = {}
         self._aging: tuple[deque[Wait], ...] = tuple(deque() for _ in AGES)
         self._latest: dict[Class, deque[Wait]] = {}
+        self._chances: dict[tuple[Class, int], float] = {}
 
     def sent(self, likeness: Likeness, visits: int, share: float, now: float) -> Wait:
         """Begin to wait for a prefix that was just sent for the ``visits``-th time."""
+        self._chances.clear()
         wait = Wait((likeness, min(visits, MANY)), share, now)
         self._sent[wait.kind] = self._sent.get(wait.kind, 0.0) + share
         self._aging[0].append(wait)
@@ -130,6 +132,7 @@ class Rates:
             self._aging[-1].clear()
 
     def _count(self, rows: dict[Class, list[float]], wait: Wait, age: int) -> None:
+        self._chances.clear()
         row = rows.setdefault(wait.kind, [0.0] * len(AGES))
         row[age] += wait.share
         if row[age] > FRESH:
@@ -140,7 +143,11 @@ class Rates:
     def chance(self, likeness: Likeness, visits: int, lifetime: float) -> float:
         """Return how likely a prefix returns within ``lifetime`` seconds of its ``visits``-th time."""
         kind, ages = (likeness, visits), bisect_left(AGES, lifetime)
-        return self._doubtful(kind, ages) if likeness.after_documents else self._survived(kind, ages)
+        chance = self._chances.get((kind, ages))
+        if chance is None:
+            chance = self._doubtful(kind, ages) if likeness.after_documents else self._survived(kind, ages)
+            self._chances[kind, ages] = chance
+        return chance
 
     def _doubtful(self, kind: Class, ages: int) -> float:
         prior, weight = PRIORS["document"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, TypeAlias
 
 from msgspec import Struct, field
@@ -156,6 +156,10 @@ class Snapshot:
     def follow(self, prefix: int | None, key: bytes) -> int | None:
         """Return the prefix that continues ``prefix`` (0: the empty one) with a step, ``None`` if it was never sent."""
         return self._prefixes.follow(prefix, key)
+
+    def path(self, keys: Iterable[bytes]) -> list[int]:
+        """Return the prefixes that the steps ``keys`` lead to, as far as they were sent."""
+        return self._prefixes.path(keys)
 
     def alive(self, prefix: int | None) -> bool:
         """Tell whether the provider should hold an entry for ``prefix``, where entries stand at markers."""
