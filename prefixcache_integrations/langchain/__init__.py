@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from prefixcache_integrations.langchain.callbacks import CachedTokensHandler
     from prefixcache_integrations.langchain.chain import with_prompt_layout
     from prefixcache_integrations.langchain.control import CachingMiddleware
+    from prefixcache_integrations.langchain.documents import document_blocks
     from prefixcache_integrations.langchain.middleware import PromptLayoutMiddleware
     from prefixcache_integrations.langchain.response_model import with_response_cache
     from prefixcache_integrations.langchain.tool_results import ToolResultCache
@@ -21,6 +22,7 @@ __all__ = [
     "PromptLayoutMiddleware",
     "ResponseCache",
     "ToolResultCache",
+    "document_blocks",
     "with_prompt_layout",
     "with_response_cache",
 ]
@@ -31,6 +33,7 @@ _MODULES = {
     "PromptLayoutMiddleware": "middleware",
     "ResponseCache": "cache",
     "ToolResultCache": "tool_results",
+    "document_blocks": "documents",
     "with_prompt_layout": "chain",
     "with_response_cache": "response_model",
 }

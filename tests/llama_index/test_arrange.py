@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from llama_index.core import Document, PromptTemplate, VectorStoreIndex, get_response_synthesizer
 from llama_index.core.chat_engine import CondensePlusContextChatEngine, ContextChatEngine
-from llama_index.core.llms import ChatMessage
+from llama_index.core.llms import ChatMessage, TextBlock
 from llama_index.core.memory import Memory
 from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import NodeWithScore, TextNode
@@ -13,6 +13,7 @@ from llama_index.core.schema import NodeWithScore, TextNode
 from examples.llama_index.embedding import HashedWords
 from prefixcache_integrations.llama_index import StableOrderPostprocessor, enable
 from prefixcache_integrations.llama_index.arrange import _cut
+from prefixcache_integrations.prompt.document_rules import DocumentRules
 
 RULES = "Answer from the handbook, name the page, and never promise what it does not say. " * 80
 TURNS = [f"Question {number}: how long for {thing}, and what does it cost?" for number, thing in enumerate(
@@ -227,3 +228,12 @@ def test_other_prompts_are_left_as_they_are(simulator, llms):
         llm.chat([ChatMessage(content="{context_str}")])
     bodies = [call.body["messages"] for call in simulator.calls]
     assert bodies[:2] == bodies[2:]
+
+
+@pytest.mark.parametrize(("rules", "times"), [(DocumentRules(), 1), (DocumentRules(drop_copies=False), 2)])
+def test_a_document_is_sent_twice_only_if_told_to(simulator, llms, rules, times):
+    page = "<document>Lamps take three days.</document>"
+    blocks = [TextBlock(text=text) for text in (page, page, "How long do lamps take?")]
+    enable(llms.claude(), layout="arrange", documents=rules).chat([ChatMessage(role="user", blocks=blocks)])
+    sent = [block["text"] for block in simulator.calls[-1].body["messages"][0]["content"]]
+    assert sent == [page] * times + ["How long do lamps take?"]

@@ -132,6 +132,47 @@ def test_planning_what_was_planned_moves_drops_and_says_nothing_more(
         assert twice.moves == ()
 
 
+def looked_up(*turns: tuple[str, str]) -> dict[str, Any]:
+    """A conversation; the documents of each turn, a letter each, stand before its question."""
+    messages: list[dict[str, Any]] = []
+    for number, (names, question) in enumerate(turns):
+        found = [{"type": "text", "text": f"<document>{name} {'word ' * 60}</document>"} for name in names]
+        messages.append({"role": "user", "content": [*found, {"type": "text", "text": question}]})
+        if number < len(turns) - 1:
+            messages.append({"role": "assistant", "content": f"answer to {question}"})
+    return {"model": "claude-opus-4-8", "max_tokens": 1, "messages": messages}
+
+
+def letters(request: Request) -> list[str]:
+    spoken = [message for message in request.messages if message.role == "user"]
+    return ["".join(part.text[10] for part in message.parts if is_document(part)) for message in spoken]
+
+
+def test_where_turns_share_documents_a_context_is_appended_to() -> None:
+    """Only the latest documents are sent along; those that came before go where they stood, new ones follow."""
+    memory = PromptMemory()
+    for number in range(60):
+        first, second = f"question {number}", f"and then {number}"
+        for step, body in enumerate((looked_up(("ABC", first)), looked_up(("", first), ("CABD", second)))):
+            made = arranged(body, memory, DocumentRules(), number * 20.0 + step)
+            assert made.sighting is not None
+            memory.observe(made.sighting, number * 20.0 + step)
+    assert [sorted(each) for each in letters(made.request)] == [["A", "B", "C"], ["D"]]
+
+
+def test_where_questions_share_documents_a_context_is_put_in_another_order() -> None:
+    memory = PromptMemory()
+    for number, names in enumerate(["ABCD", "DCBA", "CADB", "BDAC"] * 20):
+        made = arranged(looked_up((names, f"question {number}")), memory, DocumentRules(), number * 5.0)
+        assert made.sighting is not None
+        memory.observe(made.sighting, number * 5.0)
+    latest = arranged(looked_up(("BADC", "a new question")), memory, DocumentRules(), 405.0)
+    assert letters(latest.request) != ["BADC"]
+    assert letters(latest.request) == letters(
+        arranged(looked_up(("DBCA", "?")), memory, DocumentRules(), 405.0).request
+    )
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
