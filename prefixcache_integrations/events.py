@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
@@ -22,6 +22,15 @@ class Labels(Struct, frozen=True, kw_only=True):
     session: str | None = None
     namespace: str | None = None
     tags: tuple[str, ...] = ()
+
+
+_SESSIONS = ("session_id", "thread_id", "conversation_id")
+
+
+def session_of(metadata: Mapping[str, object]) -> str | None:
+    """Return the session that the metadata of a run names, in any of the fields that LangSmith reads."""
+    found = next((metadata[name] for name in _SESSIONS if metadata.get(name) is not None), None)
+    return None if found is None else str(found)
 
 
 class CacheHit(Struct, frozen=True, kw_only=True):

@@ -19,12 +19,11 @@ from typing_extensions import override
 from prefixcache_integrations.call_log import CallLog
 from prefixcache_integrations.canonical import JsonObject
 from prefixcache_integrations.canonical.json import as_object, as_text
-from prefixcache_integrations.events import Labels, Observer
+from prefixcache_integrations.events import Labels, Observer, session_of
 from prefixcache_integrations.insight.accounting import Totals
 from prefixcache_integrations.insight.call_table import CallRecord, call_record
 from prefixcache_integrations.langchain.stand_in import request_of
 from prefixcache_integrations.langchain.usage import served_by, usage_of
-from prefixcache_integrations.langchain.watched import session_of
 from prefixcache_integrations.metering import Meter, MeteredCall, today
 from prefixcache_integrations.on_the_wire import listen
 from prefixcache_integrations.prices import PriceBook

@@ -13,7 +13,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables.config import ensure_config
 
 from prefixcache_integrations.canonical import Usage
-from prefixcache_integrations.events import Labels
+from prefixcache_integrations.events import Labels, session_of
 from prefixcache_integrations.langchain.usage import usage_of
 from prefixcache_integrations.on_the_wire import listen
 from prefixcache_integrations.profiles import Provider
@@ -24,18 +24,11 @@ _PROVIDERS: Mapping[str, Provider] = {
     "openai-chat": "openai",
     "azure-openai-chat": "azure",
 }
-_SESSIONS = ("session_id", "thread_id", "conversation_id")
 
 
 def provider_of(model: BaseChatModel) -> Provider | None:
     """Return who serves ``model``, as LangChain's own middleware tells it."""
     return _PROVIDERS.get(model._llm_type)  # noqa: SLF001 - the name by which LangChain knows the class
-
-
-def session_of(metadata: Mapping[str, object]) -> str | None:
-    """Return the session that the metadata of a run names, in any of the fields that LangSmith reads."""
-    found = next((metadata[name] for name in _SESSIONS if metadata.get(name) is not None), None)
-    return None if found is None else str(found)
 
 
 class Watches:

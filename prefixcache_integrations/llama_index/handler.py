@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import msgspec
+from llama_index.core.base.llms.types import ChatResponse
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.instrumentation.events.exception import ExceptionEvent
@@ -24,18 +26,20 @@ from llama_index.core.instrumentation.events.llm import (
     LLMCompletionStartEvent,
 )
 from llama_index.core.instrumentation.events.span import SpanDropEvent  # type: ignore[attr-defined] # documented
+from msgspec.structs import replace
 from pydantic import PrivateAttr
 
 from prefixcache_integrations.call_log import CallLog
-from prefixcache_integrations.canonical import Usage
+from prefixcache_integrations.canonical import JsonObject, Usage
 from prefixcache_integrations.canonical.json import as_text
-from prefixcache_integrations.events import CallFailed, Event, Labels, Observer, UsageRecorded
+from prefixcache_integrations.events import Labels, Observer, session_of
 from prefixcache_integrations.insight.accounting import Totals
 from prefixcache_integrations.insight.recording import RecordedCall
 from prefixcache_integrations.llama_index.events import PrefixCacheEvent, StructuredCallEvent, dispatch
 from prefixcache_integrations.llama_index.usage import AnyResponse, fields_of, usage_of
 from prefixcache_integrations.metered_call import MeteredCall
 from prefixcache_integrations.metering import Meter, today
+from prefixcache_integrations.on_the_wire import listen
 from prefixcache_integrations.prices import PriceBook
 from prefixcache_integrations.profiles import Provider
 
@@ -76,12 +80,21 @@ class CachedTokensEventHandler(BaseEventHandler):
     integration gets past its own chat methods (Claude, OpenAI Responses) are seen where `enable` was called on the
     LLM, and their tokens where it lays out the client. Safe to share between threads.
 
+    Calls are labelled with ``app``, with ``namespace``, and with the session that LlamaIndex's tags name
+    (``with instrument_tags({"session_id": …})``): ``session_id``, ``thread_id`` or ``conversation_id``.
+
     Args:
         prices: What calls cost; by default the prices at hand.
-        observers: Told `UsageRecorded` and `CallFailed`, beside LlamaIndex's dispatcher.
+        observers: Told `UsageRecorded`, `AnswerTimed`, `CallFailed` and `PrefixBroken`, beside LlamaIndex's dispatcher.
         keep: Bounds `calls`, the oldest go first; `totals` cover all.
         today: Which day's prices are in force (UTC).
+        record: A file to which a line of JSON is added per call: sizes, digests, tokens, breakpoints, cost, times, and
+            why the call missed.
+        record_content: Also write prompts and answers into it.
+        diagnose: Compare each request with the one before it in its conversation, and tell `PrefixBroken`. Requests are
+            seen where they are sent: where `enable` lays out the client, at any level; recorded prompts are too.
         app: The name that calls are labelled with.
+        namespace: The tenant that calls are labelled with.
     """
 
     _meter: Meter = PrivateAttr()
@@ -98,11 +111,22 @@ class CachedTokensEventHandler(BaseEventHandler):
         observers: Sequence[Observer] = (),
         keep: int = 10_000,
         today: Callable[[], date] = today,
+        record: str | Path | None = None,
+        record_content: bool = False,
+        diagnose: bool = False,
         app: str | None = None,
+        namespace: str | None = None,
     ) -> None:
         super().__init__()
-        self._meter = Meter(observers=(*observers, self._dispatched), prices=prices, day=today)
-        self._labels = Labels(app=app)
+        self._meter = Meter(
+            observers=(*observers, dispatch),
+            prices=prices,
+            day=today,
+            record=record,
+            record_content=record_content,
+            diagnose=diagnose,
+        )
+        self._labels = Labels(app=app, namespace=namespace)
         self._log = CallLog(keep)
 
     @classmethod
@@ -129,7 +153,7 @@ class CachedTokensEventHandler(BaseEventHandler):
         span = event.span_id or ""
         match event:
             case LLMChatStartEvent() | LLMCompletionStartEvent():
-                self._begin(span, event.model_dict)
+                self._begin(span, event.model_dict, event.tags)
             case LLMChatInProgressEvent() | LLMCompletionInProgressEvent():
                 self._progress(span, event.response.raw)
             case LLMChatEndEvent() | LLMCompletionEndEvent():
@@ -139,18 +163,20 @@ class CachedTokensEventHandler(BaseEventHandler):
             case SpanDropEvent():
                 self._broken_off(span, sys.exception() or RuntimeError())  # it is told while the error is handled
             case StructuredCallEvent(stage="began"):
-                self._begin(event.call, event.model_dict)
+                self._begin(event.call, event.model_dict, event.tags)
             case StructuredCallEvent(stage="ended"):
                 self._answered_by(event.call, msgspec.convert(event.usage, Usage), event.model)
             case StructuredCallEvent(stage="failed"):
                 self._broken_off(event.call, event.error)
             case PrefixCacheEvent(fact="CacheHit" | "CallJoined"):
                 model = as_text(event.details.get("model"))
-                self._log.add(self._meter.begin(model, labels=self._labels).served("response_cache"))
+                self._log.add(self._meter.begin(model, labels=self._labelled(event.tags)).served("response_cache"))
 
-    def _begin(self, span: str, model: Mapping[str, Any]) -> None:
+    def _begin(self, span: str, model: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
         provider = _PROVIDERS.get(str(model.get("class_name")))
-        call = self._meter.begin(as_text(model.get("model_name")), provider, labels=self._labels)
+        call = self._meter.begin(as_text(model.get("model_name")), provider, labels=self._labelled(tags))
+        if self._meter.reads_requests:
+            listen(id(self), call)
         left = None
         with self._lock:
             self._open[span] = _Open(call, before=_latest.get(), outer=model.get("class_name") in _WRAPPERS)
@@ -180,12 +206,15 @@ class CachedTokensEventHandler(BaseEventHandler):
         elif response is None:
             self._answered_by(span, Usage(), None)
         else:
-            self._answered_by(span, usage_of(response), _model_of(response))
+            self._answered_by(span, usage_of(response), _model_of(response), response)
 
-    def _answered_by(self, span: str, usage: Usage, model: str | None) -> None:
+    def _answered_by(self, span: str, usage: Usage, model: str | None, response: AnyResponse | None = None) -> None:
         call = self._close(span)
-        if call is not None:
-            self._log.add(call.answered(usage, model=model))
+        if call is None:
+            return
+        fields = None if response is None else _fields_of(response)
+        answer = _content_of(response) if self._meter.record_content else None
+        self._log.add(call.answered(usage, model=model, answer=answer, fields=fields))
 
     def _broken_off(self, span: str, error: BaseException) -> None:
         with self._lock:
@@ -206,12 +235,23 @@ class CachedTokensEventHandler(BaseEventHandler):
             found = self._open.pop(span, None)
         return None if found is None or found.outer else found.call
 
-    def _dispatched(self, event: Event) -> None:
-        if isinstance(event, UsageRecorded | CallFailed):
-            dispatch(event)
+    def _labelled(self, tags: Mapping[str, Any]) -> Labels:
+        session = session_of(tags)
+        return self._labels if session is None else replace(self._labels, session=session)
 
 
 def _model_of(response: AnyResponse) -> str | None:
     """Return the model that answered, as the provider names it."""
+    return as_text(fields_of(response.raw).get("model")) or as_text(_fields_of(response).get("model"))
+
+
+def _fields_of(response: AnyResponse) -> JsonObject:
+    """Return the fields of the provider's own response, as far as LlamaIndex passes them on."""
     raw = fields_of(response.raw)
-    return as_text(raw.get("model")) or as_text(fields_of(raw.get("response")).get("model"))
+    return fields_of(raw.get("response")) or raw
+
+
+def _content_of(response: AnyResponse | None) -> object:
+    if response is None:
+        return None
+    return response.message.model_dump(mode="json") if isinstance(response, ChatResponse) else response.text

@@ -80,11 +80,13 @@ def llms(simulator):
 
     def claude(model=CLAUDE, **settings):
         url = simulator.base_url("anthropic")
-        return Anthropic(model=model, api_key="k", base_url=url, max_retries=0, default_headers=HEADERS, **settings)
+        fixed = {"base_url": url, "max_retries": 0, "default_headers": HEADERS}
+        return Anthropic(model=model, **{"api_key": "k", **fixed, **settings})
 
     def openai(model=GPT, kind=OpenAI, **settings):
         url = simulator.base_url("openai")
-        return kind(model=model, api_key="k", api_base=url, max_retries=0, default_headers=HEADERS, **settings)
+        fixed = {"api_base": url, "max_retries": 0, "default_headers": HEADERS}
+        return kind(model=model, **{"api_key": "k", **fixed, **settings})
 
     def responses(**settings):
         return openai(kind=OpenAIResponses, **settings)
