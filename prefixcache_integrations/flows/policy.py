@@ -10,7 +10,7 @@ from prefixcache_integrations.canonical import JsonObject, Part, Request, Respon
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.prompt.keys import OPTION_GROUPS
 
-STATEFUL_OPTIONS = ("conversation", "container", "use_previous_response_id")
+STATEFUL_OPTIONS = ("conversation", "container", "reuse_last_container", "use_previous_response_id")
 """Request fields that bring in state kept by the provider, which changes while the request stays the same."""
 
 _UNFINISHED: Mapping[StopReason, str] = {

@@ -140,11 +140,14 @@ def _fresh(model: BaseChatModel) -> BaseChatModel:
 def _unsaid(model: BaseChatModel) -> dict[str, object]:
     """Return what LangChain's string leaves out: where the client sends to, and how a custom model is set.
 
-    A class that says what its models are identified by is believed: other fields of its may be counters.
+    Also what it hides as secret and is more than a credential: the answers of ChatAnthropic's ``mcp_servers`` are of
+    those servers, and for whom their tokens stand. A class that says what its models are identified by is believed:
+    other fields of its may be counters.
     """
     address = str(getattr(getattr(model, "root_client", None), "base_url", _DEFAULT_ADDRESS))
     addressed = getattr(model, "openai_api_base", None) or getattr(model, "azure_endpoint", None)
     told: dict[str, object] = {} if addressed or address == _DEFAULT_ADDRESS else {"base_url": address}
+    told |= {name: hidden for name in model.lc_secrets if isinstance(hidden := getattr(model, name, None), list | dict)}
     if model.is_lc_serializable() or type(model)._identifying_params is not BaseChatModel._identifying_params:  # noqa: SLF001 - LangChain's name for it
         return told
     told["class"] = f"{type(model).__module__}.{type(model).__qualname__}"

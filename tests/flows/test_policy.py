@@ -62,6 +62,7 @@ def test_no_answer_is_not_kept():
         {"conversation": "conv_1"},
         {"container": {"id": "container_1"}},
         {"settings": {"use_previous_response_id": True}},
+        {"settings": {"reuse_last_container": True}},
         {"call": {"conversation": {"id": "conv_1"}}},
         {"settings": {"model_kwargs": {"conversation": "conv_1"}}},
         {"call": {"extra_body": {"container": "container_1"}}},

@@ -5,6 +5,7 @@ import gc
 from typing import Any
 
 import pytest
+from langchain_anthropic import ChatAnthropic
 from langchain_core.caches import BaseCache, InMemoryCache
 from langchain_core.language_models import BaseChatModel, BaseLLM
 from langchain_core.messages import AIMessage
@@ -123,6 +124,36 @@ def test_another_address_from_the_environment_is_another_request(cache, monkeypa
         model._calls.extend(answers)
         answers.append(ask(model, "hi").content)
     assert answers == ["Answer 1", "Answer 2", "Answer 1"]
+
+
+class Claude(ChatAnthropic):
+    """Counts its calls."""
+
+    _calls: list = PrivateAttr(default_factory=list)
+
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        self._calls.append(messages)
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(f"Answer {len(self._calls)}"))])
+
+    async def _agenerate(self, messages, stop=None, run_manager=None, **kwargs):
+        return self._generate(messages, stop, run_manager, **kwargs)
+
+
+def test_servers_that_langchain_hides_as_secrets_count(cache, ask):
+    """ChatAnthropic dumps ``mcp_servers`` as a secret, since tokens are among them."""
+
+    def servers(url="https://one.example", token="a"):  # noqa: S107 - nobody's
+        return [{"type": "url", "url": url, "name": "mail", "authorization_token": token}]
+
+    model = Claude(model="claude-sonnet-4-6", api_key="k", cache=cache, mcp_servers=servers())
+    answers = []
+    for given in (servers(), servers("https://two.example"), servers(token="b"), servers(), None):
+        model.mcp_servers = given
+        answers.append(ask(model, "hi").content)
+    assert answers == ["Answer 1", "Answer 2", "Answer 3", "Answer 1", "Answer 4"]
+    model.mcp_servers = servers()
+    model.mcp_servers[0]["authorization_token"] = "c"
+    assert ask(model, "hi").content == "Answer 5"
 
 
 class Custom(BaseChatModel):
