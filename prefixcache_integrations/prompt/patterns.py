@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from hashlib import blake2b
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from prefixcache_integrations.canonical.plan import VolatileKind
 
@@ -24,7 +26,10 @@ _DATE = (
     rf"|{_MONTH}\s+{_ORDINAL},?\s+{_YEAR}|{_ORDINAL}\s+{_MONTH},?\s+{_YEAR})(?!\d|[-./]\d)"
 )
 _ZONE = r"(?:\s?(?:Z|UTC|GMT|CES?T|[ECMP][SD]T)\b)?(?:\s?[+-]\d\d:?\d\d)?"
-_CLOCK = r"(?:[01]?\d|2[0-3]):(?P<{0}m>[0-5]\d)(?::(?P<{0}s>[0-5]\d|60)(?:[.,]\d{{1,9}})?)?(?:\s?[AaPp]\.?[Mm]\b\.?)?"
+_CLOCK = (
+    r"(?:[01]?\d|2[0-3]):(?P<{0}m>[0-5]\d)(?::(?P<{0}s>[0-5]\d|60)(?:[.,]\d{{1,9}})?)?"
+    r"(?:\s?(?:[AaPp][Mm]\b|[AaPp]\.[Mm]\.))?"
+)
 _SPOKEN_NOW = (
     r"(?:\b(?:now|today|tonight|current(?:ly)?|as of|present)\b"
     r"|\b(?:date|time|timestamp|datetime)(?:\s+is\b|\s*[:=]))"
@@ -41,26 +46,29 @@ _TIMESTAMP = (
 )
 
 _PATTERNS: Mapping[VolatileKind, str] = {
-    "timestamp": rf"(?<![\w.-])(?:{_TIMESTAMP})",
+    "timestamp": (
+        rf"(?:(?P<now>(?i:{_SPOKEN_NOW}){_WITHIN}|(?i:\bit(?:'s|\sis)\s)|\A[^\w\n]{{0,4}}))?"
+        rf"(?<![\w.-])(?P<timestamp>{_TIMESTAMP})"
+    ),
     "date": rf"(?i:{_SPOKEN_NOW}){_WITHIN}(?<![\w.-])(?P<date>{_DATE})",
     "time": rf"(?i:{_SPOKEN_NOW}){_WITHIN}(?<![\w.:-])(?P<time>{_CLOCK.format('c')}{_ZONE})(?![\d:])",
     "epoch": (
-        rf"(?i:{_SPOKEN_NOW}|\b(?:epoch|unix|ts)\b){_WITHIN}"
+        rf"(?:(?P<now>(?i:{_SPOKEN_NOW}))|(?i:\b(?:epoch|unix|ts)\b)){_WITHIN}"
         r"(?<![\w.-])(?P<epoch>1[5-9]\d{8}(?:\d{3}|\.\d{1,9})?)(?![\w-])"
     ),
     "uuid": r"(?<![\w-])[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?![\w-])",
-    "address": r"\bat 0x[0-9a-fA-F]{6,16}\b",
+    "address": r"(?<=[\w>] )at 0x[0-9a-fA-F]{6,16}(?=>|, file )",
     "id": (
         rf"(?i:{_ID_NAMES}[ _-]?id(?:\s+is\b|\s*[:=])\s*[\"'`]?)(?P<id>(?=[\w-]*\d)[\w-]{{4,64}})"
-        r"|(?<![\w-])(?P<hex>(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{24,64})(?![\w-])"
+        r"|(?<![\w/-])(?P<hex>(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{24,64})(?![\w-])"
     ),
     "counter": (
         r"(?i:\b(?:request|turn|attempt|iteration|message|call|run)\s*(?:#|number|no\.|count(?:er)?)\s*[:=]?\s*)"
-        r"(?P<counter>\d{1,9})(?![\w.])"
+        r"(?P<counter>\d{1,9})(?!\w|\.\d)"
     ),
 }
 
-_VALUE_GROUPS = ("date", "time", "epoch", "id", "hex", "counter")
+_VALUE_GROUPS = ("timestamp", "date", "time", "epoch", "id", "hex", "counter")
 """What is the value, where a pattern also takes in the words that give it away."""
 
 _COMPILED = {kind: re.compile(pattern) for kind, pattern in _PATTERNS.items()}
@@ -75,7 +83,8 @@ class Pattern(Struct, frozen=True, order=True):
     """A place in a text: ``start`` and ``end`` in characters.
 
     ``certain``: nothing but a clock or a running program writes this; it is taken to change without having been seen
-    to. A time on the full hour is not, as people write those.
+    to. A time on the full hour is not, as people write those, and neither is one that is not said to be the present
+    one, nor stands first of all: it may be an example.
     """
 
     start: int
@@ -90,26 +99,45 @@ def patterns(text: str) -> tuple[Pattern, ...]:
     Years and dates in prose, version numbers, opening hours and numbered steps do not: dates and times of day count
     where the words before say that they are the present ones, numbers where they are said to be ids or counts.
     """
-    found = [
-        _pattern(match, kind)
-        for start, end in _windows(text)
-        for kind, expression in _COMPILED.items()
-        for match in expression.finditer(text, start, end)
-    ]
-    return tuple(_apart(sorted(found, key=lambda each: (each.start, -each.end)))) if found else ()
+    return tuple(
+        replace(each, start=start + each.start, end=start + each.end)
+        for start, end in _stretches(text)
+        for each in _found(text[start:end])
+    )
 
 
-def _windows(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the stretches of ``text`` that are near a digit."""
+def _stretches(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the stretches of ``text`` that are near a digit: of one line each, with the line's break before it."""
     start, end = 0, 0
     for match in _DIGITS.finditer(text):
-        if match.start() - _NEAR > end:
-            if end:
-                yield start, end
-            start = match.start() - _NEAR
-        end = min(match.end() + _NEAR, len(text))
+        near = max(match.start() - _NEAR, text.rfind("\n", end, match.start()), 0)
+        if end and near >= end:
+            yield start, end
+        if near >= end:
+            start = near
+        if match.end() > end:
+            end = match.end() + _NEAR
+            line = text.find("\n", match.end(), end)
+            end = min(end, len(text)) if line < 0 else line
     if end:
         yield start, end
+
+
+_known: dict[bytes, tuple[Pattern, ...]] = {}
+_MOST_KNOWN = 4096
+
+
+def _found(stretch: str) -> tuple[Pattern, ...]:
+    """Return the patterns of a stretch, which most requests have in common with the one before; by its digest."""
+    digest = blake2b(stretch.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    found = _known.get(digest)
+    if found is None:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        matches = ((kind, match) for kind, expression in _COMPILED.items() for match in expression.finditer(stretch))
+        rows = sorted((_pattern(match, kind) for kind, match in matches), key=lambda each: (each.start, -each.end))
+        found = _known[digest] = tuple(_apart(rows))
+    return found
 
 
 def _pattern(match: re.Match[str], kind: VolatileKind) -> Pattern:
@@ -120,7 +148,11 @@ def _pattern(match: re.Match[str], kind: VolatileKind) -> Pattern:
 
 
 def _is_certain(kind: VolatileKind, groups: Mapping[str, str | None]) -> bool:
-    if kind in {"address", "epoch"}:
+    if kind == "address":
+        return True
+    if kind in {"timestamp", "epoch"} and groups["now"] is None:
+        return False
+    if kind == "epoch":
         return True
     minutes = next((groups[name] for name in ("am", "bm", "cm") if groups.get(name)), "00")
     seconds = next((groups[name] for name in ("as", "bs", "cs") if groups.get(name)), "00")
