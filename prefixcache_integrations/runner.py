@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar, cast
+from weakref import WeakSet
 
 from prefixcache_integrations.events import Observer, tell
 from prefixcache_integrations.flows.flights import Enter, Find, Flights, GiveUp, Join, Landed, TakeLease, Waited
@@ -219,9 +221,23 @@ def _in_loop() -> bool:
     return True
 
 
+_tables: WeakSet[Flights] = WeakSet()
+
+
 def new_flights() -> Flights:
-    """Return a flight table that tells time by this machine's clock."""
-    return Flights(time.monotonic)
+    """Return a flight table that tells time by this machine's clock, and begins anew in a process that is forked."""
+    flights = Flights(time.monotonic)
+    _tables.add(flights)
+    return flights
+
+
+def _begin_anew() -> None:
+    for flights in list(_tables):
+        flights.begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def async_io(store: Store, observers: Sequence[Observer] = (), flights: Flights | None = None) -> AsyncIO:

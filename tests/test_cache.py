@@ -1,7 +1,10 @@
 """The front door, over real stores and bodies as the providers send them."""
 
 import asyncio
+import contextvars
 import logging
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -279,6 +282,23 @@ def test_closing_lets_nobody_wait():
         cache.close()
         assert waiting.result(2).outcome == "miss"
     assert opened.flight.landed
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_waits_for_no_call_of_its_parent():
+    cache = PrefixCache(MemoryStore(), patience=3600)
+    opened = contextvars.Context().run(cache.open, cache.terms(asking("hi")), lambda entry: entry)
+    child = os.fork()
+    if child == 0:
+        done = False
+        try:
+            signal.alarm(10)  # ends a child that waits
+            done = cache.serve(asking("hi"), Provider().call).outcome == "miss"
+        finally:
+            os._exit(0 if done else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not opened.flight.landed
+    opened.flight.land("released")
 
 
 def test_adapters_may_share_one(cache):

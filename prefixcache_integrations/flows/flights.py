@@ -146,7 +146,11 @@ class Flights:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with no flight, as a forked process does: who leads those in the air is not in it."""
+        self._lock = threading.Lock()  # a new one: the old may have been held by a thread that is not here
         self._in_the_air: dict[EntryKey, Flight] = {}  # in order of departure
 
     def enter(self, key: EntryKey, *, awaiting: bool, in_loop: bool) -> Seat:
