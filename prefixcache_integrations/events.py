@@ -151,6 +151,7 @@ BreakReason: TypeAlias = Literal[
     "history_truncated",  # earlier messages dropped
     "images_changed",  # other images, or the first or last one of a conversation
     "thinking_changed",
+    "thinking_dropped",  # the model no longer reads that of earlier turns
     "effort_changed",
     "tool_choice_changed",
     "format_changed",  # the schema of the answer

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Request, Tokenizer, Usage
 from prefixcache_integrations.events import BreakReason
-from prefixcache_integrations.insight.diagnosis_divergence import divergence
 from prefixcache_integrations.insight.diagnosis_extension import Reading, extended, read_in_full
 from prefixcache_integrations.insight.diagnosis_reach import Pair, Reach, Sent, Timing, measure
+from prefixcache_integrations.insight.diagnosis_thinking import read_divergence
 from prefixcache_integrations.insight.diagnosis_verdict import disagreement
 from prefixcache_integrations.insight.diagnosis_words import Divergence, Excerpt, Explanation, remedy
 from prefixcache_integrations.insight.verdict import Verdict
@@ -138,7 +138,7 @@ class Explainer:
             profile=profile,
         )
         reach = measure(pair, self._tokenizer, Timing(elapsed=elapsed, begun=previous_begun), earlier, beside)
-        found = divergence(previous, current, profile, redact=redact)
+        found = read_divergence(previous, current, profile, redact=redact)
         if found is None and not reach.unmarked:
             self._remember(read_in_full(previous, profile, self._tokenizer, reach.available))
         self._extended(previous, current, profile, extends=extends)

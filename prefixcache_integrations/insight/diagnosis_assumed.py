@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import CacheMarker, Request
+from prefixcache_integrations.canonical import CacheMarker, Request, Tokenizer
 from prefixcache_integrations.canonical.json import as_object, without
-from prefixcache_integrations.insight.simulator_boundaries import Rendered
+from prefixcache_integrations.insight.simulator_boundaries import Rendered, render
 from prefixcache_integrations.prompt.fingerprint import prefix_digests, tier_seeds
+from prefixcache_integrations.prompt.thinking import dropped_thinking
 
 
-def assumed(previous: Rendered, current: Request, looked_up: AbstractSet[int]) -> Iterator[Rendered]:
+def assumed(
+    previous: Rendered, current: Request, looked_up: AbstractSet[int], tokenizer: Tokenizer
+) -> Iterator[Rendered]:
     """Yield the requests that ``previous`` goes on from, oldest first, as far as anybody may look for their entries.
 
     Each ends before one of its answers, marked there as these two are at their ends. ``looked_up`` are the lengths in
@@ -25,7 +29,7 @@ def assumed(previous: Rendered, current: Request, looked_up: AbstractSet[int]) -
     marker = _tail_marker(request) or _tail_marker(current)
     for end in _ends(previous, starts, looked_up):
         cut = replace(request, messages=request.messages[:end], marker=request.marker or marker)
-        yield _cut(previous, cut, starts[end])
+        yield _cut(previous, cut, starts[end], tokenizer)
 
 
 def _ends(whole: Rendered, starts: Sequence[int], looked_up: AbstractSet[int]) -> list[int]:
@@ -45,7 +49,8 @@ def is_explicit(request: Request) -> bool:
 def _starts(whole: Rendered) -> list[int]:
     """Return the number of the segment with which each message begins: OpenAI frames every one, and the reply."""
     frame = 0 if whole.request.dialect == "anthropic_messages" else 1
-    lengths = [len(message.parts) + frame for message in whole.request.messages]
+    unread = Counter(at.index for at in dropped_thinking(whole.request, whole.profile))
+    lengths = [len(message.parts) + frame - unread[at] for at, message in enumerate(whole.request.messages)]
     at = len(whole.segments) - frame - sum(lengths)
     starts = []
     for length in lengths:
@@ -54,8 +59,12 @@ def _starts(whole: Rendered) -> list[int]:
     return starts
 
 
-def _cut(whole: Rendered, request: Request, end: int) -> Rendered:
-    """Return ``request`` as the provider reads it: the first ``end`` segments of ``whole``."""
+def _cut(whole: Rendered, request: Request, end: int, tokenizer: Tokenizer) -> Rendered:
+    """Return ``request`` as the model reads it: the first ``end`` segments of ``whole``, and thinking dropped since."""
+    dropped = (at for at in dropped_thinking(whole.request, whole.profile) if at.index < len(request.messages))
+    if dropped_thinking(request, whole.profile) != frozenset(dropped):
+        anew = render(request, whole.profile, tokenizer, scope="")
+        return replace(anew, namespace=whole.namespace, ids=whole.ids)
     segments, seeds = whole.segments[:end], tier_seeds(request, whole.profile)
     same = seeds == tier_seeds(whole.request, whole.profile)
     digests = whole.digests[:end] if same else prefix_digests(segments, seeds)

@@ -13,7 +13,8 @@ from prefixcache_integrations.insight.sameness import are_same_json, are_same_me
 from prefixcache_integrations.insight.simulator_boundaries import EARLIER_MESSAGE_ENDINGS, is_ending
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.fingerprint import PROPERTIES, setting
-from prefixcache_integrations.prompt.segments import REPLY_TOKENS, added_tokens, segments, token_counts
+from prefixcache_integrations.prompt.segments import REPLY_TOKENS, added_tokens, token_counts
+from prefixcache_integrations.prompt.thinking import kept_thinking, last_said, read_segments, without_thinking
 
 
 class Reading(Struct, frozen=True, kw_only=True):
@@ -42,7 +43,7 @@ def read_in_full(request: Request, profile: CacheProfile, tokenizer: Tokenizer, 
     """Return the reading of a request that ``left`` so much in the cache, ``None`` where it is not to be remembered."""
     if left == 0 or not _ends_marked(request, profile):
         return None
-    length = sum(token_counts(segments(request), tokenizer)) - _reply(request)
+    length = sum(token_counts(read_segments(request, profile), tokenizer)) - _reply(request)
     reading = Reading(request=request, profile=profile, length=length)
     return reading if reading.left == left else None
 
@@ -61,11 +62,18 @@ def extended(
         or not _ends_marked(current, profile)
         or not _reaches_back(reading.request, current, profile)
         or not all(is_plain(part) for message in added for part in message.parts)
+        or _drops_thinking(reading.request, current, profile)
         or not is_extension(reading.request, current, profile, known=known)
     ):
         return None
-    length = reading.length + added_tokens(added, current.dialect, tokenizer)
+    read = (*without_thinking(added[:said]), *added[said:]) if (said := _said(reading, current)) > 0 else added
+    length = reading.length + added_tokens(read, current.dialect, tokenizer)
     return Reading(request=current, profile=profile, length=length)
+
+
+def _said(reading: Reading, current: Request) -> int:
+    """Return before which of the messages that were added the model reads no thinking."""
+    return last_said(current.messages) - len(reading.request.messages) if reading.profile.strips_thinking else 0
 
 
 _PLAIN = frozenset({"text", "tool_call", "tool_result", "thinking", "refusal"})
@@ -90,6 +98,12 @@ def _ends_marked(request: Request, profile: CacheProfile) -> bool:
         return request.messages[-1].role in ("user", "tool") and not is_explicit(request)
     last = request.messages[-1].parts[-1]
     return last.markable and (last.marker is not None or request.marker is not None)
+
+
+def _drops_thinking(previous: Request, current: Request, profile: CacheProfile) -> bool:
+    """Tell whether the model no longer reads all the thinking of ``previous`` that it did."""
+    until = min(last_said(current.messages), len(previous.messages))
+    return profile.strips_thinking and kept_thinking(previous, profile, until) is not None
 
 
 def _reaches_back(previous: Request, current: Request, profile: CacheProfile) -> bool:

@@ -87,7 +87,7 @@ def measure(
         _play(cache, boundaries(replace(whole, ids=current.rendered.ids)), -sent.seconds_before)
     if earlier is None:
         looked_up = {row.tokens for row in (*previous.found.reads, *current.found.reads)}
-        for cut in assumed(previous.rendered, pair.current, looked_up):
+        for cut in assumed(previous.rendered, pair.current, looked_up, tokenizer):
             _play(cache, boundaries(cut), 0)
     before = cache.ticket(previous.found, now=0)
     elapsed = timing.elapsed or 0

@@ -39,7 +39,7 @@ def _place(ours: Explanation) -> str:
 def _claude_word(ours: Explanation) -> str | None:
     """Return what Claude calls the difference that we found."""
     found = ours.divergence
-    if found is None:
+    if found is None or found.reason == "thinking_dropped":  # it compares what was sent, and we what is read
         return None
     if found.reason == "model_changed" or found.path == "speed":
         return "model_changed"

@@ -142,6 +142,8 @@ _REMEDIES: Mapping[BreakReason, str] = {
     "history_truncated": "drop many messages at a time and seldom, or summarise once",
     "images_changed": "send the same bytes and the same detail for an image on every turn",
     "thinking_changed": f"set thinking once: {_KEEP}",
+    "thinking_dropped": "this model no longer reads earlier thinking once its user speaks again: Opus 4.5, Sonnet 4.6 "
+    "and later ones go on reading it",
     "effort_changed": f"set the effort once: {_KEEP}",
     "tool_choice_changed": f"set tool_choice once: {_KEEP}",
     "format_changed": f"define the answer's schema once: {_KEEP}",

@@ -18,7 +18,8 @@ from prefixcache_integrations.canonical import Address, Message, Request, Tokeni
 from prefixcache_integrations.canonical.json import as_object, as_text
 from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime, Regime, Tier
 from prefixcache_integrations.prompt.fingerprint import prefix_digests, tier_seeds
-from prefixcache_integrations.prompt.segments import Segment, segments, token_counts, token_ids
+from prefixcache_integrations.prompt.segments import Segment, token_counts, token_ids
+from prefixcache_integrations.prompt.thinking import read_segments
 
 EARLIER_MESSAGE_ENDINGS = 20
 """How many earlier message endings GPT-5.6's implicit mode looks up (OpenAI guide, prompt caching: lookups)."""
@@ -69,7 +70,7 @@ class Rendered(Struct, frozen=True, kw_only=True):
 
 def render(request: Request, profile: CacheProfile, tokenizer: Tokenizer, *, scope: str) -> Rendered:
     """Return ``request`` as the provider reads it; ``scope`` is who shares entries with whom."""
-    runs = segments(request)
+    runs = read_segments(request, profile)
     return Rendered(
         request=request,
         profile=profile,
