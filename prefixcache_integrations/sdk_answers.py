@@ -6,6 +6,7 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import aclosing, closing, contextmanager
 from contextvars import ContextVar
+from copy import copy
 from typing import Any, TypeAlias
 
 from msgspec.structs import replace
@@ -44,12 +45,25 @@ def tell_answer(dialect: DialectName, read: Callable[[], object]) -> None:
     listener(replace(usage, service_tier=tier), as_text(body.get("model")))
 
 
+def free(stream: Any) -> None:  # noqa: ANN401 - a stream of these SDKs
+    """Let ``stream``, which nobody has read of yet, be closed as soon as nobody holds it any longer.
+
+    The SDKs' streams hold an iterator that holds them, so that one that is left is closed when memory is collected.
+    That may be in the middle of handing out a connection, for whose lock closing then waits, forever.
+    """
+    if hasattr(stream, "_iterator") and hasattr(stream, "__stream__"):
+        source = copy(stream)
+        source._iterator = None  # noqa: SLF001 - where they keep it
+        stream._iterator = source.__stream__()  # noqa: SLF001
+
+
 def complete(stream: Any) -> None:  # noqa: ANN401 - a stream of Anthropic's SDK
-    """Let the last event of ``stream`` also have the counts that only the first one told.
+    """Let the last event of ``stream`` also have the counts that only the first one told, and `free` it.
 
     The first event of a Claude stream has the input, the reads and the writes by lifetime, the last one the output;
     what the last one repeats of the first varies from server to server, and the lifetimes are never in it.
     """
+    free(stream)
     # A subclass would be no instance of the SDK's class, which looks at nothing but exact classes.
     events: Any = getattr(stream, "_iterator", None)
     if events is not None:

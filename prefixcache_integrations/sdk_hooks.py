@@ -24,7 +24,7 @@ from prefixcache_integrations.on_the_wire import listen, notice
 from prefixcache_integrations.profiles import Provider
 from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules
 from prefixcache_integrations.prompt.stability import MemoryChoice, chosen_memory
-from prefixcache_integrations.sdk_answers import complete, tell_answer
+from prefixcache_integrations.sdk_answers import complete, free, tell_answer
 from prefixcache_integrations.watching import WatchedCall, Watcher
 
 ClientT = TypeVar("ClientT")
@@ -278,6 +278,7 @@ def _laid_out_class(kind: type[Any], layout: ClientLayout) -> type:
 
 def _tell_openai_answer(options: _Options, answer: Any) -> None:  # noqa: ANN401 - a model of the SDK, or anything else
     dialect = _OPENAI_PATHS.get(options.url)
+    free(answer)
     if dialect and hasattr(answer, "usage"):
         tell_answer(dialect, lambda: answer.model_dump(include={"usage", "model", "service_tier"}))
 

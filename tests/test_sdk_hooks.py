@@ -1,6 +1,7 @@
 """Plans on the wire, put there through the real SDKs' clients, against the simulator."""
 
 import copy
+import gc
 import importlib
 import json
 import threading
@@ -280,6 +281,26 @@ def test_usage_is_asked_of_streams_that_say_nothing_about_it(simulator, clients,
 def test_usage_is_not_asked_unless_wanted(simulator, clients):
     list(lay_out_client(clients.gpt).chat.completions.create(**chat_call(stream=True)))
     assert "stream_options" not in simulator.calls[0].body
+
+
+@pytest.mark.parametrize("name", ["claude", "gpt", "gpt responses"])
+def test_a_stream_that_is_left_is_closed_at_once(clients, name):
+    client = lay_out_client(getattr(clients, name.split()[0]), stream_usage=True)
+    calls = {
+        "claude": lambda: client.messages.create(**claude_call(tools=[]), stream=True),
+        "gpt": lambda: client.chat.completions.create(**chat_call(tools=[]), stream=True),
+        "gpt responses": lambda: client.responses.create(model=GPT, input="Why?", stream=True),
+    }
+    gc.disable()  # the SDKs' own streams wait for the collector
+    try:
+        stream = calls[name]()
+        response = stream.response
+        next(stream)
+        assert not response.is_closed
+        del stream
+        assert response.is_closed
+    finally:
+        gc.enable()
 
 
 def test_other_endpoints_pass_through(simulator, clients):
