@@ -100,13 +100,28 @@ def _join_or_lead(terms: Terms, revive: Callable[[Entry], T], reading: Reading[T
 
 def _shared(landed: Landed, revive: Callable[[Entry], T]) -> Opened[T]:
     if isinstance(landed, Exception):
-        return Opened(outcome="joined", error=landed)
+        return Opened(outcome="joined", error=_of_ones_own(landed))
     if isinstance(landed, str):
         return Opened(outcome="miss")
     try:
         return Opened(outcome="joined", answer=revive(landed))
     except CorruptEntry:
         return Opened(outcome="miss")  # written for another reader
+
+
+def _of_ones_own(error: Exception) -> Exception:
+    """Return an error like ``error``, which is its cause: the traceback of one that many raise grows with each of them.
+
+    It is made without ``__init__``, whose arguments are not known. One that cannot be made so is shared.
+    """
+    kind = type(error)
+    try:
+        own: Exception = kind.__new__(kind, *error.args)
+    except Exception:  # noqa: BLE001 - classes of others may refuse in any way
+        return error
+    own.__dict__.update(error.__dict__)
+    own.__cause__ = error
+    return own
 
 
 def _lead(

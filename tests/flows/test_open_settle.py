@@ -174,7 +174,13 @@ def test_an_error_of_the_leader_is_told_and_an_answer_for_another_reader_is_none
     error = ValueError("the provider says no")
     outside = Outside(None, Waited(error, 1.0))
     outside.led_by_another()
-    assert outside.run(open_call(TERMS, revive)) == Opened(outcome="joined", error=error)
+    opened = outside.run(open_call(TERMS, revive))
+    assert (opened.outcome, opened.answer, type(opened.error), opened.error.__cause__) == (
+        "joined",
+        None,
+        type(error),
+        error,
+    )
     for landed in ("declined", Entry(codec="foreign/1", body=b"")):
         outside = Outside(None, Waited(landed, 1.0))
         outside.led_by_another()
