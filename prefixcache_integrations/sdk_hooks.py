@@ -20,10 +20,10 @@ from prefixcache_integrations.dialects import Dialect
 from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.events import Observer
 from prefixcache_integrations.flows.prepare import Prepared, prepare
+from prefixcache_integrations.memories import MemoryChoice, chosen_memory
 from prefixcache_integrations.on_the_wire import listen, notice
 from prefixcache_integrations.profiles import Provider
 from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules
-from prefixcache_integrations.prompt.stability import MemoryChoice, chosen_memory
 from prefixcache_integrations.sdk_answers import complete, free, tell_answer
 from prefixcache_integrations.watching import WatchedCall, Watcher
 
@@ -56,7 +56,7 @@ class ClientLayout:
         documents: DocumentRules = ANY_ORDER,
     ) -> None:
         self.level = level
-        self._memory = chosen_memory(memory)
+        self._memory = chosen_memory(memory, observers)
         self._documents = documents
         self._observers = tuple(observers)
         self._tokenizer = tokenizer or tokens.load()
@@ -98,7 +98,7 @@ class ClientLayout:
             level=self.level,
             observers=self._observers,
             memory=self._memory,
-            now=time.monotonic(),
+            now=time.time(),
             namespace=current_namespace(),
             documents=self._documents,
             changes=call.changes if call is not None else None,

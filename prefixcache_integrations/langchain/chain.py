@@ -17,8 +17,8 @@ from prefixcache_integrations.events import Observer, PassedThrough, tell
 from prefixcache_integrations.langchain.composed import AnyRunnable, parts, rebuilt, returning
 from prefixcache_integrations.langchain.model_view import ModelLayout
 from prefixcache_integrations.langchain.prompt_view import reading
+from prefixcache_integrations.memories import MemoryChoice
 from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules
-from prefixcache_integrations.prompt.stability import MemoryChoice
 
 RunnableT = TypeVar("RunnableT", bound=Runnable[Any, Any])
 
@@ -49,8 +49,9 @@ def with_prompt_layout(
             laid out: right away, or when a function has returned no chain.
         tokenizer: What counts tokens; by default the best at hand.
         memory: What was sent before, from which it learns where markers pay and, at ``arrange``, where documents go: by
-            default one of its own, ``None`` for none. Several layouts of an application may share one; tenants, told
-            apart by ``caching(namespace=...)``, are kept apart in it.
+            default one of its own, ``None`` for none, a URL for one that outlives the process and that others share
+            (`open_memory`). Several layouts of an application may share one; tenants, told apart by
+            ``caching(namespace=...)``, are kept apart in it.
         documents: What may be done at ``arrange`` with documents that are blocks of their own.
 
     Raises `ConfigurationError` for what is no Runnable.

@@ -13,8 +13,8 @@ from typing_extensions import override
 from prefixcache_integrations.canonical import Level, Tokenizer
 from prefixcache_integrations.events import Observer
 from prefixcache_integrations.langchain.model_view import ModelLayout
+from prefixcache_integrations.memories import MemoryChoice
 from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules
-from prefixcache_integrations.prompt.stability import MemoryChoice
 
 
 class PromptLayoutMiddleware(AgentMiddleware[Any, Any, Any]):
@@ -31,8 +31,9 @@ class PromptLayoutMiddleware(AgentMiddleware[Any, Any, Any]):
             observer, plans also say what was changed since the request before, by whichever middleware, and its price.
         tokenizer: What counts tokens; by default the best at hand.
         memory: What was sent before, from which it learns where markers pay and, at ``arrange``, where documents go: by
-            default one of its own, ``None`` for none. Several layouts of an application may share one; tenants, told
-            apart by ``caching(namespace=...)``, are kept apart in it.
+            default one of its own, ``None`` for none, a URL for one that outlives the process and that others share
+            (`open_memory`). Several layouts of an application may share one; tenants, told apart by
+            ``caching(namespace=...)``, are kept apart in it.
         documents: What may be done at ``arrange`` with documents that are blocks of their own.
     """
 

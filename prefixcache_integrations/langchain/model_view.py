@@ -28,9 +28,9 @@ from prefixcache_integrations.flows.prepare import prepare
 from prefixcache_integrations.langchain.composed import rebuilt
 from prefixcache_integrations.langchain.prompt_view import known_prompt, notice_prompt
 from prefixcache_integrations.langchain.watched import Watches, provider_of
+from prefixcache_integrations.memories import MemoryChoice, chosen_memory
 from prefixcache_integrations.on_the_wire import follower, notice
 from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules
-from prefixcache_integrations.prompt.stability import MemoryChoice, chosen_memory
 from prefixcache_integrations.watching import WatchedCall, Watcher
 
 RunnableT = TypeVar("RunnableT", bound=Runnable[Any, Any])
@@ -63,7 +63,7 @@ class ModelLayout:
         memory: MemoryChoice = "own",
         documents: DocumentRules = ANY_ORDER,
     ) -> None:
-        self._memory = chosen_memory(memory)
+        self._memory = chosen_memory(memory, observers)
         self._documents = documents
         self._level = level
         self._observers = tuple(observers)
@@ -107,7 +107,7 @@ class ModelLayout:
             level=self._level,
             observers=self._observers,
             memory=self._memory,
-            now=time.monotonic(),
+            now=time.time(),
             namespace=current_namespace(),
             documents=self._documents,
             changes=call.changes if isinstance(call, WatchedCall) else None,

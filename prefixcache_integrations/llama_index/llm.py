@@ -21,9 +21,9 @@ from prefixcache_integrations.events import Observer, PassedThrough, tell
 from prefixcache_integrations.llama_index.events import dispatch
 from prefixcache_integrations.llama_index.view import CLIENTS, View
 from prefixcache_integrations.llama_index.views import view_class
+from prefixcache_integrations.memories import MemoryChoice
 from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules
 from prefixcache_integrations.prompt.keys import KeyPolicy
-from prefixcache_integrations.prompt.stability import MemoryChoice
 from prefixcache_integrations.sdk_hooks import ClientLayout
 from prefixcache_integrations.stores import Store
 
@@ -66,7 +66,7 @@ def enable(
         observers: Told every fact, beside LlamaIndex's dispatcher, which is told it as a `PrefixCacheEvent`.
         tokenizer: What counts tokens for the layout; by default the best at hand.
         memory: What was sent before, from which the layout learns where markers pay: by default one of its own,
-            ``None`` for none.
+            ``None`` for none, a URL for one that outlives the process (`open_memory`).
         documents: What may be done at ``arrange`` with documents that are blocks of their own.
 
     Raises:

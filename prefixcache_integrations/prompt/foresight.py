@@ -20,6 +20,7 @@ from prefixcache_integrations.prompt.rates import Kind
 from prefixcache_integrations.prompt.repeats import Attempts, Laid
 from prefixcache_integrations.prompt.segments import Segment
 from prefixcache_integrations.prompt.stability import Sighting, Snapshot
+from prefixcache_integrations.prompt.tool_lists import tool_digest
 from prefixcache_integrations.prompt.tools import agent_of
 from prefixcache_integrations.prompt.turns import latest_reply
 
@@ -106,7 +107,7 @@ def foresee(
         steps=remembered.ahead.steps,
         documents=around.documents,
         bill=expected_bill(sent.ahead, sent.choice, profile),
-        tools=tuple(tool.name for tool in request.tools),
+        tools=tuple(tool_digest(tool.name) for tool in request.tools),
         agent=agent_of(request),
         previous=None if remembered.previous < 0 else remembered.previous,
         attempts=Attempts(given, _digest([keys[number] for number in sent.order], settings), laid),

@@ -13,7 +13,7 @@ ROOT = 0
 """The number of the empty prefix."""
 
 
-class Step(Struct, frozen=True):
+class Step(Struct, frozen=True, array_like=True):
     """One block of a prompt as it is remembered: its digest and what kind of prefix ends with it.
 
     ``writes`` is the lifetime in seconds that a marker here asks for, 0 without one.
@@ -83,6 +83,7 @@ class Prefixes:
     def observe(self, steps: Sequence[Step], previous: int | None, now: float, clock: float) -> None:
         """Remember a request sent at ``now``. ``clock`` is as much, but no two requests have the same.
 
+        One that was sent before others that are known already keeps nothing alive for less long.
         ``previous`` is the step at which the request before it in the conversation should have ended.
         """
         self.rates.grow_older(clock)
@@ -117,7 +118,7 @@ class Prefixes:
                 break
             found = known if known.alive(now) else found
         if found is not None:
-            found.alive_until = now + found.lifetime
+            found.alive_until = max(found.alive_until, now + found.lifetime)
 
     def _visited(self, steps: Sequence[Step], now: float) -> list[int]:
         at, numbers = ROOT, list[int]()
@@ -125,10 +126,10 @@ class Prefixes:
             at = self._child(at, step.key)
             prefix = self._known[at]
             prefix.visits += 1
-            prefix.seen_at = now
+            prefix.seen_at = max(prefix.seen_at, now)
             if step.writes:
                 prefix.lifetime = max(step.writes, prefix.lifetime if prefix.alive(now) else 0.0)
-                prefix.alive_until = now + prefix.lifetime
+                prefix.alive_until = max(prefix.alive_until, now + prefix.lifetime)
             numbers.append(at)
         for at in reversed(numbers):  # so that what continues a prefix is forgotten before it
             self._known.move_to_end(at)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from typing import Literal, TypeAlias
+from functools import lru_cache
+from hashlib import blake2b
 
 from msgspec import Struct, field
 
@@ -15,7 +16,8 @@ from prefixcache_integrations.prompt.noticed import Noticed
 from prefixcache_integrations.prompt.prefixes import Prefixes, Step
 from prefixcache_integrations.prompt.rates import FOREVER, MANY, Likeness
 from prefixcache_integrations.prompt.repeats import Attempts, Laid, Repeats
-from prefixcache_integrations.prompt.templates import Recognition, Templates
+from prefixcache_integrations.prompt.reports import Report
+from prefixcache_integrations.prompt.templates import Recognition, Template, Templates
 from prefixcache_integrations.prompt.tool_lists import ToolLists
 
 TICK = 0.001
@@ -25,7 +27,7 @@ TICK = 0.001
 class Sighting(Struct, frozen=True):
     """One request, ready to be remembered: its steps in the order sent, and its documents by their digests.
 
-    ``tools`` are the names of its tools, in the order sent, and ``agent`` is whose they are; ``cache_key`` is the one
+    ``tools`` are the digests of its tools, in the order sent, and ``agent`` is whose they are; ``cache_key`` is the one
     that routes it, before spreading. ``previous`` is the step at which the request before it in its conversation should
     have ended, ``None`` without one. ``attempts`` is by what it is known if it is sent once more; ``steps`` are empty
     if it was. ``texts`` are its instructions, as they were recognised; ``places`` are those that change, and were told.
@@ -34,7 +36,7 @@ class Sighting(Struct, frozen=True):
     steps: tuple[Step, ...]
     documents: Mapping[bytes, Document] = field(default_factory=dict)
     bill: Bill = Bill()
-    tools: tuple[str, ...] = ()
+    tools: tuple[bytes, ...] = ()
     agent: bytes = b""
     cache_key: str | None = None
     previous: int | None = None
@@ -75,8 +77,8 @@ class Known:
 class PromptMemory:
     """What has been sent, by one application: prefixes as digests, and how often which kind of them came back.
 
-    Nothing of a prompt is kept but digests, and the names of tools; nothing that a tenant sent has a part in planning
-    for another one. ``limit`` bounds the prefixes that are remembered, the least recent go first, and tenants as a
+    Nothing of a prompt is kept but digests and checksums; nothing that a tenant sent has a part in planning for
+    another one. ``limit`` bounds the prefixes that are remembered, the least recent go first, and tenants as a
     whole; ``horizon`` is after how many seconds without a sighting one is forgotten. ``turn`` is to be held from a
     snapshot to the sighting that follows it, where threads share a memory.
     """
@@ -85,7 +87,7 @@ class PromptMemory:
         self.turn = threading.Lock()
         self._limit = limit
         self._horizon = horizon
-        self._tenants: OrderedDict[str, Known] = OrderedDict()
+        self._tenants: OrderedDict[bytes, Known] = OrderedDict()
         self._size = 0
         self._routes = Routes()
 
@@ -98,14 +100,33 @@ class PromptMemory:
 
         It is a view, so that it changes with the next `observe`.
         """
-        return Snapshot(self._tenants.get(namespace) or self._nothing(), routes=self._routes, now=now)
+        known = self._tenants.get(tenant_digest(namespace)) or self._nothing()
+        return Snapshot(known, routes=self._routes, now=now)
 
     def observe(self, sighting: Sighting, now: float, namespace: str = "") -> None:
         """Remember a request of the tenant ``namespace`` that was sent at ``now``."""
-        known = self._tenants.setdefault(namespace, self._tenants.get(namespace) or self._nothing())
-        self._tenants.move_to_end(namespace)
+        self._remember(sighting, now, tenant_digest(namespace))
+
+    def learn(self, report: Report, now: float) -> None:
+        """Remember at ``now`` a request that another process sent, or this application before it was started again."""
+        sighting = Sighting(
+            steps=report.steps,
+            documents=dict(report.documents),
+            bill=report.bill,
+            tools=report.tools,
+            agent=report.agent,
+            cache_key=report.cache_key,
+            previous=report.previous,
+        )
+        self._remember(sighting, min(report.at, now), report.tenant, report.texts)
+
+    def _remember(self, sighting: Sighting, now: float, tenant: bytes, texts: Iterable[Template] = ()) -> None:
+        known = self._tenants.setdefault(tenant, self._tenants.get(tenant) or self._nothing())
+        self._tenants.move_to_end(tenant)
         self._size -= len(known)
         known.observe(sighting, now)
+        for text in texts:
+            known.texts.adopt(text)
         self._size += len(known)
         while self._size > self._limit and len(self._tenants) > 1:
             _, gone = self._tenants.popitem(last=False)
@@ -117,14 +138,10 @@ class PromptMemory:
         return Known(limit=self._limit, horizon=self._horizon)
 
 
-MemoryChoice: TypeAlias = PromptMemory | Literal["own"] | None
-"""Which memory a layout plans by: ``"own"`` is one of its own, and ``None`` none at all, so that every request stands
-alone."""
-
-
-def chosen_memory(memory: MemoryChoice) -> PromptMemory | None:
-    """Return the memory that was chosen, a new one where it is the layout's own."""
-    return PromptMemory() if memory == "own" else memory
+@lru_cache(maxsize=4096)
+def tenant_digest(namespace: str) -> bytes:
+    """Return by what a tenant is known."""
+    return blake2b(namespace.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class Snapshot:

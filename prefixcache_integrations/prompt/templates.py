@@ -16,6 +16,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 ALIKE = 0.5
 """Which share of the characters two texts have in common that are taken for one with changing places."""
@@ -31,7 +32,7 @@ _WORDS = re.compile(r"\s+|[\"'`(\[{<]+|=|[^\s\"'`(\[{<=][^\s=]*?(?=[.,;:!?)\]}>\
 _WIDTH = 4
 
 
-class Sentence(Struct, frozen=True):
+class Sentence(Struct, frozen=True, array_like=True, tag=0):
     """A sentence or line that was the same in every text so far: its checksum and those of its words."""
 
     digest: int
@@ -39,7 +40,7 @@ class Sentence(Struct, frozen=True):
     size: int
 
 
-class Gap(Struct, frozen=True):
+class Gap(Struct, frozen=True, array_like=True, tag=1):
     """A place that changes: the words before and after it, as checksums.
 
     ``value`` is the checksum of what stood there last, ``changes`` how often that was something else than the time
@@ -53,7 +54,7 @@ class Gap(Struct, frozen=True):
     empty: bool = False
 
 
-class Template(Struct, frozen=True):
+class Template(Struct, frozen=True, array_like=True):
     """What texts had in common that were sent ``sightings`` times.
 
     ``name`` is the digest of the first of them, by which they are known, and ``latest`` that of the last one.
@@ -116,6 +117,22 @@ class Templates:
                 self._all.move_to_end(number)
         while len(self._all) > TEMPLATES:
             self._all.popitem(last=False)
+
+    def adopt(self, template: Template) -> None:
+        """Remember a text as another process knew it, where that has seen more of it; without pieces it had no news."""
+        numbers = {each.name: number for number, each in self._all.items()}
+        sentences = [piece for piece in template.pieces if isinstance(piece, Sentence)]
+        sizes = [sum(piece.size for piece in sentences)]
+        number = numbers.get(template.name)
+        if number is None:
+            number = self._most_alike([piece.digest for piece in sentences], sizes) if sentences else None
+        known = None if number is None else self._all[number]
+        if known is None:
+            if template.pieces:
+                self.observe([Recognition(None, template)])
+        elif template.sightings > known.sightings:
+            told = template if template.pieces else replace(template, pieces=known.pieces)
+            self.observe([Recognition(number, told)])
 
     def _most_alike(self, digests: Sequence[int], cuts: Sequence[int]) -> int | None:
         best, most = None, ALIKE

@@ -1,0 +1,107 @@
+"""The latest reports of all processes of an application, kept in any store as one value.
+
+Whoever exchanges reads the value, adds what it has sent itself and is not in it, drops the oldest beyond the bound and
+writes it back. Two that do so at once lose nothing for good: each adds its own again the next time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from prefixcache_integrations.errors import CorruptEntry
+from prefixcache_integrations.flows.op import EntryKey
+from prefixcache_integrations.stores.store import Store
+
+NAMESPACE = "prefixcache prompt memory"
+"""Where a store of answers keeps what was sent."""
+
+_HEAD = 64
+"""What a batch takes beside its data, about."""
+
+
+class Batch(Struct, frozen=True, array_like=True):
+    """Reports as bytes, the ``number``-th batch of the process ``origin``; ``at`` is when the last of them was sent."""
+
+    origin: str
+    number: int
+    at: float
+    data: bytes
+
+
+class ReportLog(Protocol):
+    """Where processes of an application tell each other of requests.
+
+    ``pause`` is how many seconds should lie between two exchanges. Every method raises `StoreUnavailable`.
+    """
+
+    pause: float
+
+    def exchange(self, origin: str, batches: Sequence[Batch]) -> Sequence[Batch]:
+        """Add the ``batches`` of ``origin``, and return what others have added since the last time, oldest first.
+
+        The first time it is all there is. Adding one again that was added already changes nothing for those who read.
+        Raises `CorruptEntry` for a log that cannot be read, which begins anew.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what is held open."""
+        ...
+
+
+class StoreLog:
+    """A log in ``store``, for the application ``app``; at most ``max_bytes``, each kept for ``horizon`` seconds."""
+
+    def __init__(self, store: Store, *, app: str, max_bytes: int, horizon: float, pause: float = 30.0) -> None:
+        self.pause = pause
+        self._store = store
+        self._key = EntryKey(NAMESPACE, app)
+        self._max_bytes = max_bytes
+        self._horizon = horizon
+        self._known: dict[tuple[str, int], Batch] = {}
+
+    def exchange(self, origin: str, batches: Sequence[Batch]) -> Sequence[Batch]:
+        """See `ReportLog.exchange`."""
+        known = self._known | {(each.origin, each.number): each for each in batches}
+        try:
+            there = self._read()
+        except CorruptEntry:
+            self._store.delete(self._key)
+            raise
+        mine = {name: batch for name, batch in known.items() if name[0] == origin}
+        kept = _latest((there | mine).values(), self._max_bytes)
+        if kept.keys() != there.keys():
+            value = msgspec.msgpack.encode(list(kept.values()))
+            self._store.put(self._key, value, self._horizon)
+        news = [batch for name, batch in kept.items() if name not in known]
+        self._known = kept
+        return news
+
+    def close(self) -> None:
+        """See `ReportLog.close`."""
+        self._store.close()
+
+    def _read(self) -> dict[tuple[str, int], Batch]:
+        value = self._store.get(self._key)
+        if value is None:
+            return {}
+        try:
+            batches = msgspec.msgpack.decode(value, type=list[Batch])
+        except msgspec.MsgspecError as error:
+            raise CorruptEntry(f"no log of reports: {type(error).__name__}") from error
+        return {(each.origin, each.number): each for each in batches}
+
+
+def _latest(batches: Iterable[Batch], max_bytes: int) -> dict[tuple[str, int], Batch]:
+    """Return the latest of ``batches`` that fit, oldest first."""
+    kept, size = list[Batch](), 0
+    for batch in sorted(batches, key=lambda each: (each.at, each.origin, each.number), reverse=True):
+        size += len(batch.data) + _HEAD
+        if size > max_bytes:
+            break
+        kept.append(batch)
+    return {(each.origin, each.number): each for each in reversed(kept)}
