@@ -71,10 +71,9 @@ class KeptMemory(PromptMemory):
     def observe(self, sighting: Sighting, now: float, namespace: str = "") -> None:
         """Remember a request of the tenant ``namespace`` that was sent at ``now``, and tell others of it."""
         super().observe(sighting, now, namespace)
-        if sighting.steps:
-            self._pending.append((sighting, now, namespace))
-            if self._thread is None:
-                self._start()
+        self._pending.append((sighting, now, namespace))
+        if self._thread is None:
+            self._start()
 
     def flush(self) -> bool:
         """Exchange reports now; return whether everything was told."""

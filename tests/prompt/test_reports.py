@@ -49,8 +49,7 @@ def told(
         made = decide(request, profile_of(request), WORDS, level=level, snapshot=snapshot, namespace=namespace)
         if made.sighting is not None:
             memory.observe(made.sighting, now, namespace)
-            if made.sighting.steps:
-                reports.append(reporter.report(made.sighting, now, namespace))
+            reports.append(reporter.report(made.sighting, now, namespace))
     return memory, reports
 
 
