@@ -102,8 +102,10 @@ def _ends_marked(request: Request, profile: CacheProfile) -> bool:
 
 def _drops_thinking(previous: Request, current: Request, profile: CacheProfile) -> bool:
     """Tell whether the model no longer reads all the thinking of ``previous`` that it did."""
+    if not profile.strips_thinking:
+        return False
     until = min(last_said(current.messages), len(previous.messages))
-    return profile.strips_thinking and kept_thinking(previous, profile, until) is not None
+    return kept_thinking(previous, profile, until) is not None
 
 
 def _reaches_back(previous: Request, current: Request, profile: CacheProfile) -> bool:
