@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from types import FrameType
 from typing import Any, Self
 
 from langchain_core.caches import BaseCache
@@ -18,8 +19,9 @@ from prefixcache_integrations.flows.op import Entry
 from prefixcache_integrations.flows.response_cache import DEFAULT_PATIENCE, Terms
 from prefixcache_integrations.langchain import generations, guard
 from prefixcache_integrations.langchain.asked import Asked
-from prefixcache_integrations.langchain.call_site import call_in_progress
+from prefixcache_integrations.langchain.call_site import call_in_progress, run_manager_of
 from prefixcache_integrations.langchain.message_ids import new_message_id
+from prefixcache_integrations.langchain.traces import mark_traces
 from prefixcache_integrations.prompt.keys import STRICT, KeyPolicy
 from prefixcache_integrations.stats import Stats
 from prefixcache_integrations.stores import Store, open_store
@@ -109,18 +111,22 @@ class ResponseCache(BaseCache):
         Where another asks the same at this moment, that is waited for, but not where no model asks: then what is stored
         is all there is. Raises `AnswerNotCached` in mode ``only``.
         """
-        terms, by_hand = self._terms(prompt, llm_string)
-        opened = self._cache.open(terms, self._reviving(terms), alone=by_hand)
+        terms, call = self._terms(prompt, llm_string)
+        opened = self._cache.open(terms, self._reviving(terms), alone=call is None)
         if opened.flight is not None:
             guard.watch(opened.flight, self, prompt, llm_string, awaited=False)
+        if opened.answer is not None:
+            mark_traces(run_manager_of(call), opened.answer)
         return opened.answer
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Do what `lookup` does, awaiting."""
-        terms, by_hand = self._terms(prompt, llm_string)
-        opened = await self._cache.aopen(terms, self._reviving(terms), alone=by_hand)
+        terms, call = self._terms(prompt, llm_string)
+        opened = await self._cache.aopen(terms, self._reviving(terms), alone=call is None)
         if opened.flight is not None:
             guard.watch(opened.flight, self, prompt, llm_string, awaited=True)
+        if opened.answer is not None:
+            mark_traces(run_manager_of(call), opened.answer)
         return opened.answer
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
@@ -168,10 +174,10 @@ class ResponseCache(BaseCache):
     def _reviving(self, terms: Terms) -> Callable[[Entry], list[Generation]]:
         return partial(generations.read, key=terms.key.digest, new_id=self._new_id)
 
-    def _terms(self, prompt: str, llm_string: str) -> tuple[Terms, bool]:
-        """Return the terms of what is asked, and whether no model asks: nobody tells then what becomes of the call."""
+    def _terms(self, prompt: str, llm_string: str) -> tuple[Terms, FrameType | None]:
+        """Return the terms of what is asked, and the call that asks: without one nobody tells what becomes of it."""
         call = call_in_progress()
-        return self._asked.terms(prompt, llm_string, call), call is None
+        return self._asked.terms(prompt, llm_string, call), call
 
     def _answered(self, prompt: str, llm_string: str) -> Terms:
         """Return the terms of an answer, which is one to what was asked, whatever has changed since."""

@@ -21,10 +21,11 @@ from prefixcache_integrations.flows.open_settle import Opened
 from prefixcache_integrations.flows.response_cache import Terms
 from prefixcache_integrations.langchain import generations
 from prefixcache_integrations.langchain.asked import Asked
-from prefixcache_integrations.langchain.call_site import chat_llm_string
+from prefixcache_integrations.langchain.call_site import chat_llm_string, run_manager_of, stream_in_progress
 from prefixcache_integrations.langchain.message_ids import new_message_id
 from prefixcache_integrations.langchain.messages import read_messages
 from prefixcache_integrations.langchain.pieces import pieces
+from prefixcache_integrations.langchain.traces import mark_traces
 
 _calling: ContextVar[object] = ContextVar("prefixcache_integrations.calling", default=None)
 
@@ -99,6 +100,7 @@ class Asks:
         if results:
             return results[0]
         told = cast("list[ChatGeneration]", answer)
+        mark_traces(run_manager, told)
         if run_manager and model._should_stream(async_api=False, run_manager=run_manager, **kwargs):  # noqa: SLF001
             for piece in pieces(told[0]):
                 run_manager.on_llm_new_token(piece.message.content, chunk=piece)
@@ -129,6 +131,7 @@ class Asks:
         if results:
             return results[0]
         told = cast("list[ChatGeneration]", answer)
+        mark_traces(run_manager, told)
         if run_manager and model._should_stream(async_api=True, run_manager=run_manager, **kwargs):  # noqa: SLF001
             for piece in pieces(told[0]):
                 await run_manager.on_llm_new_token(piece.message.content, chunk=piece)
@@ -182,7 +185,10 @@ def _replayed(opened: Opened[list[Generation]]) -> Iterator[ChatGenerationChunk]
     if opened.error is not None:
         raise opened.error
     sole = opened.answer[0] if opened.answer is not None and len(opened.answer) == 1 else None
-    return pieces(sole) if isinstance(sole, ChatGeneration) else None
+    if not isinstance(sole, ChatGeneration):
+        return None
+    mark_traces(run_manager_of(stream_in_progress()), [sole])
+    return pieces(sole)
 
 
 class Streams:

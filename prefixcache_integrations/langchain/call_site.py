@@ -31,6 +31,7 @@ _CHAT = (BaseChatModel._generate_with_cache.__code__, BaseChatModel._agenerate_w
 _COMPLETION = (BaseLLM.generate.__code__, BaseLLM.agenerate.__code__)
 _ASKING = frozenset(map(id, _CHAT + _COMPLETION))
 """By identity: code is hashed and compared as a whole."""
+_STREAMING = frozenset(map(id, (BaseChatModel.stream.__code__, BaseChatModel.astream.__code__)))
 
 _DEFAULT_ADDRESS = "https://api.openai.com/v1/"
 _DUMP = "_serialized"
@@ -69,12 +70,26 @@ _schemas: weakref.WeakKeyDictionary[type, dict[str, Any] | None] = weakref.WeakK
 
 def call_in_progress() -> FrameType | None:
     """Return the frame of the model's method that asks a cache, to be called by what it asks; ``None`` without one."""
-    frame: FrameType | None = sys._getframe(_OWN_FRAMES)  # noqa: SLF001 - see above
+    return _calling(_ASKING)
+
+
+def stream_in_progress() -> FrameType | None:
+    """Return the frame of the model's method that streams, which does not pass its run manager on."""
+    return _calling(_STREAMING)
+
+
+def _calling(codes: frozenset[int]) -> FrameType | None:
+    frame: FrameType | None = sys._getframe(_OWN_FRAMES + 1)  # noqa: SLF001 - see above
     for _ in range(_FRAMES):
-        if frame is None or id(frame.f_code) in _ASKING:
+        if frame is None or id(frame.f_code) in codes:
             return frame
         frame = frame.f_back
     return None
+
+
+def run_manager_of(call: FrameType | None) -> object:
+    """Return what tells the handlers of ``call`` what becomes of it, ``None`` where nothing does."""
+    return None if call is None else call.f_locals.get("run_manager")
 
 
 def told_in_full(llm_string: str, call: FrameType | None) -> str:
