@@ -37,6 +37,7 @@ class MeteredCall:
         self._started = meter.timer()
         self._first: float | None = None
         self._turn: Turn | None = None
+        self._request: Request | None = None
         self._extended: Turn | None = None
         self._verdict: Verdict | None = None
         self._findings: tuple[Finding, ...] = ()
@@ -53,6 +54,7 @@ class MeteredCall:
             return
         self.model, self.dialect = request.model or self.model, dialects.by_name(request.dialect)
         self._findings = plan.findings if plan else ()
+        self._request = request
         self._turn = self._meter.watch.place(request, self._started, self.labels.session, instead_of=self._turn)
         self._extended = self._turn.previous if self._turn.extends else None
 
@@ -179,7 +181,6 @@ class MeteredCall:
         )
 
     def _record(self, outcome: Outcome, **facts: Any) -> RecordedCall:  # noqa: ANN401 - the fields of the line
-        request = self._turn.request if self._turn else None
         call = RecordedCall(
             at=self._at,
             conversation=self._turn.conversation if self._turn else self.labels.session or "",
@@ -192,8 +193,8 @@ class MeteredCall:
             prompt=self._runs(self._turn),
             exact=self._meter.reads_requests and self._meter.tokenizer.exact,
             findings=self._findings,
-            request=dialects.by_name(request.dialect).encode_request(request)
-            if request and self._meter.record_content
+            request=self._dialect().encode_request(self._request)
+            if self._request is not None and self._meter.record_content
             else None,
             **facts,
         )

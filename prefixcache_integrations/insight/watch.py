@@ -17,13 +17,17 @@ from prefixcache_integrations.insight.diagnosis import Explainer, Explanation, S
 from prefixcache_integrations.insight.rewrites import rewrite
 from prefixcache_integrations.insight.verdict import Verdict
 from prefixcache_integrations.profiles import CacheProfile
+from prefixcache_integrations.prompt.tail_note import without_note
 
 # The names inside a tool call's arguments are the model's words; so a path ends before them.
 _ARGUMENT = re.compile(r"(\.(?:input|arguments))[.\[].*")
 
 
 class Watch:
-    """Thread-safe. ``day`` says which day's prices are in force, for what is lost."""
+    """Thread-safe. ``day`` says which day's prices are in force, for what is lost.
+
+    A note of values at the end of a prompt is left out of account: it is not there to be read again.
+    """
 
     def __init__(self, tokenizer: Tokenizer, day: Callable[[], date]) -> None:
         self._day = day
@@ -34,7 +38,7 @@ class Watch:
     def place(self, request: Request, at: float, session: str | None, *, instead_of: Turn | None = None) -> Turn:
         """Find the conversation of a request that is sent ``at`` so many seconds; see `Conversations.place`."""
         with self._lock:
-            return self._conversations.place(request, at, session, instead_of=instead_of)
+            return self._conversations.place(without_note(request), at, session, instead_of=instead_of)
 
     def withdraw(self, turn: Turn) -> None:
         """Forget a request that was refused."""
@@ -50,7 +54,7 @@ class Watch:
         """
         with self._lock:
             try:
-                turn = self._conversations.preview(request, at, session)
+                turn = self._conversations.preview(without_note(request), at, session)
                 if turn.previous is None:
                     return ()
                 previous, elapsed = turn.previous.request, at - turn.previous.at

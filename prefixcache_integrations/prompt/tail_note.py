@@ -124,6 +124,11 @@ def note_tokens(note: Note | None, request: Request, tokenizer: Tokenizer) -> in
     return framing + tokenizer.count(note.text)
 
 
+def without_note(request: Request) -> Request:
+    """Return ``request`` without the note that a plan has put at its end, which no later request begins with."""
+    return _detached(request)[0]
+
+
 def _detached(request: Request) -> tuple[Request, Note | None]:
     """Return ``request`` without the note that an earlier plan put at its end, and that."""
     last = len(request.messages) - 1
