@@ -12,7 +12,7 @@ from prefixcache_integrations.canonical import Address, Finding, Level, Move, Pa
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.fragments import Fragment, filled_in, fragments, in_blocks, named
-from prefixcache_integrations.prompt.known import KnownPrompt, Slot, conversation, filled_texts, heads
+from prefixcache_integrations.prompt.known import RETRIEVED, KnownPrompt, Slot, conversation, filled_texts, heads
 from prefixcache_integrations.prompt.patterns import patterns
 from prefixcache_integrations.prompt.pricing import lost_read, read_saving
 from prefixcache_integrations.prompt.segments import Segment
@@ -110,10 +110,10 @@ def _holder(at: Address) -> int | None:
 
 def _after_head(request: Request, profile: CacheProfile, known: KnownPrompt) -> Iterator[Move]:
     """Yield the split of what is said first behind what of it the template says in every call, if that is much."""
-    first = heads(request, known)[1]
-    if first is None or not profile.max_breakpoints:
+    first, said = heads(request, known)[1], dict(conversation(request))
+    if first is None or not profile.max_breakpoints or any(part.text.startswith(RETRIEVED) for part in said.values()):
         return
-    part = dict(conversation(request))[first]
+    part = said[first]
     start = next((each.slots[0].start for each in known.texts if each.slots and each.text == part.text), 0)
     fragment = Fragment(first, start, start, "text", 1.0, known=True)
     if start >= profile.minimum_tokens and _may_split(fragment, part):

@@ -176,7 +176,7 @@ def _marked_parts(number: int, message: Message) -> Iterator[str]:
 @law
 @given(CLAUDE_BODIES)
 def test_tools_in_another_order_come_out_the_same(body: dict[str, Any]) -> None:
-    tools = [{**tool, "name": f"{tool['name']}_{index}"} for index, tool in enumerate(body.get("tools") or [])]
+    tools = [{**tool, "name": f"{tool.get('name')}_{index}"} for index, tool in enumerate(body.get("tools") or [])]
     bare = [{key: value for key, value in tool.items() if key != "cache_control"} for tool in tools]
     dialect = AnthropicMessages()
     one = dialect.encode_request(laid_out(dialect.decode_request({**body, "tools": bare}), "canonical"))

@@ -58,24 +58,34 @@ _TEXT = st.builds(lambda head, tail: head + tail, _HEAD, _TAIL).filter(bool)
 def _claude(body: dict[str, Any], texts: list[str], model: str, thinking: bool) -> dict[str, Any]:
     system: Any = texts[0] if len(texts) == 1 else [{"type": "text", "text": text} for text in texts]
     extra = {"thinking": {"type": "enabled", "budget_tokens": 1024}} if thinking else {}
-    messages = [{**message, "content": _without_documents(message["content"])} for message in body["messages"]]
-    return {**body, "system": system, "model": model, "messages": messages, **extra}
+    return {**body, "system": system, "model": model, "messages": _without_documents(body["messages"]), **extra}
 
 
-def _without_documents(content: Any) -> Any:
+def _without_documents(items: Any) -> Any:
     """Documents move by other rules."""
-    return content if isinstance(content, str) else [block for block in content if block["type"] != "document"]
+    if isinstance(items, str):
+        return items
+    return [
+        {**item, "content": [part for part in item["content"] if part["type"] not in DOCUMENTS]}
+        if isinstance(item, dict) and isinstance(item.get("content"), list)
+        else item
+        for item in items
+    ]
+
+
+DOCUMENTS = {"document", "search_result", "file", "input_file"}
 
 
 def _chat(body: dict[str, Any], texts: list[str], model: str, thinking: bool) -> dict[str, Any]:
     content: Any = texts[0] if len(texts) == 1 else [{"type": "text", "text": text} for text in texts]
     role = "developer" if thinking else "system"
-    return {**body, "model": model, "messages": [{"role": role, "content": content}, *body["messages"]]}
+    messages = [{"role": role, "content": content}, *_without_documents(body["messages"])]
+    return {**body, "model": model, "messages": messages}
 
 
 def _responses(body: dict[str, Any], texts: list[str], model: str, thinking: bool) -> dict[str, Any]:
     extra = {"previous_response_id": "resp_1"} if thinking else {}
-    return {**body, "model": model, "instructions": texts[0], **extra}
+    return {**body, "model": model, "instructions": texts[0], "input": _without_documents(body["input"]), **extra}
 
 
 def _run(dress: Any, bodies: Any, *models: str) -> Any:
