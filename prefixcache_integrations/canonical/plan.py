@@ -103,7 +103,8 @@ class PromptPlan(Struct, frozen=True, kw_only=True):
 
     ``tool_order`` lists the indices of the request's tools in the order to send; breakpoints on tools address the
     tools in that new order, and parts where ``moves`` has put them. ``options`` are request fields to set, ``None``
-    for one to take out. ``prompt_tokens`` is the planner's count of the whole prompt, an estimate unless ``exact``.
+    for one to take out. ``foreign`` is the field of another provider's markers, which are taken out, ``""`` for none.
+    ``prompt_tokens`` is the planner's count of the whole prompt, an estimate unless ``exact``.
     """
 
     level: Level
@@ -113,5 +114,6 @@ class PromptPlan(Struct, frozen=True, kw_only=True):
     tool_order: tuple[int, ...] = ()
     moves: tuple[Move, ...] = ()
     breakpoints: tuple[Breakpoint, ...] = ()
+    foreign: str = ""
     options: JsonObject = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()

@@ -7,7 +7,7 @@ that tool calls and their results match. Texts are those of Claude's error bodie
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, takewhile
 
 import msgspec
 from msgspec import Struct
@@ -112,6 +112,16 @@ def _refused_places(request: Request, _: CacheProfile) -> Refusal | None:
     return None
 
 
+def _foreign_markers(request: Request, _: CacheProfile) -> Refusal | None:
+    settings = [name for name in _OPENAI_SETTINGS if request.options.get(name) is not None]
+    blocks = [place for place in _places(request) if "prompt_cache_breakpoint" in place.item.raw]
+    paths = [*settings, *(f"{place.path}.{place.item.raw.get('type')}.prompt_cache_breakpoint" for place in blocks)]
+    return Refusal(message=f"{paths[0]}: Extra inputs are not permitted") if paths else None
+
+
+_OPENAI_SETTINGS = ("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention")
+
+
 def _nested_markers(request: Request, _: CacheProfile) -> Refusal | None:
     for place in _places(request):
         if isinstance(place.item, Part):
@@ -197,10 +207,13 @@ def _empty_text(request: Request, _: CacheProfile) -> Refusal | None:
 
 
 def _tool_pairs(request: Request, _: CacheProfile) -> Refusal | None:
-    """Every tool call is answered in the next turn, and nothing else is."""
-    nothing = _Turn(len(request.messages), (), ())
+    """Every tool call is answered at the beginning of the next turn, and nothing else is.
+
+    Claude docs, *Handle tool calls*: results come first in the content, text after them.
+    """
+    nothing = _Turn(len(request.messages), (), (), ())
     for before, after in pairwise([nothing, *_turns(request.messages), nothing]):
-        if missing := [name for name in before.called if name not in after.answered]:
+        if missing := [name for name in before.called if name not in after.answered_first]:
             return Refusal(
                 message=f"messages.{before.index}: `tool_use` ids were found without `tool_result` blocks immediately "
                 f"after: {', '.join(missing)}. Each `tool_use` block must have a corresponding `tool_result` block in "
@@ -216,11 +229,15 @@ def _tool_pairs(request: Request, _: CacheProfile) -> Refusal | None:
 
 
 class _Turn(Struct, frozen=True):
-    """Consecutive messages of one role, which Claude reads as one: the ids of the calls and results in them."""
+    """Consecutive messages of one role, which Claude reads as one: the ids of the calls and results in them.
+
+    ``answered_first`` are those of the results that nothing else stands before.
+    """
 
     index: int
     called: tuple[str, ...]
     answered: tuple[str, ...]
+    answered_first: tuple[str, ...]
 
 
 def _turns(messages: Sequence[Message]) -> Iterator[_Turn]:
@@ -228,11 +245,12 @@ def _turns(messages: Sequence[Message]) -> Iterator[_Turn]:
     for _, run in groupby(enumerate(messages), key=lambda row: row[1].role):
         (index, first), *others = run
         parts = [part for message in (first, *(message for _, message in others)) for part in message.parts]
-        called, answered = (
-            tuple(part.call_id for part in parts if part.raw.get("type") == kind and part.call_id is not None)
-            for kind in ("tool_use", "tool_result")
-        )
-        yield _Turn(index, called, answered)
+        first_results = takewhile(lambda part: part.raw.get("type") == "tool_result", parts)
+        yield _Turn(index, _ids(parts, "tool_use"), _ids(parts, "tool_result"), _ids([*first_results], "tool_result"))
+
+
+def _ids(parts: Sequence[Part], kind: str) -> tuple[str, ...]:
+    return tuple(part.call_id for part in parts if part.raw.get("type") == kind and part.call_id is not None)
 
 
 ANTHROPIC_RULES: tuple[Rule, ...] = (
@@ -240,6 +258,7 @@ ANTHROPIC_RULES: tuple[Rule, ...] = (
     _prewarm,
     _late_system,
     _refused_places,
+    _foreign_markers,
     _nested_markers,
     _known_ttls,
     _automatic_conflict,

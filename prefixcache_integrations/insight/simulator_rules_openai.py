@@ -16,6 +16,18 @@ def _no_model(request: Request, _: CacheProfile) -> Refusal | None:
     return None if request.model else Refusal(message="you must provide a model parameter")
 
 
+def _foreign_markers(request: Request, _: CacheProfile) -> Refusal | None:
+    items = "messages" if request.dialect == "openai_chat" else "input"
+    paths = ["cache_control"] if "cache_control" in request.options else []
+    for number, message in enumerate(request.messages):
+        for index, part in enumerate(message.parts):
+            if "cache_control" in part.raw:
+                paths.append(f"{items}[{number}].content[{index}].cache_control")
+    if not paths:
+        return None
+    return Refusal(message=f"Unknown parameter: '{paths[0]}'.", param=paths[0], code="unknown_parameter")
+
+
 def _breakpoint_support(request: Request, profile: CacheProfile) -> Refusal | None:
     if profile.regime == "breakpoints":
         return None
@@ -123,6 +135,6 @@ def _responses_tool_pairs(request: Request, _: CacheProfile) -> Refusal | None:
 
 _OUTPUTS = ("function_call_output", "custom_tool_call_output")
 
-_COMMON: tuple[Rule, ...] = (_no_model, _breakpoint_support, _cache_options, _retention)
+_COMMON: tuple[Rule, ...] = (_no_model, _foreign_markers, _breakpoint_support, _cache_options, _retention)
 OPENAI_CHAT_RULES: tuple[Rule, ...] = (*_COMMON, _chat_tool_pairs)
 OPENAI_RESPONSES_RULES: tuple[Rule, ...] = (*_COMMON, _stored_conversation, _no_input, _responses_tool_pairs)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from prefixcache_integrations.canonical import Finding, JsonObject, Request
 from prefixcache_integrations.canonical.json import as_object, without
 from prefixcache_integrations.profiles.profile import CacheProfile
+from prefixcache_integrations.prompt.foreign import foreign_settings
 
 _OPTIONS = "prompt_cache_options"
 _RETENTION = "prompt_cache_retention"
@@ -20,12 +21,12 @@ def repaired_options(request: Request, profile: CacheProfile) -> tuple[JsonObjec
 
     ``prompt_cache_options`` goes where the model takes no breakpoints, its ``ttl`` where the model or, on Chat
     Completions, the format has only the shortest (openai 3.52.0, ``chat/completion_create_params.py``);
-    ``prompt_cache_retention`` goes where the model has other values (OpenAI docs, prompt caching). An unknown model's
-    settings stay as they are.
+    ``prompt_cache_retention`` goes where the model has other values (OpenAI docs, prompt caching), and so do another
+    provider's settings. An unknown model's settings stay as they are.
     """
-    if request.dialect == "anthropic_messages" or not profile.known:
-        return {}, ()
-    changes = dict((*_cache_options(request, profile), *_retention(request, profile)))
+    changes = foreign_settings(request, profile)
+    if request.dialect != "anthropic_messages" and profile.known:
+        changes |= dict((*_cache_options(request, profile), *_retention(request, profile)))
     return changes, tuple(_finding(name, value) for name, value in changes.items())
 
 

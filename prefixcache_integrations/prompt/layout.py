@@ -31,6 +31,7 @@ from prefixcache_integrations.prompt.findings import (
     about_tools,
     bounds,
 )
+from prefixcache_integrations.prompt.foreign import about_foreign, foreign_markers, without_markers
 from prefixcache_integrations.prompt.foresight import Foresight, foresee
 from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt
 from prefixcache_integrations.prompt.markers import placed, repaired
@@ -91,6 +92,8 @@ def decide(
     documents: DocumentRules = ANY_ORDER,
 ) -> Decision:
     """Return the `plan` of a request together with all that comes of it; ``known`` is what a template says of it."""
+    foreign = foreign_markers(request, profile)
+    request = without_markers(request, foreign)
     dropped = tuple(copies(request)) if level == "arrange" and documents.drop_copies else ()
     request = without_copies(request, dropped)
     volatile = find_volatile(request, profile, snapshot, level, known)
@@ -125,6 +128,7 @@ def decide(
         tool_order=order,
         moves=(*dropped, *volatile.moves, *moves),
         breakpoints=marks.rows,
+        foreign=foreign,
         options={**keyed, **marks.options},
         findings=(
             *about_model(profile, tokenizer),
@@ -133,6 +137,7 @@ def decide(
             *about_results(cut.messages, arranged.messages),
             *about_moves(moves, dropped),
             *changing,
+            *about_foreign(foreign),
             *repairs,
             *marks.findings,
         ),
@@ -213,7 +218,8 @@ def apply(request: Request, plan: PromptPlan) -> Request:
 
     ``plan`` must have been made for this request.
     """
-    cut, note = without_values(without_copies(request, plan.moves), plan.moves)
+    bare = without_copies(without_markers(request, plan.foreign), plan.moves)
+    cut, note = without_values(bare, plan.moves)
     tidy, _ = repaired(_arranged(cut, plan.tool_order, plan.level))
     tidy, note = rearranged(tidy, plan.moves, note)
     return _sent(tidy, plan, note)

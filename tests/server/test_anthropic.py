@@ -173,7 +173,14 @@ REFUSALS = {
     "messages.1: `tool_use` ids were found without `tool_result` blocks immediately after: t1.": {
         "messages": [user("a"), CALL, user("b")],
     },
+    "messages.1: `tool_use` ids were found without `tool_result` blocks immediately after": {
+        "messages": [user("a"), CALL, user([FILLER, RESULT])],
+    },
     "messages.0: unexpected `tool_use_id` found in `tool_result` blocks: t1.": {"messages": [user([RESULT])]},
+    "messages.0.content.0.text.prompt_cache_breakpoint: Extra inputs are not permitted": {
+        "messages": [user([{**FILLER, "prompt_cache_breakpoint": {"mode": "explicit"}}])],
+    },
+    "prompt_cache_key: Extra inputs are not permitted": {"extra_body": {"prompt_cache_key": "ours"}},
     "messages: text content blocks must be non-empty": {"messages": [user([text("")])]},
     "messages.0: all messages must have non-empty content": {"messages": [user("")]},
     "stream: not supported when max_tokens is 0": {"max_tokens": 0, "stream": True},

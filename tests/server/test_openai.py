@@ -324,6 +324,16 @@ def test_breakpoints_on_a_model_without_them_are_refused(gpt):
     assert "prompt_cache_breakpoint is not supported on this model" in error.message
 
 
+def test_claude_s_markers_are_unknown_parameters(gpt):
+    claude_s = {"type": "text", "text": "hello", "cache_control": {"type": "ephemeral"}}
+    for error, path in (
+        (error_of(chat, gpt, [user([claude_s])], NEW), "messages[0].content[0].cache_control"),
+        (error_of(chat, gpt, [user("hello")], NEW, extra_body={"cache_control": {}}), "cache_control"),
+    ):
+        assert f"Unknown parameter: '{path}'." in error.message
+        assert (error.param, error.code) == (path, "unknown_parameter")
+
+
 def test_a_retention_the_model_does_not_have_is_refused(gpt):
     error = error_of(chat, gpt, [user("hello")], NEWER, prompt_cache_retention="in_memory")
     assert "This model is compatible only with 24h extended prompt caching" in error.message
