@@ -121,7 +121,8 @@ class ClientLayout:
         if any(getattr(each, "layout", None) is self for each in client.middleware):
             return client
         kind = _AsyncMiddleware if _awaits(type(client)) else _BlockingMiddleware
-        return client.with_options(middleware=[*others, kind(self)])
+        connections = client._client  # noqa: SLF001 - some clients' copies would make new ones
+        return client.with_options(middleware=[*others, kind(self)], http_client=connections)
 
     def _subclassed(self, client: Any) -> Any:  # noqa: ANN401 - any of OpenAI's clients
         kind = type(client)

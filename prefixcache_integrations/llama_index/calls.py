@@ -103,7 +103,9 @@ def _read(llm: LLM, method: str, messages: list[Message], arguments: Mapping[str
 
 
 def _settings(llm: LLM) -> dict[str, Any]:
-    fields = cast("dict[str, Any]", _without_secrets(llm.model_dump(mode="json", exclude=set(_NO_SETTINGS))))
+    # What supplies a token is a function, which could not be written down.
+    left_out = _NO_SETTINGS | {name for name in type(llm).model_fields if _SECRET.search(name)}
+    fields = cast("dict[str, Any]", _without_secrets(llm.model_dump(mode="json", exclude=set(left_out))))
     if fields.get("track_previous_responses"):
         raise Uncacheable("its answer depends on server state (track_previous_responses)")
     if isinstance(extra := fields.get("additional_kwargs"), dict):
@@ -118,7 +120,9 @@ def _sent_to(llm: LLM) -> dict[str, Any]:
         raise Uncacheable(f"{kind.__name__} does not show its settings")
     private = llm.__pydantic_private__ or {}
     clients = [client for name in ("_client", "_aclient") if (client := private.get(name)) is not None]
-    places = [(client, "base_url") for client in clients] + [(llm, "api_base"), (llm, "base_url")]
+    # A client may be made at the first call: what it is made from comes first where its own URL would be another.
+    places = [(llm, "azure_endpoint"), *((client, "base_url") for client in clients)]
+    places += [(llm, "api_base"), (llm, "base_url")]
     endpoint = next((url for holder, name in places if (url := getattr(holder, name, None))), "")
     return {
         "class": f"{kind.__module__}.{kind.__qualname__}",

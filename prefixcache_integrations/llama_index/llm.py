@@ -7,7 +7,7 @@ already holds it benefits, and keeps its class's name, callbacks, private state 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias, TypeVar
+from typing import TypeVar, cast, get_args
 
 from llama_index.core import Settings
 from llama_index.core.llms import LLM
@@ -29,15 +29,14 @@ from prefixcache_integrations.stores import Store
 
 LLMT = TypeVar("LLMT", bound=LLM)
 
-LayoutLevel: TypeAlias = Level | Literal["arrange"]
-"""A `Level`, or "arrange": also moves what LlamaIndex's chat engines put before the part that does not change."""
+_LEVELS: tuple[str, ...] = get_args(Level)
 
 
 def enable(
     llm: LLMT | None = None,
     *,
     cache: str | Store | None = None,
-    layout: LayoutLevel | None = "canonical",
+    layout: Level | None = "canonical",
     namespace: str = "",
     ttl: float | None = None,
     exact: bool = False,
@@ -59,7 +58,8 @@ def enable(
         llm: The LLM; ``Settings.llm`` if not given.
         cache: Where answers are kept: a store, or a URL for `open_store`. ``None``: no response cache.
         layout: How far the layout may go, ``None`` for none. Needs a client of the OpenAI or Anthropic SDK inside.
-            Where the app says nothing about it, OpenAI is then also asked for the usage of streams.
+            ``arrange`` also moves what engines put before the part of their prompts that does not change. Where the
+            app says nothing about it, OpenAI is asked for the usage of streams.
         namespace: The tenant boundary of the cache; nothing crosses it.
         ttl: Seconds an answer is kept, for good if ``None``.
         exact: Let white space around system and user text count.
@@ -70,40 +70,60 @@ def enable(
         documents: What may be done at ``arrange`` with documents that are blocks of their own.
 
     Raises:
-        ConfigurationError: ``cache`` names no store, or objects of the LLM's class cannot change their class.
+        ConfigurationError: A setting cannot be meant, ``llm`` is none, or objects of its class cannot change their
+            class. The LLM stays as it was.
     """
-    chosen: LLM = Settings.llm if llm is None else llm
-    disable(chosen)
+    chosen = Settings.llm if llm is None else llm
+    if not isinstance(chosen, LLM):
+        raise ConfigurationError(f"a {type(chosen).__name__} is no LLM of LlamaIndex")
     told = (*observers, dispatch)
     settings = CacheSettings(ttl=ttl, policy=KeyPolicy(exact=exact), namespace=namespace or None)
     view = View(
-        base=type(chosen),
+        base=_plain_class(chosen),
         cache=None if cache is None else _response_cache(cache, settings, told),
         layout=None if layout is None else _client_layout(layout, told, tokenizer, memory, documents),
         arranges=layout == "arrange",
     )
-    if cache is not None and _has_other_ways(chosen):
-        name = type(chosen).__name__
-        tell(told, PassedThrough(reason=f"{name} calls tools in a way of its own, which is not cached"))
-    try:
-        chosen.__class__ = view_class(view)
-    except TypeError as error:
-        raise ConfigurationError(f"{type(chosen).__name__} objects cannot change their class") from error
-    if view.layout is not None and not view.lay_out_clients(chosen):
-        tell(told, PassedThrough(reason=f"{type(chosen).__name__} has no client whose requests can be laid out"))
-    return chosen  # type: ignore[return-value] # without an argument the caller's type is whatever Settings holds
+    _change_over(chosen, view, told)
+    return cast("LLMT", chosen)  # without an argument the caller's type is whatever Settings holds
 
 
 def disable(llm: LLM) -> None:
     """Undo what `enable` did to ``llm``; nothing happens to one that is not enabled."""
-    view = getattr(type(llm), "__prefixcache__", None)
-    if not isinstance(view, View):
+    view = _view_of(llm)
+    if view is None:
         return
     for name in CLIENTS:
         original = view.originals.get(id(getattr(llm, name, None)))
         if original is not None:
             setattr(llm, name, original)
     llm.__class__ = view.base
+
+
+def _view_of(llm: LLM) -> View | None:
+    view = getattr(type(llm), "__prefixcache__", None)
+    return view if isinstance(view, View) else None
+
+
+def _plain_class(llm: LLM) -> type[LLM]:
+    """Return the class that ``llm`` has, or had before it was enabled."""
+    view = _view_of(llm)
+    return type(llm) if view is None else view.base
+
+
+def _change_over(llm: LLM, view: View, observers: Sequence[Observer]) -> None:
+    """Make ``llm`` an object of the subclass for ``view``, or raise and leave it as it is; tell what it cannot do."""
+    name = view.base.__name__
+    try:
+        made = view_class(view)
+        disable(llm)
+        llm.__class__ = made
+    except TypeError as error:
+        raise ConfigurationError(f"{name} objects cannot change their class") from error
+    if view.cache is not None and _has_other_ways(view.base):
+        tell(observers, PassedThrough(reason=f"{name} calls tools in a way of its own, which is not cached"))
+    if view.layout is not None and not view.lay_out_clients(llm):
+        tell(observers, PassedThrough(reason=f"{name} has no client whose requests can be laid out"))
 
 
 def _response_cache(store: str | Store, settings: CacheSettings, observers: Sequence[Observer]) -> PrefixCache:
@@ -119,6 +139,8 @@ def _client_layout(
     memory: MemoryChoice,
     documents: DocumentRules,
 ) -> ClientLayout:
+    if layout not in _LEVELS:
+        raise ConfigurationError(f"a layout is one of {', '.join(_LEVELS)}, or None, not {layout!r}")
     return ClientLayout(
         level=layout,
         observers=observers,
@@ -129,9 +151,9 @@ def _client_layout(
     )
 
 
-def _has_other_ways(llm: LLM) -> bool:
-    """Tell whether ``llm`` calls tools without its chat methods, as a few integrations do."""
+def _has_other_ways(kind: type[LLM]) -> bool:
+    """Tell whether LLMs of ``kind`` call tools without their chat methods, as a few integrations do."""
     names = ("chat_with_tools", "achat_with_tools", "stream_chat_with_tools", "astream_chat_with_tools")
-    if not isinstance(llm, FunctionCallingLLM):
+    if not issubclass(kind, FunctionCallingLLM):
         return False
-    return any(getattr(type(llm), name) is not getattr(FunctionCallingLLM, name) for name in names)
+    return any(getattr(kind, name) is not getattr(FunctionCallingLLM, name) for name in names)
