@@ -6,7 +6,7 @@ import atexit
 import os
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from secrets import token_hex
 from typing import TypeAlias
@@ -24,13 +24,16 @@ from prefixcache_integrations.stores.report_log import Batch, ReportLog, StoreLo
 PENDING = 10_000
 """How many requests wait to be told, at most, while the log is away; the oldest go first."""
 
+ORIGINS = 4096
+"""Of how many processes it is known what they told, at most."""
+
 TOGETHER = 200
 """How many are told in one batch."""
 
 LONGEST_PAUSE = 60.0
 """How many seconds a log that fails is left alone, at most."""
 
-MAX_BYTES = 16 * 2**20
+MAX_BYTES = 8 * 2**20
 """How much a log holds, unless it is told otherwise."""
 
 
@@ -63,8 +66,9 @@ class KeptMemory(PromptMemory):
         self._tried = threading.Event()
         self._sending = threading.Lock()
         self._begin()
-        _alive.add(self)
-        atexit.register(_at_exit, WeakMethod(self.flush))
+        with _registry:
+            _alive.add(self)
+        atexit.register(_at_exit, WeakMethod(self._end))
         self._start()
         self._tried.wait(wait)
 
@@ -86,8 +90,9 @@ class KeptMemory(PromptMemory):
                 return False
             self._batches.clear()
             self._fails = 0
-            for batch in news:
-                self._learn(batch)
+            wrong = [error for error in map(self._learn, news) if error is not None]
+        if wrong:
+            tell(self._observers, StoreDegraded(operation="get", error=f"{len(wrong)} batches: {wrong[-1]}"))
         return True
 
     def close(self) -> None:
@@ -97,11 +102,15 @@ class KeptMemory(PromptMemory):
         self._log.close()
         _forget(self)
 
+    def _end(self) -> None:
+        if not self._closed.is_set():
+            self.flush()
+
     def _begin(self) -> None:
         """Begin anew, as a process of its own: what was to be told is the parent's to tell."""
         self._origin = token_hex(8)
         self._numbers = 0
-        self._latest: dict[str, int] = {}
+        self._latest: OrderedDict[str, int] = OrderedDict()
         self._fails = 0
         self._sending = threading.Lock()
         self._closed = threading.Event()
@@ -130,18 +139,22 @@ class KeptMemory(PromptMemory):
             self._numbers += 1
         del self._batches[: -(PENDING // TOGETHER)]
 
-    def _learn(self, batch: Batch) -> None:
+    def _learn(self, batch: Batch) -> CorruptEntry | None:
+        """Learn what is told in ``batch``; return what is wrong with it."""
         if batch.number <= self._latest.get(batch.origin, -1):
-            return  # sent once more, as its reply got lost
+            return None  # sent once more, as its reply got lost
         self._latest[batch.origin] = batch.number
+        self._latest.move_to_end(batch.origin)
+        if len(self._latest) > ORIGINS:
+            self._latest.popitem(last=False)
         try:
             reports = unpacked(batch.data)
         except CorruptEntry as error:
-            tell(self._observers, StoreDegraded(operation="get", error=str(error)))
-            return
+            return error
         for report in reports:
             with self.turn:
                 self.learn(report, self._clock())
+        return None
 
     def _failed(self, error: StoreError) -> None:
         self._fails = min(self._fails + 1, 16)
@@ -198,29 +211,31 @@ def chosen_memory(memory: MemoryChoice, observers: Sequence[Observer] = ()) -> P
         return memory
     if memory == "own":
         return PromptMemory()
-    with _opening:
+    with _registry:
         return _by_url.get(memory) or _by_url.setdefault(memory, open_memory(memory, observers=observers))
 
 
 _REDIS = ("redis", "rediss", "unix")
-_opening = threading.Lock()
+_registry = threading.RLock()
 _by_url: dict[str, KeptMemory] = {}
 _alive: WeakSet[KeptMemory] = WeakSet()
 
 
 def _forget(memory: KeptMemory) -> None:
-    for url in [url for url, each in _by_url.items() if each is memory]:
-        del _by_url[url]
+    with _registry:
+        for url in [url for url, each in _by_url.items() if each is memory]:
+            del _by_url[url]
 
 
-def _at_exit(flush: WeakMethod[Callable[[], bool]]) -> None:
-    alive = flush()
+def _at_exit(end: WeakMethod[Callable[[], None]]) -> None:
+    alive = end()
     if alive is not None:
         alive()
 
 
 def _before_fork() -> None:
     """Let no thread be in the middle of a change: a child has only the one that forks."""
+    _registry.acquire()
     _held.extend(_alive)
     for memory in _held:
         memory.turn.acquire()
@@ -229,6 +244,7 @@ def _before_fork() -> None:
 def _after_fork() -> None:
     while _held:
         _held.pop().turn.release()
+    _registry.release()
 
 
 def _after_fork_in_child() -> None:

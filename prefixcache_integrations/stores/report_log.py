@@ -1,12 +1,14 @@
 """The latest reports of all processes of an application, kept in any store as one value.
 
 Whoever exchanges reads the value, adds what it has sent itself and is not in it, drops the oldest beyond the bound and
-writes it back. Two that do so at once lose nothing for good: each adds its own again the next time.
+writes it back. Two that do so at once lose nothing for good: each adds its own again the next time. Beside the value
+stands who wrote it last, so that one that has nothing to add reads it only when there is something new.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from secrets import token_bytes
 from typing import Protocol
 
 import msgspec
@@ -59,13 +61,17 @@ class StoreLog:
     def __init__(self, store: Store, *, app: str, max_bytes: int, horizon: float, pause: float = 30.0) -> None:
         self.pause = pause
         self._store = store
-        self._key = EntryKey(NAMESPACE, app)
+        self._key, self._writer = EntryKey(NAMESPACE, app), EntryKey(NAMESPACE, f"{app}:writer")
+        self._written: bytes | None = None
         self._max_bytes = max_bytes
         self._horizon = horizon
         self._known: dict[tuple[str, int], Batch] = {}
 
     def exchange(self, origin: str, batches: Sequence[Batch]) -> Sequence[Batch]:
         """See `ReportLog.exchange`."""
+        written = self._store.get(self._writer)
+        if not batches and written is not None and written == self._written:
+            return []
         known = self._known | {(each.origin, each.number): each for each in batches}
         try:
             there = self._read()
@@ -77,6 +83,9 @@ class StoreLog:
         if kept.keys() != there.keys():
             value = msgspec.msgpack.encode(list(kept.values()))
             self._store.put(self._key, value, self._horizon)
+            written = token_bytes(16)
+            self._store.put(self._writer, written, self._horizon)
+        self._written = written
         news = [batch for name, batch in kept.items() if name not in known]
         self._known = kept
         return news

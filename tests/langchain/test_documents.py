@@ -40,7 +40,7 @@ def experienced(rules):
             tokens.load(),
             level="arrange",
             memory=memory,
-            now=time.monotonic(),
+            now=time.time(),
             documents=rules,
         )
     return memory
