@@ -15,6 +15,7 @@ from prefixcache_integrations.insight import recording
 from prefixcache_integrations.insight.recording import RecordedCall
 from prefixcache_integrations.insight.report import Report, Row, State, Talk
 from prefixcache_integrations.insight.report import report as summarise
+from prefixcache_integrations.insight.report_changes import rewrite_lines
 from prefixcache_integrations.insight.report_html import render
 from prefixcache_integrations.insight.report_text import (
     break_line,
@@ -80,6 +81,7 @@ def _facts(found: Report, output: Path | None) -> dict[str, object]:
         "conversations": len(found.talks),
         "models": dict(found.models),
         "losses": found.losses,
+        "changes": found.changes,
         "output": None if output is None else str(output),
     }
 
@@ -88,6 +90,8 @@ def _show(found: Report, most: int) -> None:
     console.print(_totals(found))
     if found.losses:
         console.print(_losses(found))
+    if found.changes:
+        console.print(_changes(found))
     chosen: list[tuple[Talk, tuple[Row, ...]]] = []
     left = most
     for talk in reversed(found.talks):
@@ -141,6 +145,16 @@ def _losses(found: Report) -> Table:
     return table
 
 
+def _changes(found: Report) -> Table:
+    table = Table("changed", box=None, header_style="bold")
+    for name in ("calls", "not read", "uncached tokens"):
+        table.add_column(name, justify="right")
+    table.add_column("what to do instead")
+    for change in found.changes:
+        table.add_row(change.what, count(change.count), count(change.tokens), count(change.cost), change.remedy or "")
+    return table
+
+
 def _show_talk(talk: Talk, rows: tuple[Row, ...]) -> None:
     console.print(Text(f"\n{talk.name or 'without a conversation'}", "bold"))
     for row in rows:
@@ -148,7 +162,8 @@ def _show_talk(talk: Talk, rows: tuple[Row, ...]) -> None:
         line.append_text(_bar(row, talk.longest))
         line.append(f" {count(row.tokens):>8} {dollars(row.call.cost):>10}")
         console.print(line)
-        for note, style in ((break_line(row.call), "red"), (outcome_line(row.call), "bright_black")):
+        changed = ((line, "yellow") for line in rewrite_lines(row.call))
+        for note, style in ((break_line(row.call), "red"), *changed, (outcome_line(row.call), "bright_black")):
             if note:
                 console.print(Text(f"{'':14}{note}", style))
 

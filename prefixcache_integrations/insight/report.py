@@ -14,6 +14,7 @@ from prefixcache_integrations.events import BreakReason
 from prefixcache_integrations.insight.accounting import Totals
 from prefixcache_integrations.insight.prompt_runs import Group
 from prefixcache_integrations.insight.recording import RecordedCall
+from prefixcache_integrations.insight.report_changes import Change, changes_of
 
 State: TypeAlias = Literal["read", "written", "uncached", "unknown"]
 """What became of a part of the prompt; ``unknown`` where the provider did not say."""
@@ -81,6 +82,7 @@ class Report(Struct, frozen=True, kw_only=True):
     slices: tuple[Slice, ...]
     slice_seconds: float
     losses: tuple[Loss, ...]
+    changes: tuple[Change, ...]
 
 
 def report(calls: Iterable[RecordedCall]) -> Report:
@@ -100,6 +102,7 @@ def report(calls: Iterable[RecordedCall]) -> Report:
         slices=tuple(_slices(ordered, seconds)),
         slice_seconds=seconds,
         losses=tuple(_losses(ordered)),
+        changes=changes_of(ordered),
     )
 
 

@@ -8,6 +8,7 @@ from html import escape
 
 from prefixcache_integrations.insight.accounting import Totals
 from prefixcache_integrations.insight.report import Piece, Report, Row, Slice, Talk
+from prefixcache_integrations.insight.report_changes import other_lines, rewrite_lines
 from prefixcache_integrations.insight.report_chart import Line, chart
 from prefixcache_integrations.insight.report_page import page
 from prefixcache_integrations.insight.report_text import (
@@ -40,6 +41,8 @@ def _sections(report: Report) -> Iterator[str]:
         yield f'<div class="charts">{_read_chart(report)}{_cost_chart(report.slices)}</div>'
     if report.losses:
         yield f"<h2>What was lost, and why</h2>{_losses(report)}"
+    if report.changes:
+        yield f"<h2>What changed in cached prompts</h2>{_changes(report)}"
     if report.models:
         yield f"<h2>Models</h2>{_models(report)}"
     yield f"<h2>Conversations</h2>{_KEYS}"
@@ -116,6 +119,17 @@ def _losses(report: Report) -> str:
     return _table(("Reason", "#Breaks", "#Tokens", "#Price", "What to change"), "".join(rows))
 
 
+def _changes(report: Report) -> str:
+    rows = (
+        f'<tr><td>{escape(change.what)}</td><td class="n">{count(change.count)}</td>'
+        f'<td class="n">{count(change.tokens)}</td><td class="n">{count(change.cost)}</td>'
+        f"<td>{escape(change.remedy or '')}</td></tr>"
+        for change in report.changes
+    )
+    heads = ("Change", "#Calls", "#Tokens not read again", "#Price in uncached tokens", "What to do instead")
+    return _table(heads, "".join(rows))
+
+
 def _models(report: Report) -> str:
     rows = (
         f'<tr><td>{escape(name)}</td><td class="n">{count(totals.calls)}</td>'
@@ -170,7 +184,8 @@ def _row(row: Row, longest: int) -> str:
             (break_line(call), " alarm"),
             (call.broken.disagreement if call.broken else None, " soft"),
             (outcome_line(call), " soft"),
-            *((finding.message, " soft") for finding in call.findings),
+            *((line, "") for line in rewrite_lines(call)),
+            *((line, " soft") for line in other_lines(call)),
         )
         if text
     )

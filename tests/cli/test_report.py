@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from prefixcache_integrations.canonical import Finding
 from prefixcache_integrations.insight import recording
 from tests.insight.report_calls import call, many
 
@@ -42,6 +43,24 @@ def test_only_the_latest_calls_are_shown_and_it_says_so(prefixcache, run):
 
     assert re.findall(r"^(\d)$", done.out, re.MULTILINE) == ["6", "7", "8"]
     assert "The latest 3 of 9 calls" in done.out
+
+
+def test_what_changed_in_cached_prompts_has_a_line_and_a_sum(prefixcache, run):
+    cleared = Finding(
+        code="history_cleared", message="results cleared: 700", tokens=700, cost=805.0, remedies=("seldom",)
+    )
+    clock = Finding(code="volatile_text", message="a clock", kind="time", tokens=900, cost=1035.0)
+    path = run([call(0, findings=(clock,)), call(1, findings=(cleared, clock)), call(2, findings=(cleared,))])
+
+    done = prefixcache("report", path)
+    assert re.search(r"history cleared +2 +1,400 +1,610 +seldom", done.out)
+    assert re.search(r"time inside the.* +2 +900 +1,035 *$", done.out, re.MULTILINE)
+    assert done.out.count("results cleared: 700") == 2
+    assert "a clock" not in done.out
+    assert [each["what"] for each in prefixcache("report", path, "--json").json["changes"]] == [
+        "history cleared",
+        "time inside the instructions, each time",
+    ]
 
 
 def test_html_is_written_where_asked(prefixcache, run, tmp_path):

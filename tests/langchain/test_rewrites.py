@@ -1,5 +1,6 @@
 """LangChain's own middleware that changes what was cached: found, named and priced before the request is sent."""
 
+import html
 import itertools
 
 import pytest
@@ -20,6 +21,9 @@ from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 
 from prefixcache_integrations.events import PrefixBroken, PromptPlanned
+from prefixcache_integrations.insight.recording import read
+from prefixcache_integrations.insight.report import report
+from prefixcache_integrations.insight.report_html import render
 from prefixcache_integrations.langchain import CachedTokensHandler, PromptLayoutMiddleware
 from prefixcache_integrations.server import Reply, Simulator, ToolUse
 
@@ -212,11 +216,52 @@ def test_looking_back_changes_nothing_of_what_is_sent():
     assert sent[0] == sent[1]
 
 
-def test_the_report_has_a_line_for_each(simulator):
-    handler = CachedTokensHandler(diagnose=True)
+def clearing():
+    return ContextEditingMiddleware(edits=[ClearToolUsesEdit(trigger=1000, keep=2)])
 
-    run(claude(simulator), server_tools(COMES_AND_GOES), handler=handler)
 
-    notes = [call.note for call in handler.calls]
-    assert [note is not None for note in notes] == [False, False, True, False, True, False, True]
-    assert "the tools changed, added: cancel" in handler.report()
+def summing(simulator):
+    return SummarizationMiddleware(claude(simulator), trigger=("messages", 8), keep=("messages", 4))
+
+
+def selecting(simulator):
+    return LLMToolSelectorMiddleware(model=claude(simulator, "claude-haiku-4-5"))
+
+
+def speaking():
+    numbers = itertools.count()
+    return dynamic_prompt(lambda request: f"{RULES} It is {next(numbers)} o'clock.")
+
+
+@pytest.mark.parametrize(
+    ("middleware", "what", "prompt"),
+    [
+        pytest.param(lambda _: clearing(), "history cleared", RULES, id="context editing"),
+        pytest.param(summing, "history summarised", RULES, id="summarization"),
+        pytest.param(selecting, "tools changed", RULES, id="tool selector"),
+        pytest.param(lambda _: speaking(), "system changed", None, id="dynamic prompt"),
+        pytest.param(lambda _: server_tools(COMES_AND_GOES), "tools changed", RULES, id="changing server"),
+    ],
+)
+def test_the_reports_have_a_line_for_each_rewrite_with_its_price(simulator, tmp_path, middleware, what, prompt):
+    file = tmp_path / "run.jsonl"
+    handler = CachedTokensHandler(diagnose=True, record=file)
+
+    found = [
+        finding
+        for each in run(claude(simulator), middleware(simulator), prompt=prompt, handler=handler)
+        for finding in each
+    ]
+    assert found
+
+    calls = list(read(file.read_bytes().splitlines()))
+    made = report(calls)
+    (row,) = [change for change in made.changes if change.what == what]
+    assert row.count == len(found)
+    assert row.tokens == sum(finding.tokens for finding in found)
+    assert row.cost == pytest.approx(sum(finding.cost for finding in found))
+    assert row.remedy == found[0].remedies[0]
+    for text in (handler.report(), html.unescape(render(made))):
+        told = " ".join(text.split())
+        assert all(finding.message in told for finding in found)
+    assert what in html.unescape(render(made))
