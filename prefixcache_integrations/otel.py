@@ -19,6 +19,7 @@ from prefixcache_integrations.events import (
     CacheMiss,
     CallFailed,
     CallJoined,
+    EntryEvicted,
     EntryRejected,
     EntryStored,
     Event,
@@ -150,6 +151,9 @@ class _Instruments:
         self.stored = meter.create_counter("prefixcache.response_cache.stored", "{entry}", "Answers stored")
         self.bytes = meter.create_counter("prefixcache.response_cache.stored_bytes", "By", "Bytes of answers stored")
         self.rejected = meter.create_counter("prefixcache.response_cache.rejected", "{entry}", "Answers not stored")
+        self.evicted = meter.create_counter(
+            "prefixcache.response_cache.evicted", "{entry}", "Answers pushed out for others"
+        )
         self.errors = meter.create_counter("prefixcache.store.errors", "{error}", "Operations that a store failed")
 
 
@@ -219,6 +223,7 @@ _RECORDS: Mapping[type, Callable[[_Instruments, Any], None]] = {
     CacheMiss: _record_lookup("miss"),
     AnswerTimed: lambda to, event: to.hit_seconds.record(event.seconds, _call_attributes(event)),
     EntryStored: _record_stored,
+    EntryEvicted: lambda to, event: to.evicted.add(event.count),
     EntryRejected: lambda to, _: to.rejected.add(1),
     StoreDegraded: lambda to, event: to.errors.add(1, {OPERATION_OF_STORE: event.operation}),
 }
