@@ -162,8 +162,10 @@ def _show_talk(talk: Talk, rows: tuple[Row, ...]) -> None:
         line.append_text(_bar(row, talk.longest))
         line.append(f" {count(row.tokens):>8} {dollars(row.call.cost):>10}")
         console.print(line)
+        differs = row.call.broken.disagreement if row.call.broken else None
         changed = ((line, "yellow") for line in rewrite_lines(row.call))
-        for note, style in ((break_line(row.call), "red"), *changed, (outcome_line(row.call), "bright_black")):
+        faint = ((differs, "bright_black"), (outcome_line(row.call), "bright_black"))
+        for note, style in ((break_line(row.call), "red"), *changed, *faint):
             if note:
                 console.print(Text(f"{'':14}{note}", style))
 

@@ -7,6 +7,7 @@ from prefixcache_integrations.canonical import Usage
 from prefixcache_integrations.insight.prompt_runs import Run
 from prefixcache_integrations.insight.recording import Break, RecordedCall
 
+DISAGREEMENT = "the provider says tools_changed, and the first difference we find is system_changed at system[0].text"
 HOSTILE = "</script><script>alert(1)</script>"
 
 
@@ -71,6 +72,8 @@ def many(count, seed=7):
                     offset=41,
                     lost_cost=Decimal("0.00828"),
                     remedy="keep the system prompt free of what changes",
+                    provider_reason="tools_changed",
+                    disagreement=DISAGREEMENT,
                 )
                 if broken
                 else None,

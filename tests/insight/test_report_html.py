@@ -15,8 +15,8 @@ from prefixcache_integrations.events import Labels
 from prefixcache_integrations.insight.recording import Break
 from prefixcache_integrations.insight.report import report
 from prefixcache_integrations.insight.report_html import OPEN_ROWS, render
-from prefixcache_integrations.insight.report_text import dollars, duration
-from tests.insight.report_calls import HOSTILE, call, many
+from prefixcache_integrations.insight.report_text import break_line, dollars, duration
+from tests.insight.report_calls import DISAGREEMENT, HOSTILE, call, many
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -157,6 +157,8 @@ const seen = { rows: rows.length, overflow: document.documentElement.scrollWidth
 seen.open = document.querySelectorAll("details[open]").length;
 for (const key of "jjkn") { press(key); seen.walk.push(at()); }
 seen.broken = document.activeElement.className;
+const notes = [...document.activeElement.querySelectorAll(".note")];
+seen.notes = notes.map((note) => [note.innerText, note.getBoundingClientRect().height > 10]);
 press("e");
 seen.shut = document.querySelectorAll("details:not([open])").length;
 const box = shown[0].getBoundingClientRect();
@@ -207,6 +209,7 @@ def test_a_browser_shows_the_bars_and_follows_the_keys(browse):
     assert seen["walk"][:3] == [0, 1, 0]
     assert seen["walk"][3] == first_broken
     assert seen["broken"] == "broken"
+    assert seen["notes"] == [[break_line(calls[first_broken]), True], [DISAGREEMENT, True]]
     assert seen["shut"] == seen["open"]  # all were open: e shuts them
     assert (seen["bar"], seen["parts"], seen["mark"]) == (True, True, True)
     assert not seen["overflow"]
