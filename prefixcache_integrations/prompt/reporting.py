@@ -37,6 +37,7 @@ class Reporter:
             cache_key=sighting.cache_key,
             previous=sighting.previous,
             texts=tuple(self._news(tenant, text.template) for text in sighting.texts),
+            places=sighting.places,
         )
 
     def _news(self, tenant: bytes, template: Template) -> Template:

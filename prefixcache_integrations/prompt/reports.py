@@ -23,8 +23,9 @@ LONGEST = 64 * 2**20
 class Report(Struct, frozen=True, array_like=True):
     """One request that was sent at ``at``, in seconds since the epoch, for the tenant with this digest.
 
-    ``texts`` are its instructions as they were known then, without their pieces where these were told before. How the
-    request was laid out is no part of it: attempts are repeated where they were made.
+    ``texts`` are its instructions as they were known then, without their pieces where these were told before;
+    ``places`` are those in them that change, and were told of. How the request was laid out is no part of it: attempts
+    are repeated where they were made.
     """
 
     tenant: bytes
@@ -37,6 +38,7 @@ class Report(Struct, frozen=True, array_like=True):
     cache_key: str | None = None
     previous: int | None = None
     texts: tuple[Template, ...] = ()
+    places: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
         if self.previous is not None and not 0 <= self.previous < len(self.steps):

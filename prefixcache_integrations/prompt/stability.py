@@ -100,8 +100,8 @@ class PromptMemory:
 
         It is a view, so that it changes with the next `observe`.
         """
-        known = self._tenants.get(tenant_digest(namespace)) or self._nothing()
-        return Snapshot(known, routes=self._routes, now=now)
+        known = self._tenants.get(tenant_digest(namespace))
+        return Snapshot(self._nothing() if known is None else known, routes=self._routes, now=now)
 
     def observe(self, sighting: Sighting, now: float, namespace: str = "") -> None:
         """Remember a request of the tenant ``namespace`` that was sent at ``now``."""
@@ -117,6 +117,7 @@ class PromptMemory:
             agent=report.agent,
             cache_key=report.cache_key,
             previous=report.previous,
+            places=report.places,
         )
         self._remember(sighting, min(report.at, now), report.tenant, report.texts)
 

@@ -13,7 +13,10 @@ from prefixcache_integrations.dialects.openai_chat import OpenAIChat
 from prefixcache_integrations.events import Event, VolatileFound
 from prefixcache_integrations.flows.prepare import prepare
 from prefixcache_integrations.profiles import resolve
+from prefixcache_integrations.prompt.layout import decide
 from prefixcache_integrations.prompt.noticed import PLACES, Noticed
+from prefixcache_integrations.prompt.reporting import Reporter
+from prefixcache_integrations.prompt.reports import packed, unpacked
 from prefixcache_integrations.prompt.stability import PromptMemory
 from prefixcache_integrations.prompt.templates import LONGEST
 from tests.prompt.words import WORDS
@@ -152,6 +155,21 @@ def test_without_a_memory_every_request_tells() -> None:
 
 def test_a_prompt_too_short_for_the_cache_tells_nothing() -> None:
     assert App().send(claude("It is 2026-01-05 08:17:23.")) == []
+
+
+def test_what_another_process_has_told_of_is_no_news_here() -> None:
+    one, other, reporter = App(), App(), Reporter()
+    assert one.memory is not None
+    assert other.memory is not None
+    tools = [tool("book", "Uses <function f at 0x7f00aa11bb22>.")]
+    for app, second in ((one, 10), (one, 11), (other, 12)):
+        body = claude(f"It is 2026-01-05 08:17:{second}.\n{RULES}", tools)
+        assert kinds([app.send(body)]) == [["address", "timestamp"] if second == 10 else []]
+        request = CLAUDE.decode_request(body)
+        seen = decide(request, resolve(request.model), WORDS, snapshot=app.memory.snapshot(app.now)).sighting
+        assert seen is not None
+        (told,) = unpacked(packed([reporter.report(seen, app.now, "")]))
+        other.memory.learn(told, app.now)
 
 
 def test_places_are_forgotten_from_the_oldest_on() -> None:
