@@ -48,8 +48,8 @@ def read_request(path: Path, wire_format: Format) -> Request:
 def read_trace(path: Path, wire_format: Format) -> Iterator[Sent]:
     """Read a trace: a line per request, recorded with content, or ``{"at": seconds, "body": …, "output_tokens": …}``.
 
-    Only ``body`` must be there; without times, requests are taken to be a second apart. Recorded calls that no
-    provider answered are passed over. Raises `MalformedRequest`, naming the line.
+    Only ``body`` must be there, and a line may be just that; without times, requests are taken to be a second apart.
+    Recorded calls that no provider answered are passed over. Raises `MalformedRequest`, naming the line.
     """
     at = 0.0
     with path.open("rb") as lines:
@@ -65,8 +65,12 @@ def read_trace(path: Path, wire_format: Format) -> Iterator[Sent]:
             yield _sent(row, at, where, wire_format)
 
 
+def _is_body(row: JsonObject) -> bool:
+    return "model" in row and ("messages" in row or "input" in row)
+
+
 def _sent(row: JsonObject, at: float, where: str, wire_format: Format) -> Sent:
-    body = as_object(row.get("body")) or as_object(row.get("request"))
+    body = as_object(row.get("body")) or as_object(row.get("request")) or (row if _is_body(row) else None)
     if body is None:
         raise MalformedRequest("no request body: record with record_content=True to replay a run", where)
     named = as_text(row.get("dialect"))

@@ -37,7 +37,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 def replay(
     trace: Annotated[
-        Path, typer.Argument(metavar="TRACE.jsonl", help='A recording with content, or {"at", "body"} lines.')
+        Path, typer.Argument(metavar="TRACE.jsonl", help="A recording with content, or a request body a line.")
     ],
     model: Annotated[
         list[str] | None, typer.Option(help="A model to price; may be repeated. Default: the trace's.")

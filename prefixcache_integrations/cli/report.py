@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prefixcache_integrations.cli.output import AsJson, answer_json, console, explained, progress_bar
+from prefixcache_integrations.errors import MalformedRecording
 from prefixcache_integrations.insight import recording
 from prefixcache_integrations.insight.recording import RecordedCall
 from prefixcache_integrations.insight.report import Report, Row, State, Talk
@@ -47,7 +48,7 @@ def report(
 ) -> None:
     """Show what a run read from the provider's cache, what it cost, and where prefixes broke. No text is shown."""
     with explained():
-        found = summarise(_read(run))
+        found = _summary(run)
         if output is not None:
             output.write_text(render(found, title), encoding="utf-8")
     if as_json:
@@ -56,6 +57,13 @@ def report(
         console.print(f"{output}: {count(found.totals.calls)} calls, {dollars(found.totals.cost)}", markup=False)
     else:
         _show(found, most)
+
+
+def _summary(run: Path) -> Report:
+    try:
+        return summarise(_read(run))
+    except MalformedRecording as error:
+        raise MalformedRecording(f"{run}: {error}") from error
 
 
 def _read(path: Path) -> Iterator[RecordedCall]:

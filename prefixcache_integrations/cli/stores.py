@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -11,10 +12,10 @@ from rich.table import Table
 
 from prefixcache_integrations.cli.output import AsJson, answer_json, console, explained, fail, progress_bar
 from prefixcache_integrations.cli.sums import print_book, read_book
-from prefixcache_integrations.errors import ConfigurationError
+from prefixcache_integrations.errors import ConfigurationError, StoreUnavailable
 from prefixcache_integrations.flows.op import model_tag
 from prefixcache_integrations.stores import open_store
-from prefixcache_integrations.stores.survey import Survey, survey
+from prefixcache_integrations.stores.survey import Survey, sqlite_file, survey
 
 StoreUrl = Annotated[
     str, typer.Argument(metavar="STORE_URL", help="Such as sqlite:///answers.db or redis://host:6379/0.")
@@ -32,7 +33,7 @@ def stats(
     Entries and bytes by namespace, entries by tag where the store can tell; calls, tokens and money by model, app and
     namespace.
     """
-    with explained(), progress_bar("counting entries") as progress:
+    with explained(), _named(url), progress_bar("counting entries") as progress:
         found = survey(url, progress=progress)
         shared = read_book(url, book) if found.kind == "redis" else None
     if as_json:
@@ -77,7 +78,7 @@ def clear(
         typer.confirm(f"Forget {what} in {_without_password(url)}?", abort=True)
     elif not yes:
         fail("with --json, clear does not ask: say --yes")
-    with explained():
+    with explained(), _named(url):
         _forget(url, namespace, tags, secret_from)
     if as_json:
         answer_json({"namespace": namespace, "tags": tags})
@@ -88,7 +89,10 @@ def clear(
 def _forget(url: str, namespace: str, tags: Sequence[str], secret_from: str | None) -> None:
     if url.startswith("memory:"):
         raise ConfigurationError("memory:// lives in the process of its application: nothing to clear from here")
-    store = open_store(url, secrets=() if secret_from is None else (_secret(secret_from),))
+    secrets = () if secret_from is None else (_secret(secret_from),)
+    if url.startswith("sqlite:"):
+        sqlite_file(url)  # opening a store would make the file
+    store = open_store(url, secrets=secrets)
     try:
         for tag in tags:
             store.invalidate(namespace, tag)
@@ -96,6 +100,15 @@ def _forget(url: str, namespace: str, tags: Sequence[str], secret_from: str | No
             store.clear(namespace)
     finally:
         store.close()
+
+
+@contextmanager
+def _named(url: str) -> Iterator[None]:
+    """Say of which store it is that it cannot be reached."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise StoreUnavailable(f"{_without_password(url)}: {error}") from error
 
 
 def _secret(variable: str) -> bytes:

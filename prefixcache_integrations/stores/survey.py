@@ -69,10 +69,16 @@ def survey(url: str, *, progress: Callable[[int], None] = lambda _: None) -> Sur
     return count(url, progress)
 
 
-def _sqlite(url: str, progress: Callable[[int], None]) -> Survey:
+def sqlite_file(url: str) -> Path:
+    """Return the file that a ``sqlite://`` URL names. Raises `StoreUnavailable` if there is none."""
     path = Path(unquote(urlsplit(url).path.removeprefix("/"))).expanduser().absolute()
     if not path.is_file():
         raise StoreUnavailable(f"there is no file {path}")
+    return path
+
+
+def _sqlite(url: str, progress: Callable[[int], None]) -> Survey:
+    path = sqlite_file(url)
     entries, sizes, expired = Counter[str](), Counter[str](), 0
     tags: dict[str, Counter[str]] = {}
     try:

@@ -37,6 +37,16 @@ def test_each_strategy_is_priced_on_each_model(prefixcache, written, trace):
     assert small["cache_read_tokens"] == 0  # 4,096 tokens are this model's minimum
 
 
+def test_a_trace_may_be_bodies_alone(prefixcache, written, trace):
+    timed = [{"at": number, "body": row["body"]} for number, row in enumerate(trace)]
+    bare = [row["body"] for row in trace]
+
+    assert (
+        prefixcache("replay", written("b.jsonl", *bare), "--json").json["outcomes"]
+        == (prefixcache("replay", written("t.jsonl", *timed), "--json").json["outcomes"])
+    )
+
+
 def test_a_replay_is_what_the_simulator_bills(prefixcache, written, trace):
     import anthropic
 

@@ -91,7 +91,9 @@ def test_markup_in_names_is_only_text(prefixcache, run):
     assert "[red]x[/nonsense]" in done.out
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"{\n", "line 1 is no recorded call"), (None, "No such file")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"{\n", "run.jsonl: line 1 is no recorded call"), (None, "No such file")]
+)
 def test_what_cannot_be_read_is_one_line(prefixcache, tmp_path, content, message):
     path = tmp_path / "run.jsonl"
     if content is not None:
