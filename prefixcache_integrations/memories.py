@@ -21,7 +21,7 @@ from prefixcache_integrations.prompt.stability import PromptMemory, Sighting
 from prefixcache_integrations.stores.opening import open_store
 from prefixcache_integrations.stores.report_log import Batch, ReportLog, StoreLog
 
-PENDING = 10_000
+PENDING = 4000
 """How many requests wait to be told, at most, while the log is away; the oldest go first."""
 
 ORIGINS = 4096
@@ -75,9 +75,10 @@ class KeptMemory(PromptMemory):
     def observe(self, sighting: Sighting, now: float, namespace: str = "") -> None:
         """Remember a request of the tenant ``namespace`` that was sent at ``now``, and tell others of it."""
         super().observe(sighting, now, namespace)
-        self._pending.append((sighting, now, namespace))
-        if self._thread is None:
-            self._start()
+        if not self._closed.is_set():
+            self._pending.append((sighting, now, namespace))
+            if self._thread is None:
+                self._start()
 
     def flush(self) -> bool:
         """Exchange reports now; return whether everything was told."""
@@ -96,7 +97,7 @@ class KeptMemory(PromptMemory):
         return True
 
     def close(self) -> None:
-        """Tell what was not told yet, and stop."""
+        """Tell what was not told yet, and stop; from then on it is a memory of this process alone."""
         self._closed.set()
         self.flush()
         self._log.close()
@@ -206,7 +207,10 @@ MemoryChoice: TypeAlias = PromptMemory | str | None
 
 
 def chosen_memory(memory: MemoryChoice, observers: Sequence[Observer] = ()) -> PromptMemory | None:
-    """Return the memory that was chosen; raises `ConfigurationError` for a URL that means nothing."""
+    """Return the memory that was chosen; the ``observers`` of the first to name a URL are told what becomes of it.
+
+    Raises `ConfigurationError` for a URL that means nothing.
+    """
     if not isinstance(memory, str):
         return memory
     if memory == "own":

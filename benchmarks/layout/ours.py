@@ -13,6 +13,7 @@ from benchmarks.layout.workload import Block, BlockId, Call, Workload
 from prefixcache_integrations.canonical import Message, Part, Request, Tool
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles import CacheProfile
+from prefixcache_integrations.prompt.document_rules import DocumentRules
 from prefixcache_integrations.prompt.layout import decide
 from prefixcache_integrations.prompt.segments import segments
 from prefixcache_integrations.prompt.stability import PromptMemory
@@ -61,6 +62,10 @@ def intervals() -> CacheProfile:
     return lasting(UP_TO_GPT_5_5.profile, FOREVER)
 
 
+_ALL = DocumentRules(drop_copies=False)
+"""The bounds are those of layouts that send all there is."""
+
+
 class Replayer:
     """Turns the blocks of a workload into requests, and laid out requests back into blocks."""
 
@@ -86,7 +91,8 @@ class Replayer:
             now = float(number) if lifetime is None else call.at or 0.0
             request = self.request(call, everything_markable=regime.everything_markable)
             begun = time.perf_counter()
-            made = decide(request, profile, self.counts, level="arrange", snapshot=self.memory.snapshot(now))
+            snapshot = self.memory.snapshot(now)
+            made = decide(request, profile, self.counts, level="arrange", snapshot=snapshot, documents=_ALL)
             seconds = time.perf_counter() - begun
             if made.sighting is not None:
                 self.memory.observe(made.sighting, now)

@@ -11,6 +11,7 @@ The commands, for an ACL: ``+eval +xadd +xrange +xrevrange +xdel +incrby +decrby
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import cast
 
 from prefixcache_integrations.errors import ConfigurationError
@@ -41,7 +42,7 @@ if #ARGV >= 7 then
     local oldest = redis.call('xrange', stream, '-', '+', 'count', 1)[1]
     if not oldest then redis.call('del', bytes) break end
     redis.call('xdel', stream, oldest[1])
-    size = redis.call('decrby', bytes, #oldest[2][8])
+    size = redis.call('decrby', bytes, #(oldest[2][8] or ''))
   end
   redis.call('expire', stream, ARGV[2])
   redis.call('expire', bytes, ARGV[2])
@@ -115,4 +116,5 @@ def _after(name: bytes) -> str:
 def _read(entries: Sequence[tuple[bytes, list[bytes]]]) -> Iterator[Batch]:
     for _, fields in entries:
         named = dict(zip(fields[::2], fields[1::2], strict=True))
-        yield Batch(named[b"o"].decode(), int(named[b"n"]), float(named[b"t"]), named[b"b"])
+        with suppress(KeyError, ValueError):  # what others have put there is none of ours
+            yield Batch(named[b"o"].decode(), int(named[b"n"]), float(named[b"t"]), named[b"b"])

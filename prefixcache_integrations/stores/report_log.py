@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from secrets import token_bytes
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
-from prefixcache_integrations.errors import CorruptEntry
+from prefixcache_integrations.errors import CorruptEntry, StoreRefused
 from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.stores.store import Store
 
@@ -32,6 +32,10 @@ class Batch(Struct, frozen=True, array_like=True):
     number: int
     at: float
     data: bytes
+
+
+Batches: TypeAlias = dict[tuple[str, int], Batch]
+"""Batches by origin and number, oldest first."""
 
 
 class ReportLog(Protocol):
@@ -65,7 +69,7 @@ class StoreLog:
         self._written: bytes | None = None
         self._max_bytes = max_bytes
         self._horizon = horizon
-        self._known: dict[tuple[str, int], Batch] = {}
+        self._known: Batches = {}
 
     def exchange(self, origin: str, batches: Sequence[Batch]) -> Sequence[Batch]:
         """See `ReportLog.exchange`."""
@@ -81,9 +85,7 @@ class StoreLog:
         mine = {name: batch for name, batch in known.items() if name[0] == origin}
         kept = _latest((there | mine).values(), self._max_bytes)
         if kept.keys() != there.keys():
-            value = msgspec.msgpack.encode(list(kept.values()))
-            self._store.put(self._key, value, self._horizon)
-            written = token_bytes(16)
+            kept, written = self._write(kept), token_bytes(16)
             self._store.put(self._writer, written, self._horizon)
         self._written = written
         news = [batch for name, batch in kept.items() if name not in known]
@@ -94,7 +96,16 @@ class StoreLog:
         """See `ReportLog.close`."""
         self._store.close()
 
-    def _read(self) -> dict[tuple[str, int], Batch]:
+    def _write(self, kept: Batches) -> Batches:
+        """Write ``kept``, or as many of the latest as the store takes; return these."""
+        while not self._store.put(self._key, msgspec.msgpack.encode(list(kept.values())), self._horizon):
+            self._max_bytes //= 2
+            if not self._max_bytes:
+                raise StoreRefused("the store is too small for a log of reports")
+            kept = _latest(kept.values(), self._max_bytes)
+        return kept
+
+    def _read(self) -> Batches:
         value = self._store.get(self._key)
         if value is None:
             return {}
@@ -105,7 +116,7 @@ class StoreLog:
         return {(each.origin, each.number): each for each in batches}
 
 
-def _latest(batches: Iterable[Batch], max_bytes: int) -> dict[tuple[str, int], Batch]:
+def _latest(batches: Iterable[Batch], max_bytes: int) -> Batches:
     """Return the latest of ``batches`` that fit, oldest first."""
     kept, size = list[Batch](), 0
     for batch in sorted(batches, key=lambda each: (each.at, each.origin, each.number), reverse=True):

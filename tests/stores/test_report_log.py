@@ -108,6 +108,16 @@ def test_a_value_that_is_no_log_is_said_and_replaced(tmp_path):
     log.close()
 
 
+def test_a_store_that_is_smaller_than_the_log_keeps_the_latest():
+    store = open_store("memory://?max_bytes=5000")
+    log = StoreLog(store, app="shop", max_bytes=ROOMY, horizon=60.0)
+    for number in range(20):
+        log.exchange("a", [batch("a", number, bytes([number]) * 900)])
+    found = StoreLog(store, app="shop", max_bytes=ROOMY, horizon=60.0).exchange("b", [])
+    assert found
+    assert [each.number for each in found] == list(range(20))[-len(found) :]
+
+
 def test_a_key_that_is_no_stream_is_said(shared_redis):
     with Redis.from_url(shared_redis.url()) as client:
         client.flushall()
@@ -115,6 +125,17 @@ def test_a_key_that_is_no_stream_is_said(shared_redis):
     log = RedisLog(shared_redis.url(), app="shop", max_bytes=ROOMY, horizon=60.0)
     with pytest.raises(StoreUnavailable):
         log.exchange("a", [])
+    log.close()
+
+
+def test_what_others_put_into_the_stream_is_passed_over(shared_redis):
+    with Redis.from_url(shared_redis.url()) as client:
+        client.flushall()
+        for fields in ({"x": "y"}, {"o": "z", "n": "no number", "t": "0", "b": ""}):
+            client.xadd("pfxmem:{shop}", fields)
+    log = RedisLog(shared_redis.url(), app="shop", max_bytes=20, horizon=60.0)
+    assert log.exchange("a", [batch("a", 0)]) == []
+    assert log.exchange("a", [batch("a", number, b"more than fits together") for number in (1, 2)]) == []
     log.close()
 
 
