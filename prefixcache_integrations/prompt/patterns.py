@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
+from typing import TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -99,11 +100,13 @@ def patterns(text: str) -> tuple[Pattern, ...]:
     Years and dates in prose, version numbers, opening hours and numbered steps do not: dates and times of day count
     where the words before say that they are the present ones, numbers where they are said to be ids or counts.
     """
-    return tuple(
-        replace(each, start=start + each.start, end=start + each.end)
-        for start, end in _stretches(text)
-        for each in _found(text[start:end])
-    )
+    return _once(text, _in_stretches)
+
+
+def _in_stretches(text: str) -> Iterator[Pattern]:
+    for start, end in _stretches(text):
+        for each in _once(text[start:end], _in_one):
+            yield replace(each, start=start + each.start, end=start + each.end)
 
 
 def _stretches(text: str) -> Iterator[tuple[int, int]]:
@@ -123,20 +126,25 @@ def _stretches(text: str) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-_known: dict[bytes, tuple[Pattern, ...]] = {}
+def _in_one(stretch: str) -> Iterator[Pattern]:
+    matches = ((kind, match) for kind, expression in _COMPILED.items() for match in expression.finditer(stretch))
+    rows = (_pattern(match, kind) for kind, match in matches)
+    yield from _apart(sorted(rows, key=lambda each: (each.start, -each.end)))
+
+
+_Find: TypeAlias = Callable[[str], Iterable[Pattern]]
+_known: dict[tuple[_Find, bytes], tuple[Pattern, ...]] = {}
 _MOST_KNOWN = 4096
 
 
-def _found(stretch: str) -> tuple[Pattern, ...]:
-    """Return the patterns of a stretch, which most requests have in common with the one before; by its digest."""
-    digest = blake2b(stretch.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    found = _known.get(digest)
+def _once(text: str, find: _Find) -> tuple[Pattern, ...]:
+    """Return what ``find`` finds in a text or stretch; most requests have it in common, by its digest, with others."""
+    key = (find, blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest())
+    found = _known.get(key)
     if found is None:
         if len(_known) >= _MOST_KNOWN:
             _known.clear()
-        matches = ((kind, match) for kind, expression in _COMPILED.items() for match in expression.finditer(stretch))
-        rows = sorted((_pattern(match, kind) for kind, match in matches), key=lambda each: (each.start, -each.end))
-        found = _known[digest] = tuple(_apart(rows))
+        found = _known[key] = tuple(find(text))
     return found
 
 
