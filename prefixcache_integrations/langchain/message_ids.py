@@ -6,7 +6,8 @@ import os
 from random import Random
 
 _random = Random()  # noqa: S311 - names, not secrets; ten times faster than asking the system each time
-os.register_at_fork(after_in_child=_random.seed)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_random.seed)
 
 
 def new_message_id() -> str:
