@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from prefixcache_integrations.canonical import Address, Breakpoint, CacheMarker, Finding, Request
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import CacheProfile
-from prefixcache_integrations.prompt.segments import Segment
+from prefixcache_integrations.prompt.reading import Piece
 from prefixcache_integrations.prompt.turns import before_question, latest_reply
 
 Reason: TypeAlias = Literal["tools", "system", "anchor", "documents", "lead", "tail", "application"]
@@ -66,17 +66,17 @@ def marker_rules(request: Request, profile: CacheProfile) -> MarkerRules:
 
 
 def places(
-    request: Request, prompt: Sequence[Segment], ends: Sequence[int], *, until: Address | None = None
+    request: Request, prompt: Sequence[Piece], ends: Sequence[int], *, until: Address | None = None
 ) -> tuple[Place, ...]:
     """Return every block of ``request`` that may carry a marker, in render order.
 
-    ``prompt`` are the segments of the request, ``ends`` the tokens up to and with each of them. ``until`` is the first
+    ``prompt`` are the blocks of the request, ``ends`` the tokens up to and with each of them. ``until`` is the first
     message block that no later request is expected to have: from there on only the application's markers have a place.
     """
     found = [
-        _place(segment, end)
-        for segment, end in zip(prompt, ends, strict=True)
-        if segment.markable and (segment.marker is not None or not _from(until, segment.at))
+        _place(piece, end)
+        for piece, end in zip(prompt, ends, strict=True)
+        if piece.takes_marker and (piece.marker is not None or not _from(until, piece.at))
     ]
     if request.marker is not None and found:
         last = found[-1]
@@ -88,14 +88,14 @@ def _from(until: Address | None, at: Address | None) -> bool:
     return until is not None and at is not None and at.section == "messages" and at >= until
 
 
-def _place(segment: Segment, end: int) -> Place:
-    if segment.at is None:
+def _place(piece: Piece, end: int) -> Place:
+    if piece.at is None:
         raise ValueError("framing carries no marker")
     return Place(
-        at=segment.at,
+        at=piece.at,
         tokens=end,
-        markers=() if segment.marker is None else (segment.marker,),
-        blank=not segment.fixed_tokens and not segment.text.strip(),
+        markers=() if piece.marker is None else (piece.marker,),
+        blank=piece.blank,
     )
 
 

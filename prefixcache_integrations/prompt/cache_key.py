@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable
 from math import ceil
 
 from msgspec import Struct
@@ -74,14 +74,14 @@ class _Count(Struct):
 
 def route(
     request: Request,
-    prompt: Sequence[Segment],
+    opening: bytes,
     profile: CacheProfile,
     *,
     namespace: str = "",
     routes: Routes | None = None,
     now: float = 0.0,
 ) -> Route | None:
-    """Return the key to send ``request`` with; ``prompt`` are its segments.
+    """Return the key to send ``request`` with; ``opening`` is the `opening_digest` of its prompt.
 
     ``None`` where the model routes by no key, where the application has set one, and where there are no instructions
     and no tools to go by. Requests that can share a cached prefix have one key: it is made of the model, ``namespace``,
@@ -90,17 +90,16 @@ def route(
     """
     if not profile.requests_per_key or request.options.get(CACHE_KEY) is not None:
         return None
-    head = _head(prompt, profile.minimum_tokens)
-    if not head or any(request.options.get(name) is not None for name in _SERVER_STATE):
+    if not opening or any(request.options.get(name) is not None for name in _SERVER_STATE):
         return None
-    key = f"prefixcache-{_digest(canonical_json([request.model, namespace]), head)}"
+    key = f"prefixcache-{_digest(canonical_json([request.model, namespace]), opening)}"
     ways = 1 if routes is None else routes.ways(key, profile.requests_per_key, now)
     way = _way(_conversation(request), ways) if ways > 1 else 0
     return Route(key, f"{key}-{way}" if way else key)
 
 
-def _head(prompt: Sequence[Segment], tokens: int) -> bytes:
-    """Return the beginning of the static text, a byte for each of ``tokens``.
+def opening_digest(prompt: Iterable[Segment], tokens: int) -> bytes:
+    """Return the digest of the beginning of the static text, a byte for each of ``tokens``; empty without such text.
 
     No token is shorter than that, so requests that share so many tokens share all of this. What changes further
     behind, such as the time at the end of the instructions, does not change the key.
@@ -110,7 +109,7 @@ def _head(prompt: Sequence[Segment], tokens: int) -> bytes:
         if segment.tier == "messages" or len(head) >= tokens:
             break
         head += segment.text.encode()
-    return bytes(head[:tokens])
+    return hashlib.blake2b(head[:tokens], digest_size=16).digest() if head else b""
 
 
 def _conversation(request: Request) -> int:

@@ -16,15 +16,16 @@ _Form: TypeAlias = Callable[[Part], bytes]
 _T = TypeVar("_T", Message, Part)
 
 
-def results_in_call_order(messages: Sequence[Message]) -> tuple[Message, ...]:
+def results_in_call_order(messages: Sequence[Message], since: int = 0) -> tuple[Message, ...]:
     """Return ``messages`` with every run of results in the order of the calls that were made just before.
 
     Applications add them as tools finish. Results without such a call come last; within a message markers stay where
-    they are. Nothing else moves, and what does not change is shared.
+    they are. Nothing else moves, and what does not change is shared. Before number ``since`` all is in order.
     """
+    start = _latest_calls(messages, since)
     ranks: _Ranks = {}
     ordered: list[Message] = []
-    for is_result, run in groupby(messages, lambda message: message.role == "tool" and bool(message.parts)):
+    for is_result, run in groupby(messages[start:], lambda message: message.role == "tool" and bool(message.parts)):
         if is_result:
             ordered += _by_rank([*run], ranks, lambda message: message.parts[0])
             continue
@@ -32,7 +33,16 @@ def results_in_call_order(messages: Sequence[Message]) -> tuple[Message, ...]:
             if message.role == "assistant":
                 ranks = _ranks(ordered, ranks, message)
             ordered.append(_with_sorted_results(message, ranks))
-    return tuple(ordered)
+    return (*messages[:start], *ordered)
+
+
+def _latest_calls(messages: Sequence[Message], before: int) -> int:
+    """Return where the assistant last began to speak before number ``before``: results go by its calls."""
+    while before and messages[before - 1].role != "assistant":
+        before -= 1
+    while before and messages[before - 1].role == "assistant":
+        before -= 1
+    return before
 
 
 def _ranks(before: Sequence[Message], ranks: _Ranks, message: Message) -> _Ranks:

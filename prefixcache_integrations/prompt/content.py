@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from msgspec import Struct
@@ -69,6 +70,23 @@ def fixed_tokens(part: Part, costs: Costs) -> int:
     return nested if part.text or part.content or _document_text(part) else _OPAQUE_TOKENS.get(part.kind, 0)
 
 
+def is_document(part: Part | None) -> bool:
+    """Tell whether ``part`` is a document that may move: one that answers do not refer to by its number."""
+    if part is None or (as_object(part.raw.get("citations")) or {}).get("enabled") is True:
+        return False
+    return looks_like_document(part)
+
+
+def looks_like_document(part: Part) -> bool:
+    """Tell whether ``part`` is a document: a block of that type, or text in ``<document>`` tags."""
+    if part.kind == "text":
+        return _MARKED.fullmatch(part.text) is not None
+    return part.kind == "document" or part.raw.get("type") == "search_result"
+
+
 _OPAQUE_TOKENS: Mapping[PartKind, int] = {"document": DOCUMENT_TOKENS, "audio": AUDIO_TOKENS}
 
 _MARKER_FIELDS = ("cache_control", "prompt_cache_breakpoint")
+
+_MARKED = re.compile(r"\s*<document\b[^>]*>.*</document>\s*", re.DOTALL)
+"""Claude docs, *Long context prompting tips*: documents are wrapped in such tags."""

@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Address, Message, Move, Part, Request
-from prefixcache_integrations.prompt.content import wire_form
-from prefixcache_integrations.prompt.documents import is_document
+from prefixcache_integrations.prompt.content import is_document, wire_form
 from prefixcache_integrations.prompt.identity import wire_bytes
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, groupby
 
 from msgspec import Struct
 
-from prefixcache_integrations.canonical import Part, Request
-from prefixcache_integrations.canonical.json import as_object
+from prefixcache_integrations.canonical import Request
 from prefixcache_integrations.profiles.profile import CacheProfile
-from prefixcache_integrations.prompt.prospects import Block, Company, is_cached
-from prefixcache_integrations.prompt.segments import Segment
+from prefixcache_integrations.prompt.prospects import Company, is_cached
+from prefixcache_integrations.prompt.reading import Block, Piece
 from prefixcache_integrations.prompt.stability import Snapshot
 
 LOOKS = 400
@@ -21,9 +19,6 @@ LOOKS = 400
 
 CORES = 8
 """How many similar requests give an order of their own: what both have leads."""
-
-_MARKED = re.compile(r"\s*<document\b[^>]*>.*</document>\s*", re.DOTALL)
-"""Claude docs, *Long context prompting tips*: documents are wrapped in such tags."""
 
 
 class Movable(Struct, frozen=True):
@@ -41,18 +36,17 @@ class Movable(Struct, frozen=True):
     recognised: tuple[int, ...]
 
 
-def movable(request: Request, prompt: Sequence[Segment], keys: Sequence[bytes], keep_top: int = 0) -> Movable:
+def movable(request: Request, prompt: Sequence[Piece], keep_top: int = 0) -> Movable:
     """Return which blocks of ``prompt`` are documents that may move.
 
     Documents with citations stay: answers refer to them by number. So do those that are there twice, those of
     a message that says nothing else, and the first ``keep_top`` of each message, whose others then stay behind them.
     """
-    often = Counter(keys)
-    free = {
-        number
-        for number, segment in enumerate(prompt)
-        if often[keys[number]] == 1 and is_document(_part(request, segment))
-    }
+    documents_ = [number for number, piece in enumerate(prompt) if piece.is_document]
+    if not documents_:
+        return Movable((), tuple(range(len(prompt))), (), {}, ())
+    often = Counter(piece.key for piece in prompt)
+    free = {number for number in documents_ if often[prompt[number].key] == 1}
     opening = dict(_openings(request, prompt, free))
     recognised = tuple(number for number in sorted(free) if message_of(prompt[number]) in opening)
     kept = set(_kept(recognised, prompt, opening, keep_top))
@@ -67,7 +61,7 @@ def movable(request: Request, prompt: Sequence[Segment], keys: Sequence[bytes], 
 
 
 def _kept(
-    documents: Sequence[int], prompt: Sequence[Segment], opening: Mapping[int, int], keep_top: int
+    documents: Sequence[int], prompt: Sequence[Piece], opening: Mapping[int, int], keep_top: int
 ) -> Iterator[int]:
     """Yield the first ``keep_top`` documents of each message, and all of one where these are behind what it says."""
     for message, together in groupby(documents, key=lambda number: message_of(prompt[number])):
@@ -76,42 +70,21 @@ def _kept(
         yield from numbers if first and first[-1] > opening[message] else first
 
 
-def _openings(request: Request, prompt: Sequence[Segment], free: set[int]) -> Iterator[tuple[int, int]]:
+def _openings(request: Request, prompt: Sequence[Piece], free: set[int]) -> Iterator[tuple[int, int]]:
     """Yield each user message that has something of its own to say, with the first block of that."""
     seen = set[int]()
-    for number, segment in enumerate(prompt):
-        index = message_of(segment)
+    for number, piece in enumerate(prompt):
+        index = message_of(piece)
         if index < 0 or index in seen or request.messages[index].role != "user" or number in free:
             continue
-        if segment.at is not None and segment.kind != "tool_result":
+        if piece.at is not None and not piece.answers:
             seen.add(index)
             yield index, number
 
 
-def message_of(segment: Segment) -> int:
+def message_of(piece: Piece) -> int:
     """Return the number of the message a block belongs to, -1 for none."""
-    return segment.at.index if segment.at is not None and segment.at.section == "messages" else -1
-
-
-def _part(request: Request, segment: Segment) -> Part | None:
-    at = segment.at
-    if at is None or at.section != "messages" or at.part is None or request.messages[at.index].role != "user":
-        return None
-    return request.messages[at.index].parts[at.part]
-
-
-def is_document(part: Part | None) -> bool:
-    """Tell whether ``part`` is a document that may move: one that answers do not refer to by its number."""
-    if part is None or (as_object(part.raw.get("citations")) or {}).get("enabled") is True:
-        return False
-    return looks_like_document(part)
-
-
-def looks_like_document(part: Part) -> bool:
-    """Tell whether ``part`` is a document: a block of that type, or text in ``<document>`` tags."""
-    if part.kind == "text":
-        return _MARKED.fullmatch(part.text) is not None
-    return part.kind == "document" or part.raw.get("type") == "search_result"
+    return piece.at.index if piece.at is not None and piece.at.section == "messages" else -1
 
 
 def orders(
@@ -189,7 +162,7 @@ def _completed(
     return (*begun, *(number for *_, number in sorted(rest, key=lambda each: each[:2])))
 
 
-def distance(order: Sequence[int], found: Movable, prompt: Sequence[Segment]) -> float:
+def distance(order: Sequence[int], found: Movable, prompt: Sequence[Piece]) -> float:
     """Return how far ``order`` is from the one in which documents came: normalised Kendall tau distance, 0 to 1.
 
     It is that of the message whose documents have changed most.

@@ -6,7 +6,7 @@ Not the identity answers are served by: that one is in `prefixcache_integrations
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from prefixcache_integrations.canonical import DialectName, Part, Request
 from prefixcache_integrations.canonical.json import as_object
@@ -14,7 +14,7 @@ from prefixcache_integrations.profiles.profile import CacheProfile, Tier
 from prefixcache_integrations.prompt.identity import canonical_json
 from prefixcache_integrations.prompt.segments import Segment
 
-__all__ = ["PROPERTIES", "RollingDigest", "canonical_json", "prefix_digests", "setting", "tier_seeds"]
+__all__ = ["PROPERTIES", "RollingDigest", "all_parts", "canonical_json", "prefix_digests", "setting", "tier_seeds"]
 
 DIGEST_BYTES = 16
 
@@ -82,17 +82,19 @@ class RollingDigest:
         self._rolling.update(data)
 
 
-def tier_seeds(request: Request, profile: CacheProfile) -> dict[Tier, bytes]:
+def tier_seeds(request: Request, profile: CacheProfile, traits: Collection[str] | None = None) -> dict[Tier, bytes]:
     """Return what beside the segments decides whether a prefix is found, for each tier it begins with.
 
     The model counts from the first tier on; every field that ``profile.invalidation`` lists, from the tier it
     names. A field may be a path with dots, or one of ``images`` and ``citations``: whether any block of the request
-    has them. A documented default that is spelled out is the same as one left out.
+    has them: ``traits`` are those that one has, if that is known. A documented default that is spelled out is the
+    same as one left out.
     """
     settings: dict[Tier, list[object]] = {tier: [] for tier in _TIERS}
     settings["tools"].append(request.model)
     for name, tier in sorted(profile.invalidation.items()):
-        settings[tier].append([name, setting(request, name)])
+        is_trait = traits is not None and name in PROPERTIES
+        settings[tier].append([name, name in (traits or ()) if is_trait else setting(request, name)])
     return {tier: _digest(values) for tier, values in settings.items()}
 
 
@@ -103,7 +105,8 @@ def _digest(values: list[object]) -> bytes:
 def setting(request: Request, name: str) -> object:
     """Return the value that ``name`` has for `tier_seeds`; ``None`` where it is left out or a documented default."""
     if name in PROPERTIES:
-        return any(PROPERTIES[name](part) for part in _all_parts(request))
+        spoken = (part for message in request.messages for part in message.parts)
+        return any(map(PROPERTIES[name], all_parts((*request.system, *spoken))))
     value: object = request.options
     for step in name.split("."):
         value = (as_object(value) or {}).get(step)
@@ -118,8 +121,9 @@ def _without_defaults(value: object, path: str, defaults: Mapping[str, object]) 
     return None if value == defaults.get(path) else value
 
 
-def _all_parts(request: Request) -> Iterator[Part]:
-    waiting = [*request.system, *(part for message in request.messages for part in message.parts)]
+def all_parts(parts: Iterable[Part]) -> Iterator[Part]:
+    """Yield ``parts`` and all that is nested in them, in no order."""
+    waiting = list(parts)
     while waiting:
         part = waiting.pop()
         yield part

@@ -9,16 +9,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Address, Level, Request
-from prefixcache_integrations.profiles.profile import CacheProfile, Tier
+from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.document_rules import DocumentRules
 from prefixcache_integrations.prompt.documents import Movable, distance, message_of, movable, orders
-from prefixcache_integrations.prompt.fingerprint import tier_seeds
 from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt, marked_range
 from prefixcache_integrations.prompt.pricing import Ahead, Choice, best_marks, expected_bill, worth_unmarked
-from prefixcache_integrations.prompt.prospects import Block, ahead, company
+from prefixcache_integrations.prompt.prospects import ahead, company
 from prefixcache_integrations.prompt.rates import Kind
+from prefixcache_integrations.prompt.reading import Block, Piece, Reading
 from prefixcache_integrations.prompt.repeats import Attempts, Laid
-from prefixcache_integrations.prompt.segments import Segment
 from prefixcache_integrations.prompt.stability import Sighting, Snapshot
 from prefixcache_integrations.prompt.tool_lists import tool_digest
 from prefixcache_integrations.prompt.tools import agent_of
@@ -45,8 +44,10 @@ class Foresight(Struct, frozen=True):
 
     def sighting(self, writes: Mapping[int, float], cache_key: str | None = None) -> Sighting:
         """Return what to remember of the request, with the lifetime in seconds that is asked for at each block."""
-        by_place = {place: writes[number] for place, number in enumerate(self.order) if number in writes}
-        steps = (replace(step, writes=by_place.get(place, 0.0)) for place, step in enumerate(self.seen.steps))
+        steps = list(self.seen.steps)
+        for number, seconds in writes.items() if steps else ():
+            place = self.order.index(number)
+            steps[place] = replace(steps[place], writes=seconds)
         return replace(self.seen, steps=tuple(steps), cache_key=cache_key)
 
 
@@ -59,8 +60,7 @@ class _Candidate(Struct, frozen=True):
 
 def foresee(
     request: Request,
-    prompt: Sequence[Segment],
-    counts: Sequence[int],
+    reading: Reading,
     profile: CacheProfile,
     snapshot: Snapshot,
     *,
@@ -70,14 +70,15 @@ def foresee(
     moving: bool,
     known: KnownPrompt = NOTHING_KNOWN,
 ) -> Foresight:
-    """Return how to send ``prompt``, the segments of ``request``, going by what ``snapshot`` knows.
+    """Return how to send the prompt of ``request``, as it was read, going by what ``snapshot`` knows.
 
     Documents move by the ``rules``, and only if they are ``moving`` at all. ``enough`` are the tokens from which on a
     marker is worth setting. ``known`` is what a template says of the request: which text is its own, and what this call
     filled in.
     """
-    keys = block_keys(prompt, tier_seeds(request, profile))
-    found = movable(request, prompt, keys, rules.keep_top)
+    prompt = reading.pieces
+    keys = [piece.key for piece in prompt]
+    found = movable(request, prompt, rules.keep_top)
     settings = b"".join((level.encode(), profile.name.encode(), repr(rules).encode()))
     given = _digest(keys, settings)
     laid = snapshot.just_sent(given)
@@ -86,12 +87,13 @@ def foresee(
         return Foresight(
             laid.order, found.recognised, found.documents, laid.marks, laid.ttl, Sighting((), attempts=same)
         )
-    blocks = _blocks(prompt, counts, _kinds(request, prompt, found, known), keys)
+    plain = known is NOTHING_KNOWN and not found.recognised
+    blocks = prompt if plain else _blocks(prompt, _kinds(request, prompt, found, known))
     documents, reply = frozenset(found.documents), latest_reply(request)
-    around = company({keys[number]: counts[number] for number in found.recognised}, snapshot)
+    around = company({keys[number]: prompt[number].tokens for number in found.recognised}, snapshot)
 
     def candidate(order: tuple[int, ...]) -> _Candidate:
-        view = ahead([blocks[number] for number in order], around, profile, snapshot)
+        view = ahead([blocks[number] for number in order], around, profile, snapshot, reading.steps if plain else None)
         previous = _previous_tail(prompt, order, documents, reply)
         return _Candidate(order, _choice(view, profile, snapshot, enough, previous), view, previous)
 
@@ -127,7 +129,7 @@ def _digest(keys: Sequence[bytes], settings: bytes) -> bytes:
     return hashlib.blake2b(b"".join((settings, *keys)), digest_size=DIGEST_BYTES).digest()
 
 
-def _previous_tail(prompt: Sequence[Segment], order: Sequence[int], documents: frozenset[int], reply: int) -> int:
+def _previous_tail(prompt: Sequence[Piece], order: Sequence[int], documents: frozenset[int], reply: int) -> int:
     """Return the place in ``order`` at which the previous request of the conversation should have ended, or -1.
 
     It is the last one in the messages before the latest ``reply``, those that documents move to included.
@@ -136,7 +138,7 @@ def _previous_tail(prompt: Sequence[Segment], order: Sequence[int], documents: f
     for place in reversed(range(len(order))):
         number = order[place]
         index = index if number in documents and not given else message_of(prompt[number])
-        if 0 <= index < reply and _markable(prompt[number]):
+        if 0 <= index < reply and prompt[number].markable:
             return place
     return -1
 
@@ -147,36 +149,21 @@ def _choice(view: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: int,
     return Choice(worth_unmarked(view, profile, snapshot))
 
 
-def block_keys(prompt: Sequence[Segment], seeds: Mapping[Tier, bytes]) -> list[bytes]:
-    """Return the digest of every segment, which does not depend on its place, but on the settings of its tier."""
-    return [
-        hashlib.blake2b(segment.identity, digest_size=DIGEST_BYTES, key=seeds.get(segment.tier, b"")).digest()
-        for segment in prompt
-    ]
+def _blocks(prompt: Sequence[Piece], kinds: Sequence[Kind]) -> list[Block]:
+    return [Block(piece.key, kind, piece.tokens, piece.markable) for piece, kind in zip(prompt, kinds, strict=True)]
 
 
-def _blocks(
-    prompt: Sequence[Segment], counts: Sequence[int], kinds: Sequence[Kind], keys: Sequence[bytes]
-) -> list[Block]:
-    rows = zip(prompt, counts, kinds, keys, strict=True)
-    return [Block(key, kind, tokens, _markable(segment)) for segment, tokens, kind, key in rows]
-
-
-def _kinds(request: Request, prompt: Sequence[Segment], found: Movable, known: KnownPrompt) -> list[Kind]:
+def _kinds(request: Request, prompt: Sequence[Piece], found: Movable, known: KnownPrompt) -> list[Kind]:
     documents = set(found.recognised)
     head, until = marked_range(request, known)
-    return ["document" if number in documents else _kind(segment, head, until) for number, segment in enumerate(prompt)]
+    return ["document" if number in documents else _kind(piece, head, until) for number, piece in enumerate(prompt)]
 
 
-def _kind(segment: Segment, head: Address | None, until: Address | None) -> Kind:
+def _kind(piece: Piece, head: Address | None, until: Address | None) -> Kind:
     """Return the kind of what is no document: up to ``head`` all calls are the same, from ``until`` on none are."""
-    at = segment.at
+    at = piece.at
     if at is None:
         return "framing"
-    if segment.tier != "messages" or (head is not None and at <= head):
+    if piece.tier != "messages" or (head is not None and at <= head):
         return "static"
     return "filled" if until is not None and at >= until else "turn"
-
-
-def _markable(segment: Segment) -> bool:
-    return segment.markable and bool(segment.fixed_tokens or segment.text.strip())

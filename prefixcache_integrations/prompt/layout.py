@@ -38,7 +38,7 @@ from prefixcache_integrations.prompt.markers import placed, repaired
 from prefixcache_integrations.prompt.marking import marked, writes
 from prefixcache_integrations.prompt.moves import may_move, moves_for, rearranged, with_ranking
 from prefixcache_integrations.prompt.noticed import places_of
-from prefixcache_integrations.prompt.segments import Segment, segments, token_counts
+from prefixcache_integrations.prompt.reading import NOTHING_READ, Begun, Reading, read
 from prefixcache_integrations.prompt.stability import Sighting, Snapshot
 from prefixcache_integrations.prompt.tail_note import Note, note_tokens, with_note, without_values
 from prefixcache_integrations.prompt.tools import agent_of, canonical_tool, tool_order
@@ -99,16 +99,20 @@ def decide(
     volatile = find_volatile(request, profile, snapshot, level, known)
     cut, note = without_values(request, volatile.moves)
     order = tuple(range(len(request.tools))) if level == "mark" else _tool_order(cut, snapshot)
-    arranged = _arranged(cut, order, level)
-    tidy, repairs = repaired(arranged)
+    readings = NOTHING_READ if snapshot is None else snapshot.readings
+    begun = readings.begun(cut, tokenizer, ordered=level != "mark")
+    arranged = _arranged(cut, order, level, begun.count)
+    tidy, repairs = repaired(arranged, begun.count)
     limits = bounds(profile, tokenizer)
-    prompt = segments(tidy)
-    draft = _Draft(tidy, prompt, token_counts(prompt, tokenizer), note)
+    if tidy.messages != cut.messages:
+        begun = readings.begun(tidy, tokenizer, ordered=level != "mark")
+    reading = read(tidy, profile, tokenizer, begun)
+    draft = _Draft(tidy, reading, note)
     enough = draft.tokens(tokenizer) >= limits.enough
-    changing = tuple(about_volatile(tidy, volatile, prompt, draft.counts, profile)) if enough else ()
+    changing = tuple(about_volatile(tidy, volatile, reading, profile)) if enough else ()
     left = tuple(each for each in changing if each.code == "volatile_text")
     told = () if snapshot is None else tuple(places_of(left, tidy, volatile.names))
-    way = _route(tidy, prompt, profile, namespace, snapshot) if sum(draft.counts) >= limits.enough else None
+    way = _route(tidy, reading, profile, namespace, snapshot) if sum(reading.counts) >= limits.enough else None
     keyed: JsonObject = {} if way is None else {CACHE_KEY: way.sent}
     draft = replace(draft, request=replace(tidy, options=with_options(tidy.options, keyed)))
     foresight, moves = None, tuple[Move, ...]()
@@ -116,10 +120,8 @@ def decide(
         foresight = _foreseen(
             draft, profile, snapshot, level=level, enough=limits.enough, known=known, documents=documents
         )
-        draft, moves = _in_order(draft, foresight, profile, documents)
-    marks = marked(
-        draft.request, draft.prompt, draft.counts, profile, foresight=foresight, enough=limits.enough, known=known
-    )
+        draft, moves = _in_order(draft, foresight, profile, tokenizer, documents)
+    marks = marked(draft.request, draft.reading, profile, foresight=foresight, enough=limits.enough, known=known)
     made = PromptPlan(
         level=level,
         profile=profile.name,
@@ -146,21 +148,25 @@ def decide(
     request = _sent(draft.request, made, draft.note)
     if foresight is None:
         return Decision(plan=made, request=request, news=news)
-    seen = foresight.sighting(writes(foresight, draft.prompt, marks, profile), None if way is None else way.key)
-    return Decision(plan=made, request=request, news=news, sighting=replace(seen, texts=volatile.texts, places=told))
+    seen = foresight.sighting(writes(foresight, draft.reading.pieces, marks, profile), None if way is None else way.key)
+    return Decision(
+        plan=made,
+        request=request,
+        news=news,
+        sighting=replace(seen, texts=volatile.texts, places=told, reading=draft.reading),
+    )
 
 
 class _Draft(Struct, frozen=True):
-    """A request in the making: its segments with their tokens, and the note that will stand behind it."""
+    """A request in the making: its prompt as it was read, and the note that will stand behind it."""
 
     request: Request
-    prompt: tuple[Segment, ...]
-    counts: tuple[int, ...]
+    reading: Reading
     note: Note | None
 
     def tokens(self, tokenizer: Tokenizer) -> int:
         """Return the length of all of it."""
-        return sum(self.counts) + note_tokens(self.note, self.request, tokenizer)
+        return sum(self.reading.counts) + note_tokens(self.note, self.request, tokenizer)
 
 
 def _foreseen(
@@ -175,8 +181,7 @@ def _foreseen(
 ) -> Foresight:
     return foresee(
         draft.request,
-        draft.prompt,
-        draft.counts,
+        draft.reading,
         profile,
         snapshot,
         level=level,
@@ -188,15 +193,15 @@ def _foreseen(
 
 
 def _in_order(
-    draft: _Draft, foresight: Foresight, profile: CacheProfile, documents: DocumentRules
+    draft: _Draft, foresight: Foresight, profile: CacheProfile, tokenizer: Tokenizer, documents: DocumentRules
 ) -> tuple[_Draft, tuple[Move, ...]]:
     """Return ``draft`` with its documents in the order foreseen, and the moves that this takes."""
-    moves = moves_for(draft.prompt, foresight.order, foresight.movable)
+    moves = moves_for(draft.reading.pieces, foresight.order, foresight.movable)
     if not moves:
         return draft, ()
     moves = with_ranking(draft.request, moves, profile, documents)
     request, note = rearranged(draft.request, moves, draft.note)
-    return _Draft(request, segments(request), tuple(draft.counts[number] for number in foresight.order), note), moves
+    return _Draft(request, read(request, profile, tokenizer, Begun(request.messages)), note), moves
 
 
 def _tool_order(request: Request, snapshot: Snapshot | None) -> tuple[int, ...]:
@@ -206,11 +211,13 @@ def _tool_order(request: Request, snapshot: Snapshot | None) -> tuple[int, ...]:
 
 
 def _route(
-    request: Request, prompt: Sequence[Segment], profile: CacheProfile, namespace: str, snapshot: Snapshot | None
+    request: Request, reading: Reading, profile: CacheProfile, namespace: str, snapshot: Snapshot | None
 ) -> Route | None:
     if snapshot is None:
-        return route(request, prompt, profile, namespace=namespace)
-    return route(request, prompt, profile, namespace=namespace, routes=snapshot.routes, now=snapshot.now)
+        return route(request, reading.leading.opening, profile, namespace=namespace)
+    return route(
+        request, reading.leading.opening, profile, namespace=namespace, routes=snapshot.routes, now=snapshot.now
+    )
 
 
 def apply(request: Request, plan: PromptPlan) -> Request:
@@ -231,15 +238,15 @@ def _sent(request: Request, plan: PromptPlan, note: Note | None) -> Request:
     return with_note(replace(placed(request, plan.breakpoints), options=options), note)
 
 
-def _arranged(request: Request, order: Sequence[int], level: Level) -> Request:
+def _arranged(request: Request, order: Sequence[int], level: Level, since: int = 0) -> Request:
     """Return ``request`` with its tools in ``order`` and their schemas in canonical form, beyond level ``mark``.
 
     So are the results of parallel calls, in the order of the calls. Markers stay where they are in the list: one at the
-    end of the tools means all of them, whichever is last.
+    end of the tools means all of them, whichever is last. Messages before number ``since`` are in order.
     """
     if level == "mark":
         return request
-    request = replace(request, messages=results_in_call_order(request.messages))
+    request = replace(request, messages=results_in_call_order(request.messages, since))
     if not request.tools:
         return request
     tools = [canonical_tool(request.tools[index], request.dialect) for index in order]

@@ -12,22 +12,24 @@ from prefixcache_integrations.canonical import Address, Breakpoint, CacheMarker,
 _Marked = TypeVar("_Marked", Tool, Part)
 
 
-def repaired(request: Request) -> tuple[Request, tuple[Finding, ...]]:
+def repaired(request: Request, since: int = 0) -> tuple[Request, tuple[Finding, ...]]:
     """Return ``request`` with no marker on a block that cannot carry one, and what was done.
 
     A marker on the last of the nested blocks of a tool result or document goes to the block around it, where the
     provider would put it (Claude release notes); other nested markers, and those on thinking, empty text and
-    deferred tools, are refused by the provider and removed.
+    deferred tools, are refused by the provider and removed. Messages before number ``since`` have none of these.
     """
     findings: list[Finding] = []
     tools = tuple(_repaired_tool(tool, Address("tools", index), findings) for index, tool in enumerate(request.tools))
     system = tuple(
         _repaired_part(part, Address("system", index), findings) for index, part in enumerate(request.system)
     )
-    messages = tuple(_repaired_message(message, index, findings) for index, message in enumerate(request.messages))
+    added = enumerate(request.messages[since:], start=since)
+    messages = [_repaired_message(message, index, findings) for index, message in added]
     if not findings:
         return request, ()
-    return replace(request, tools=tools, system=system, messages=messages), tuple(findings)
+    whole = (*request.messages[:since], *messages)
+    return replace(request, tools=tools, system=system, messages=whole), tuple(findings)
 
 
 def _repaired_message(message: Message, index: int, findings: list[Finding]) -> Message:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,7 +14,7 @@ from prefixcache_integrations.prompt.breakpoints import Reason, breakpoints, cho
 from prefixcache_integrations.prompt.cache_options import explicit_mode, repaired_options
 from prefixcache_integrations.prompt.foresight import Foresight
 from prefixcache_integrations.prompt.known import KnownPrompt, marked_range
-from prefixcache_integrations.prompt.segments import Segment
+from prefixcache_integrations.prompt.reading import Piece, Reading
 
 
 class Marked(Struct, frozen=True, kw_only=True):
@@ -29,20 +28,19 @@ class Marked(Struct, frozen=True, kw_only=True):
 
 def marked(
     request: Request,
-    prompt: Sequence[Segment],
-    counts: Sequence[int],
+    reading: Reading,
     profile: CacheProfile,
     *,
     foresight: Foresight | None,
     enough: int,
     known: KnownPrompt,
 ) -> Marked:
-    """Return where ``prompt``, the segments of ``request`` with their tokens, is marked.
+    """Return where the prompt of ``request``, as it was read, is marked.
 
     ``foresight`` says what pays, ``known`` what a template tells where that is not known. ``enough`` are the tokens
     from which on a marker is worth setting.
     """
-    ends = tuple(accumulate(counts))
+    prompt, ends = reading.pieces, reading.ends
     head, until = marked_range(request, known)
     until = until if foresight is None else None
     found, rules = places(request, prompt, ends, until=until), marker_rules(request, profile)
@@ -64,7 +62,7 @@ def marked(
     return Marked(rows=rows, options=options, findings=(*surplus, *lifetimes, *refused), tail=tail)
 
 
-def _wanted(foresight: Foresight, prompt: Sequence[Segment]) -> dict[Address, Reason]:
+def _wanted(foresight: Foresight, prompt: Sequence[Piece]) -> dict[Address, Reason]:
     """Return the places that pay, with what they are for; ``prompt`` is in the order to send."""
     marked, documents = set(foresight.marks), set(foresight.documents)
     places_ = [place for place, number in enumerate(foresight.order) if number in marked]
@@ -88,7 +86,7 @@ def _marks_tail_itself(request: Request, profile: CacheProfile) -> bool:
     return profile.automatic_tail and asked.get("mode") is None
 
 
-def writes(foresight: Foresight, prompt: Sequence[Segment], made: Marked, profile: CacheProfile) -> dict[int, float]:
+def writes(foresight: Foresight, prompt: Sequence[Piece], made: Marked, profile: CacheProfile) -> dict[int, float]:
     """Return for how many seconds each block is written that ends an entry."""
     asked = {row.at: row.ttl for row in made.rows if row.prefix_tokens >= profile.minimum_tokens}
     asked |= {} if made.tail is None else {made.tail: None}

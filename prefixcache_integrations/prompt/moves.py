@@ -11,7 +11,7 @@ from prefixcache_integrations.canonical import Address, Message, Move, Part, Req
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.document_rules import DocumentRules
 from prefixcache_integrations.prompt.ranking import ends_in_ranking, ranking
-from prefixcache_integrations.prompt.segments import Segment
+from prefixcache_integrations.prompt.reading import Piece
 from prefixcache_integrations.prompt.tail_note import Note, marked_before_note, note_target, question
 from prefixcache_integrations.prompt.volatile import may_add_note
 
@@ -59,7 +59,7 @@ def rearranged(request: Request, moves: Sequence[Move], note: Note | None) -> tu
     return marked_before_note(after), Note(line, telling.role)
 
 
-def moves_for(prompt: Sequence[Segment], order: Sequence[int], movable: Sequence[int]) -> tuple[Move, ...]:
+def moves_for(prompt: Sequence[Piece], order: Sequence[int], movable: Sequence[int]) -> tuple[Move, ...]:
     """Return where everything movable goes so that the blocks of ``prompt`` come in ``order``.
 
     Those that end up in their old place are among them: what stands before them may not. Each of the ``movable``
@@ -70,7 +70,7 @@ def moves_for(prompt: Sequence[Segment], order: Sequence[int], movable: Sequence
     return tuple(_moves(prompt, order, frozenset(movable)))
 
 
-def _moves(prompt: Sequence[Segment], order: Sequence[int], movable: frozenset[int]) -> Iterator[Move]:
+def _moves(prompt: Sequence[Piece], order: Sequence[int], movable: frozenset[int]) -> Iterator[Move]:
     message, count = -1, 0
     for place, number in enumerate(order):
         source = prompt[number].at
@@ -81,7 +81,7 @@ def _moves(prompt: Sequence[Segment], order: Sequence[int], movable: frozenset[i
         count += source is not None
 
 
-def _message(prompt: Sequence[Segment], order: Sequence[int], place: int, movable: frozenset[int]) -> int:
+def _message(prompt: Sequence[Piece], order: Sequence[int], place: int, movable: frozenset[int]) -> int:
     anchor = next(prompt[number].at for number in order[place:] if number not in movable)
     return anchor.index if anchor is not None and anchor.section == "messages" else -1
 

@@ -13,7 +13,8 @@ from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.lookups import Document, Neighbour
 from prefixcache_integrations.prompt.prefixes import Step
 from prefixcache_integrations.prompt.pricing import Ahead, First
-from prefixcache_integrations.prompt.rates import MANY, Kind, Likeness
+from prefixcache_integrations.prompt.rates import MANY, Likeness
+from prefixcache_integrations.prompt.reading import Block
 from prefixcache_integrations.prompt.stability import Snapshot
 
 SHARPNESS = 4
@@ -26,15 +27,6 @@ MOST_SURPRISE = 8
 MOST_SUPPORT = 3
 MOST_KNOWN = 2
 """Beyond these, more is the same: likenesses stay few enough to be learned."""
-
-
-class Block(Struct, frozen=True):
-    """One step of a prompt before it has a place: its digest, kind, tokens, and whether it may carry a marker."""
-
-    key: bytes
-    kind: Kind
-    tokens: int
-    markable: bool
 
 
 class Company(Struct, frozen=True):

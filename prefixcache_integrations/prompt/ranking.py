@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from prefixcache_integrations.canonical import Part, Request
-from prefixcache_integrations.prompt.documents import looks_like_document
+from prefixcache_integrations.prompt.content import looks_like_document
 
 _LINE = "[ranking] Documents for this question, the most relevant first, counted from the top: {}."
 _RANKING = re.compile(r"(?:.*\n)?" + re.escape(_LINE).replace(r"\{\}", r"\d+(?:, \d+)+"), re.DOTALL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import takewhile
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -85,20 +85,17 @@ def segments(request: Request) -> tuple[Segment, ...]:
     part of the prefix. OpenAI: all tools are one segment, and framing has segments of its own, at ``None``.
     Raises `MalformedRequest` for text that is no Unicode and values that are no JSON.
     """
-    return tuple(_RENDERERS[request.dialect](request))
+    return (*leading_segments(request), *added_segments(request, 0))
+
+
+def leading_segments(request: Request) -> tuple[Segment, ...]:
+    """Return what `segments` returns of all that stands before the messages."""
+    return tuple(_LEADING[request.dialect](request))
 
 
 def added_segments(request: Request, since: int) -> tuple[Segment, ...]:
-    """Return what `segments` returns of the messages from number ``since`` on, and behind them.
-
-    The first instructions of the request end before ``since``.
-    """
-    numbers = range(since, len(request.messages))
-    if request.dialect == "anthropic_messages":
-        parts = (_parts(request.messages[index], index, "messages", CLAUDE_COSTS) for index in numbers)
-        return tuple(chain.from_iterable(parts))
-    framed = (_openai_message(request.messages[index], index, "messages", None) for index in numbers)
-    return (*chain.from_iterable(framed), _reply())
+    """Return what `segments` returns of the messages from number ``since`` on, and behind them."""
+    return tuple(_ADDED[request.dialect](request, since))
 
 
 def token_counts(prompt: Sequence[Segment], tokenizer: Tokenizer) -> tuple[int, ...]:
@@ -145,8 +142,11 @@ def _claude(request: Request) -> Iterator[Segment]:
             yield _claude_tool(tool, Address("tools", index))
     for index, part in enumerate(request.system):
         yield _block(part, Address("system", index), "system", "system", CLAUDE_COSTS)
-    for index, message in enumerate(request.messages):
-        yield from _parts(message, index, "messages", CLAUDE_COSTS)
+
+
+def _claude_messages(request: Request, since: int) -> Iterator[Segment]:
+    for index in range(since, len(request.messages)):
+        yield from _parts(request.messages[index], index, "messages", CLAUDE_COSTS)
 
 
 def _claude_tool(tool: Tool, at: Address) -> Segment:
@@ -175,11 +175,15 @@ def _openai(request: Request) -> Iterator[Segment]:
         for index, part in enumerate(request.system):
             at = Address("system", index)
             yield _padded(_block(part, at, "system", "system", OPENAI_COSTS), padded)
-    opening = True
-    for index, message in enumerate(request.messages):
-        opening = opening and message.role in _INSTRUCTIONS
-        yield from _openai_message(message, index, "system" if opening else "messages", padded)
-    yield _reply()
+
+
+def _openai_messages(request: Request, since: int) -> Iterator[Segment]:
+    padded = _first_instructions(request) if request.tools else None
+    opening = sum(1 for _ in takewhile(lambda message: message.role in _INSTRUCTIONS, request.messages))
+    for index in range(since, len(request.messages)):
+        tier: Tier = "system" if index < opening else "messages"
+        yield from _openai_message(request.messages[index], index, tier, padded)
+    yield _frame("reply", REPLY_TOKENS, "messages")
 
 
 def _openai_tools(request: Request, framing: int) -> Iterator[Segment]:
@@ -220,10 +224,6 @@ def _openai_message(message: Message, index: int, tier: Tier, padded: Address | 
     )
     for segment in _parts(message, index, tier, OPENAI_COSTS):
         yield _padded(segment, padded)
-
-
-def _reply() -> Segment:
-    return _frame("reply", REPLY_TOKENS, "messages")
 
 
 def _frame(what: str, tokens: int, tier: Tier) -> Segment:
@@ -290,8 +290,14 @@ _INSTRUCTIONS = frozenset({"system", "developer"})
 _UNREAD = ("role", "type", "id", "status")
 """Fields of a message that say nothing beside its role, or that no model reads."""
 
-_RENDERERS: Mapping[DialectName, Callable[[Request], Iterator[Segment]]] = {
+_LEADING: Mapping[DialectName, Callable[[Request], Iterator[Segment]]] = {
     "anthropic_messages": _claude,
     "openai_chat": _openai,
     "openai_responses": _openai,
+}
+
+_ADDED: Mapping[DialectName, Callable[[Request, int], Iterator[Segment]]] = {
+    "anthropic_messages": _claude_messages,
+    "openai_chat": _openai_messages,
+    "openai_responses": _openai_messages,
 }

@@ -15,6 +15,7 @@ from prefixcache_integrations.prompt.lookups import Bill, Document, Lookups, Nei
 from prefixcache_integrations.prompt.noticed import Noticed
 from prefixcache_integrations.prompt.prefixes import Prefixes, Step
 from prefixcache_integrations.prompt.rates import FOREVER, MANY, Likeness
+from prefixcache_integrations.prompt.reading import Reading, Readings
 from prefixcache_integrations.prompt.repeats import Attempts, Laid, Repeats
 from prefixcache_integrations.prompt.reports import Report
 from prefixcache_integrations.prompt.templates import Recognition, Template, Templates
@@ -31,6 +32,7 @@ class Sighting(Struct, frozen=True):
     that routes it, before spreading. ``previous`` is the step at which the request before it in its conversation should
     have ended, ``None`` without one. ``attempts`` is by what it is known if it is sent once more; ``steps`` are empty
     if it was. ``texts`` are its instructions, as they were recognised; ``places`` are those that change, and were told.
+    ``reading`` is its prompt.
     """
 
     steps: tuple[Step, ...]
@@ -43,6 +45,7 @@ class Sighting(Struct, frozen=True):
     attempts: Attempts | None = None
     texts: tuple[Recognition, ...] = ()
     places: tuple[bytes, ...] = ()
+    reading: Reading | None = None
 
 
 class Known:
@@ -55,6 +58,7 @@ class Known:
         self.tools = ToolLists()
         self.texts = Templates()
         self.noticed = Noticed()
+        self.readings = Readings()
         self._clock = 0.0
 
     def __len__(self) -> int:
@@ -72,6 +76,8 @@ class Known:
             self.tools.observe(sighting.tools, sighting.agent)
         self.texts.observe(sighting.texts)
         self.noticed.observe(sighting.places)
+        if sighting.reading is not None:
+            self.readings.observe(sighting.reading)
 
 
 class PromptMemory:
@@ -155,6 +161,7 @@ class Snapshot:
         self._texts = known.texts
         self.tools = known.tools
         self.noticed = known.noticed
+        self.readings = known.readings
         self.routes = routes
         self.now = now
 

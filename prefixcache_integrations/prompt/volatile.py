@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate, groupby
+from itertools import groupby
 
 from msgspec import Struct, field
 
@@ -15,7 +15,7 @@ from prefixcache_integrations.prompt.fragments import Fragment, filled_in, fragm
 from prefixcache_integrations.prompt.known import RETRIEVED, KnownPrompt, Slot, conversation, filled_texts, heads
 from prefixcache_integrations.prompt.patterns import patterns
 from prefixcache_integrations.prompt.pricing import lost_read, read_saving
-from prefixcache_integrations.prompt.segments import Segment
+from prefixcache_integrations.prompt.reading import Reading
 from prefixcache_integrations.prompt.stability import Snapshot
 from prefixcache_integrations.prompt.tail_note import has_placeholders, instructions, note_target, question
 from prefixcache_integrations.prompt.templates import Recognition
@@ -197,18 +197,19 @@ def _split(fragment: Fragment, splits: int, length: int) -> Move:
     return Move(source=at, target=target, reason="split", span=(fragment.start, length))
 
 
-def about_volatile(
-    request: Request, volatile: Volatile, prompt: Sequence[Segment], counts: Sequence[int], profile: CacheProfile
-) -> Iterator[Finding]:
+def about_volatile(request: Request, volatile: Volatile, reading: Reading, profile: CacheProfile) -> Iterator[Finding]:
     """Yield a finding for every fragment, and for those in the tools of ``request``, with its price.
 
-    ``prompt`` are the segments of ``request``, from which values have been taken out.
+    ``reading`` is that of ``request``, from which values have been taken out.
     """
-    ends = {segment.at: end for segment, end in zip(prompt, accumulate(counts), strict=True) if segment.at is not None}
-    lengths = {segment.at: (len(segment.text), count) for segment, count in zip(prompt, counts, strict=True)}
-    total, price = sum(counts), lost_read(profile)
+    found = (*_in_tools(request), *volatile.fragments)
+    if not found:
+        return
+    ends = {piece.at: end for piece, end in zip(reading.pieces, reading.ends, strict=True) if piece.at is not None}
+    lengths = {piece.at: (piece.length, piece.tokens) for piece in reading.pieces}
+    total, price = sum(reading.counts), lost_read(profile)
     moved = {(move.source, move.span) for move in volatile.moves if move.reason != "split"}
-    for each in (*_in_tools(request), *volatile.fragments):
+    for each in found:
         characters, tokens = lengths.get(each.at, (0, 0))
         inside = int(tokens * (1 - each.end / characters)) if characters else 0
         end = ends.get(each.at) or ends.get(Address("tools", 0), 0)  # OpenAI's tools are one segment
