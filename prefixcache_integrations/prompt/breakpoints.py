@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from prefixcache_integrations.canonical import Address, Breakpoint, CacheMarker, Finding, Request
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import CacheProfile
-from prefixcache_integrations.prompt.reading import Piece
+from prefixcache_integrations.prompt.reading import Piece, Reading
 from prefixcache_integrations.prompt.turns import before_question, latest_reply
 
 Reason: TypeAlias = Literal["tools", "system", "anchor", "documents", "lead", "tail", "application"]
@@ -66,16 +66,17 @@ def marker_rules(request: Request, profile: CacheProfile) -> MarkerRules:
 
 
 def places(
-    request: Request, prompt: Sequence[Piece], ends: Sequence[int], *, until: Address | None = None
+    request: Request, reading: Reading, numbers: Iterable[int], *, until: Address | None = None
 ) -> tuple[Place, ...]:
-    """Return every block of ``request`` that may carry a marker, in render order.
+    """Return those blocks of ``request`` that may carry a marker, in render order.
 
-    ``prompt`` are the blocks of the request, ``ends`` the tokens up to and with each of them. ``until`` is the first
-    message block that no later request is expected to have: from there on only the application's markers have a place.
+    ``reading`` is its prompt, of which the blocks ``numbers`` are looked at: the last that may carry one is among them.
+    ``until`` is the first message block that no later request is expected to have: from there on only the application's
+    markers have a place.
     """
     found = [
-        _place(piece, end)
-        for piece, end in zip(prompt, ends, strict=True)
+        _place(piece, reading.ends[number])
+        for number, piece in ((number, reading.pieces[number]) for number in numbers)
         if piece.takes_marker and (piece.marker is not None or not _from(until, piece.at))
     ]
     if request.marker is not None and found:

@@ -87,17 +87,19 @@ def foresee(
         return Foresight(
             laid.order, found.recognised, found.documents, laid.marks, laid.ttl, Sighting((), attempts=same)
         )
+    as_given = tuple(range(len(prompt)))
     plain = known is NOTHING_KNOWN and not found.recognised
     blocks = prompt if plain else _blocks(prompt, _kinds(request, prompt, found, known))
     documents, reply = frozenset(found.documents), latest_reply(request)
     around = company({keys[number]: prompt[number].tokens for number in found.recognised}, snapshot)
 
     def candidate(order: tuple[int, ...]) -> _Candidate:
-        view = ahead([blocks[number] for number in order], around, profile, snapshot, reading.steps if plain else None)
+        in_order = blocks if order is as_given else [blocks[number] for number in order]
+        view = ahead(in_order, around, profile, snapshot, reading if plain else None)
         previous = _previous_tail(prompt, order, documents, reply)
         return _Candidate(order, _choice(view, profile, snapshot, enough, previous), view, previous)
 
-    kept = sent = remembered = candidate(tuple(range(len(prompt))))
+    kept = sent = remembered = candidate(as_given)
     if found.documents and moving:
         others = [candidate(order) for order in dict.fromkeys(orders(blocks, around, found, profile, snapshot))]
         best = max(others, key=lambda each: each.choice.worth)
@@ -112,7 +114,9 @@ def foresee(
         tools=tuple(tool_digest(tool.name) for tool in request.tools),
         agent=agent_of(request),
         previous=None if remembered.previous < 0 else remembered.previous,
-        attempts=Attempts(given, _digest([keys[number] for number in sent.order], settings), laid),
+        attempts=Attempts(
+            given, _digest([keys[number] for number in sent.order], settings) if sent is not kept else given, laid
+        ),
     )
     return Foresight(sent.order, found.recognised, found.documents, marks, sent.choice.ttl, seen)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -38,7 +38,7 @@ from prefixcache_integrations.prompt.markers import placed, repaired
 from prefixcache_integrations.prompt.marking import marked, writes
 from prefixcache_integrations.prompt.moves import may_move, moves_for, rearranged, with_ranking
 from prefixcache_integrations.prompt.noticed import places_of
-from prefixcache_integrations.prompt.reading import NOTHING_READ, Begun, Reading, read
+from prefixcache_integrations.prompt.reading import NOTHING_READ, Begun, Reading, read, with_settings
 from prefixcache_integrations.prompt.stability import Sighting, Snapshot
 from prefixcache_integrations.prompt.tail_note import Note, note_tokens, with_note, without_values
 from prefixcache_integrations.prompt.tools import agent_of, canonical_tool, tool_order
@@ -112,9 +112,11 @@ def decide(
     changing = tuple(about_volatile(tidy, volatile, reading, profile)) if enough else ()
     left = tuple(each for each in changing if each.code == "volatile_text")
     told = () if snapshot is None else tuple(places_of(left, tidy, volatile.names))
-    way = _route(tidy, reading, profile, namespace, snapshot) if sum(reading.counts) >= limits.enough else None
+    way = _route(tidy, reading, profile, namespace, snapshot) if reading.tokens >= limits.enough else None
     keyed: JsonObject = {} if way is None else {CACHE_KEY: way.sent}
-    draft = replace(draft, request=replace(tidy, options=with_options(tidy.options, keyed)))
+    if keyed:
+        tidy = replace(tidy, options=with_options(tidy.options, keyed))
+        draft = replace(draft, request=tidy, reading=with_settings(reading, tidy, profile))
     foresight, moves = None, tuple[Move, ...]()
     if snapshot is not None and profile.regime != "none":
         foresight = _foreseen(
@@ -145,10 +147,10 @@ def decide(
         ),
     )
     news = left if snapshot is None else snapshot.noticed.unknown(left, told)
-    request = _sent(draft.request, made, draft.note)
+    request = _sent(draft.request, made, draft.note, _marked_messages(draft.reading))
     if foresight is None:
         return Decision(plan=made, request=request, news=news)
-    seen = foresight.sighting(writes(foresight, draft.reading.pieces, marks, profile), None if way is None else way.key)
+    seen = foresight.sighting(writes(foresight, draft.reading, marks, profile), None if way is None else way.key)
     return Decision(
         plan=made,
         request=request,
@@ -166,7 +168,7 @@ class _Draft(Struct, frozen=True):
 
     def tokens(self, tokenizer: Tokenizer) -> int:
         """Return the length of all of it."""
-        return sum(self.reading.counts) + note_tokens(self.note, self.request, tokenizer)
+        return self.reading.tokens + note_tokens(self.note, self.request, tokenizer)
 
 
 def _foreseen(
@@ -232,10 +234,18 @@ def apply(request: Request, plan: PromptPlan) -> Request:
     return _sent(tidy, plan, note)
 
 
-def _sent(request: Request, plan: PromptPlan, note: Note | None) -> Request:
-    """Return ``request``, in which everything has its place, with markers, options and ``note``."""
+def _marked_messages(reading: Reading) -> set[int]:
+    places = (reading.pieces[number].at for number in reading.marked)
+    return {at.index for at in places if at is not None and at.section == "messages"}
+
+
+def _sent(request: Request, plan: PromptPlan, note: Note | None, marked: Collection[int] | None = None) -> Request:
+    """Return ``request``, in which everything has its place, with markers, options and ``note``.
+
+    ``marked`` are the messages that have markers now, if that is known.
+    """
     options = with_options(request.options, plan.options)
-    return with_note(replace(placed(request, plan.breakpoints), options=options), note)
+    return with_note(replace(placed(request, plan.breakpoints, marked), options=options), note)
 
 
 def _arranged(request: Request, order: Sequence[int], level: Level, since: int = 0) -> Request:

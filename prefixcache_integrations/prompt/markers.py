@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -80,11 +80,12 @@ def _removed(at: Address, reason: str) -> Finding:
     return Finding(code="marker_removed", message=f"a marker was removed: {reason}", at=at)
 
 
-def placed(request: Request, breakpoints: Sequence[Breakpoint]) -> Request:
+def placed(request: Request, breakpoints: Sequence[Breakpoint], marked: Collection[int] | None = None) -> Request:
     """Return ``request`` with markers at ``breakpoints`` and nowhere else.
 
     A marker that already stands there is kept, its other fields included; so is a top-level one that finds no block
-    to stand on, which providers pass over. Blocks that do not change are shared.
+    to stand on, which providers pass over. Blocks that do not change are shared. ``marked`` are the messages that have
+    markers now, if that is known.
     """
     wanted = {row.at: row for row in breakpoints if not row.automatic}
     automatic = next((row for row in breakpoints if row.automatic), None)
@@ -92,9 +93,21 @@ def placed(request: Request, breakpoints: Sequence[Breakpoint]) -> Request:
         request,
         tools=tuple(_placed(tool, wanted.get(Address("tools", index))) for index, tool in enumerate(request.tools)),
         system=tuple(_placed(part, wanted.get(Address("system", index))) for index, part in enumerate(request.system)),
-        messages=tuple(_placed_message(message, index, wanted) for index, message in enumerate(request.messages)),
+        messages=_placed_messages(request.messages, wanted, marked),
         marker=_marker(request.marker, automatic) if automatic else request.marker,
     )
+
+
+def _placed_messages(
+    messages: tuple[Message, ...], wanted: Mapping[Address, Breakpoint], marked: Collection[int] | None
+) -> tuple[Message, ...]:
+    result = list(messages)
+    changing = {at.index for at in wanted if at.section == "messages"}.union(
+        range(len(messages)) if marked is None else marked
+    )
+    for index in changing:
+        result[index] = _placed_message(messages[index], index, wanted)
+    return tuple(result)
 
 
 def _placed_message(message: Message, index: int, wanted: Mapping[Address, Breakpoint]) -> Message:

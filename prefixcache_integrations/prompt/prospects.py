@@ -14,7 +14,7 @@ from prefixcache_integrations.prompt.lookups import Document, Neighbour
 from prefixcache_integrations.prompt.prefixes import Step
 from prefixcache_integrations.prompt.pricing import Ahead, First
 from prefixcache_integrations.prompt.rates import MANY, Likeness
-from prefixcache_integrations.prompt.reading import Block
+from prefixcache_integrations.prompt.reading import Block, Reading
 from prefixcache_integrations.prompt.stability import Snapshot
 
 SHARPNESS = 4
@@ -58,15 +58,15 @@ def ahead(
     around: Company,
     profile: CacheProfile,
     snapshot: Snapshot,
-    plain: Sequence[Step] | None = None,
+    plain: Reading | None = None,
 ) -> Ahead:
     """Return what is known of every prefix of ``blocks`` in this order.
 
-    ``plain`` are their steps where none is a document and none the last, if these are at hand.
+    ``plain`` is the prompt that they are, as it was read, if there are no documents among them.
     """
-    ends = tuple(accumulate(block.tokens for block in blocks))
+    ends = tuple(accumulate(block.tokens for block in blocks)) if plain is None else plain.ends
     path = snapshot.path(block.key for block in blocks)
-    steps = _steps(blocks, around) if not plain or around.documents else _with_last(plain)
+    steps = _steps(blocks, around) if plain is None else _with_last(plain.steps)
     reads = (place for place in reversed(range(len(path))) if is_cached(path[place], profile, snapshot))
     read = next(reads, -1)
     return Ahead(
@@ -85,6 +85,8 @@ def _steps(blocks: Sequence[Block], around: Company) -> tuple[Step, ...]:
 
 
 def _with_last(plain: Sequence[Step]) -> tuple[Step, ...]:
+    if not plain:
+        return ()
     *before, last = plain
     return (*before, Step(last.key, last.likeness._replace(last=True)))
 

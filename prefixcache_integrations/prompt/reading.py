@@ -64,7 +64,7 @@ class Said(Struct, frozen=True):
     """The messages of a prompt from the first on, as they were read; by their hash they are known again.
 
     ``steps`` are as they are to be remembered, if they do not end the prompt. ``traits`` are those `PROPERTIES` that
-    some block has, ``seeds`` the settings that count.
+    some block has, ``seeds`` the settings that count for messages.
     """
 
     hash: int
@@ -78,35 +78,49 @@ class Said(Struct, frozen=True):
 class Leading(Struct, frozen=True):
     """What stands before the messages of a prompt, as it was read; by its hash it is known again.
 
-    ``opening`` is the `opening_digest` of the prompt, for which the first messages count as well.
+    ``digests`` are those of its blocks whatever the settings; in ``pieces`` these ``seeds`` are mixed in. ``opening``
+    is the `opening_digest` of the prompt, for which the first messages count as well.
     """
 
     hash: int
+    digests: tuple[bytes, ...]
     pieces: tuple[Piece, ...]
-    steps: tuple[Step, ...]
     opening: bytes
+    seeds: bytes = b""
+    steps: tuple[Step, ...] = ()
+
+    def seeded(self, seeds: Mapping[Tier, bytes]) -> Leading:
+        """Return the same with the settings of each tier mixed in."""
+        mixed = _mixed(seeds)
+        if mixed == self.seeds:
+            return self
+        keys = map(_seeded, self.digests, (seeds[piece.tier] for piece in self.pieces))
+        pieces = tuple(replace(piece, key=key) for piece, key in zip(self.pieces, keys, strict=True))
+        return replace(self, seeds=mixed, pieces=pieces, steps=tuple(map(_step, pieces)))
 
 
 class Reading(Struct, frozen=True):
-    """A prompt, block by block. ``leading`` and ``said`` are what later ones have in common with it.
+    """A prompt, block by block; ``ends`` are the tokens up to and with each.
 
-    ``said`` is ``None`` where it could not be told that it is the same.
+    ``leading`` and ``said`` are what later prompts have in common with it; ``said`` is ``None`` where it could not be
+    told that it is the same.
     """
 
     pieces: tuple[Piece, ...]
     steps: tuple[Step, ...]
+    ends: tuple[int, ...]
     leading: Leading
     said: Said | None = None
 
     @property
-    def counts(self) -> list[int]:
-        """The tokens of each block."""
-        return [piece.tokens for piece in self.pieces]
+    def tokens(self) -> int:
+        """How long it is."""
+        return self.ends[-1] if self.ends else 0
 
     @property
-    def ends(self) -> tuple[int, ...]:
-        """The tokens up to and with each block."""
-        return tuple(accumulate(self.counts))
+    def marked(self) -> tuple[int, ...]:
+        """The blocks that carry markers, by number."""
+        return tuple(number for number, piece in enumerate(self.pieces) if piece.marker is not None)
 
 
 class Begun(Struct, frozen=True):
@@ -172,32 +186,50 @@ def read(request: Request, profile: CacheProfile, tokenizer: Tokenizer, begun: B
     """
     known, added = begun.said, request.messages[begun.count :]
     traits = (known.traits if known else frozenset()) | _traits(part for message in added for part in message.parts)
-    all_traits = traits | _traits(request.system)
-    seeds = tier_seeds(request, profile, all_traits)
-    mixed = b"".join(seeds.values())
+    seeds = tier_seeds(request, profile, traits | _traits(request.system))
+    mixed = _mixed(seeds, "system", "messages")
     if known is not None and (known.seeds != mixed or any(message.role in _INSTRUCTIONS for message in added)):
         return read(request, profile, tokenizer, replace(begun, said=None))
     before = (known.pieces, known.steps) if known else ((), ())
-    leading = _leading(request, profile, tokenizer, begun, seeds)
+    leading = _leading(request, profile, tokenizer, begun).seeded(seeds)
     new = tuple(_pieces(added_segments(request, begun.count), request, tokenizer, seeds))
     pieces, steps = (*before[0], *new), (*before[1], *map(_step, new))
     said = None
     if begun.hashes:
         end = len(pieces) - (request.dialect != "anthropic_messages")  # what primes the reply ends every prompt
         said = Said(begun.hashes[-1], len(request.messages), pieces[:end], steps[:end], traits, mixed)
-    return Reading((*leading.pieces, *pieces), (*leading.steps, *steps), leading, said)
+    whole = (*leading.pieces, *pieces)
+    ends = tuple(accumulate(piece.tokens for piece in whole))
+    return Reading(whole, (*leading.steps, *steps), ends, leading, said)
 
 
-def _leading(
-    request: Request, profile: CacheProfile, tokenizer: Tokenizer, begun: Begun, seeds: dict[Tier, bytes]
-) -> Leading:
+def with_settings(reading: Reading, request: Request, profile: CacheProfile) -> Reading:
+    """Return ``reading`` for the settings that ``request`` has now; they are others in the tier of the tools alone."""
+    traits = _traits((*request.system, *(part for message in request.messages for part in message.parts)))
+    leading = reading.leading.seeded(tier_seeds(request, profile, traits))
+    if leading is reading.leading:
+        return reading
+    count = len(leading.pieces)
+    pieces, steps = (*leading.pieces, *reading.pieces[count:]), (*leading.steps, *reading.steps[count:])
+    return Reading(pieces, steps, reading.ends, leading, reading.said)
+
+
+def _mixed(seeds: Mapping[Tier, bytes], *tiers: Tier) -> bytes:
+    return b"".join(seeds[tier] for tier in tiers or seeds)
+
+
+def _seeded(digest: bytes, seed: bytes) -> bytes:
+    return hashlib.blake2b(digest, digest_size=DIGEST_BYTES, key=seed).digest()
+
+
+def _leading(request: Request, profile: CacheProfile, tokenizer: Tokenizer, begun: Begun) -> Leading:
     opening = sum(1 for _ in takewhile(lambda message: message.role in _INSTRUCTIONS, request.messages))
     led = begun.hashes[opening - 1] if begun.hashes and opening else None
     formats = [request.options.get(name) for name in _FORMATS]
     try:
         written = _written([[tool.raw for tool in request.tools], formats])
         marked = (_marker_hash(tool.marker) for tool in request.tools)
-        settings = (request.dialect, tokenizer.name, profile.minimum_tokens, led, opening, *seeds.values())
+        settings = (request.dialect, tokenizer.name, profile.minimum_tokens, led, opening)
         hashed = hash((*settings, written, *marked, *map(_part_hash, request.system)))
     except (ValueError, TypeError):
         hashed = 0
@@ -206,8 +238,9 @@ def _leading(
         return known
     prompt = leading_segments(request)
     first = added_segments(replace(request, messages=request.messages[:opening]), 0)
-    pieces = tuple(_pieces(prompt, request, tokenizer, seeds))
-    return Leading(hashed, pieces, tuple(map(_step, pieces)), opening_digest((*prompt, *first), profile.minimum_tokens))
+    pieces = tuple(_pieces(prompt, request, tokenizer, {}))
+    digest = opening_digest((*prompt, *first), profile.minimum_tokens)
+    return Leading(hashed, tuple(piece.key for piece in pieces), pieces, digest)
 
 
 _FORMATS = ("response_format", "text")
@@ -223,13 +256,12 @@ def _traits(parts: Iterable[Part]) -> frozenset[str]:
 
 
 def _pieces(
-    prompt: Sequence[Segment], request: Request, tokenizer: Tokenizer, seeds: dict[Tier, bytes]
+    prompt: Sequence[Segment], request: Request, tokenizer: Tokenizer, seeds: Mapping[Tier, bytes]
 ) -> Iterator[Piece]:
     for segment, tokens in zip(prompt, token_counts(prompt, tokenizer), strict=True):
         blank = not segment.fixed_tokens and not segment.text.strip()
-        digest = hashlib.blake2b(segment.identity, digest_size=DIGEST_BYTES, key=seeds[segment.tier])
         yield Piece(
-            digest.digest(),
+            _seeded(segment.identity, seeds.get(segment.tier, b"")),
             _kind(segment),
             tokens,
             segment.markable and not blank,
@@ -268,17 +300,16 @@ def _chained(before: int, hashed: int) -> int:
 def _hash(message: Message) -> int:
     raw = message.raw
     own = _written(raw) if len(raw) > 1 else len(raw)
-    return hash((message.role, message.bare, own, *map(_part_hash, message.parts)))
+    if len(message.parts) == 1:
+        return hash((message.role, own, _part_hash(message.parts[0])))
+    return hash((message.role, own, *map(_part_hash, message.parts)))
 
 
 def _part_hash(part: Part) -> int:
-    raw = part.raw
-    if part.kind == "text" and len(raw) == 2 and raw.get("text") is part.text:  # noqa: PLR2004 - and its type
-        own: object = (*raw, raw.get("type"))
-    else:
-        own = _written(raw)
-    marked = _marker_hash(part.marker)
-    return hash((part.kind, part.text, own, marked, part.markable, part.bare, *map(_part_hash, part.content)))
+    raw, text = part.raw, part.text
+    if len(raw) == 2 and raw.get("text") is text and part.marker is None:  # noqa: PLR2004 - its type is the other one
+        return hash((text, raw.get("type"), *raw))
+    return hash((part.kind, text, _written(raw), _marker_hash(part.marker), *map(_part_hash, part.content)))
 
 
 def _marker_hash(marker: CacheMarker | None) -> int:

@@ -90,12 +90,12 @@ def segments(request: Request) -> tuple[Segment, ...]:
 
 def leading_segments(request: Request) -> tuple[Segment, ...]:
     """Return what `segments` returns of all that stands before the messages."""
-    return tuple(_LEADING[request.dialect](request))
+    return tuple(_RENDERERS[request.dialect][0](request))
 
 
 def added_segments(request: Request, since: int) -> tuple[Segment, ...]:
     """Return what `segments` returns of the messages from number ``since`` on, and behind them."""
-    return tuple(_ADDED[request.dialect](request, since))
+    return tuple(_RENDERERS[request.dialect][1](request, since))
 
 
 def token_counts(prompt: Sequence[Segment], tokenizer: Tokenizer) -> tuple[int, ...]:
@@ -290,14 +290,10 @@ _INSTRUCTIONS = frozenset({"system", "developer"})
 _UNREAD = ("role", "type", "id", "status")
 """Fields of a message that say nothing beside its role, or that no model reads."""
 
-_LEADING: Mapping[DialectName, Callable[[Request], Iterator[Segment]]] = {
-    "anthropic_messages": _claude,
-    "openai_chat": _openai,
-    "openai_responses": _openai,
-}
-
-_ADDED: Mapping[DialectName, Callable[[Request, int], Iterator[Segment]]] = {
-    "anthropic_messages": _claude_messages,
-    "openai_chat": _openai_messages,
-    "openai_responses": _openai_messages,
+_RENDERERS: Mapping[
+    DialectName, tuple[Callable[[Request], Iterator[Segment]], Callable[[Request, int], Iterator[Segment]]]
+] = {
+    "anthropic_messages": (_claude, _claude_messages),
+    "openai_chat": (_openai, _openai_messages),
+    "openai_responses": (_openai, _openai_messages),
 }

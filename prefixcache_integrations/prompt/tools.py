@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import marshal
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import DialectName, JsonObject, Request, Tool
@@ -26,6 +29,9 @@ _SCHEMAS = frozenset(
 )
 """Members that hold a schema, or a list of them."""
 
+
+FORMS = 1024
+"""Of how many tools the canonical form is kept, at most."""
 
 AGENT_TEXT = 256
 """By how many characters of its instructions an agent is told from others."""
@@ -53,10 +59,42 @@ def agent_of(request: Request) -> bytes:
 
 def canonical_tool(tool: Tool, dialect: DialectName) -> Tool:
     """Return ``tool`` with its keys sorted, and its schema as `canonical_schema` has it; itself where it already is."""
+    key = _digest(tool, dialect)
+    form = _forms.get(key) if key else None
+    if form is None:
+        form = _form(tool, dialect)
+        if key:
+            _forms[key] = form
+            while len(_forms) > FORMS:
+                _forms.popitem(last=False)
+    return tool if form.raw is None else replace(tool, raw=form.raw, schema=form.schema)
+
+
+class _Form(Struct, frozen=True):
+    """A tool in canonical form; ``raw`` is ``None`` for one that already is."""
+
+    raw: JsonObject | None = None
+    schema: JsonObject | None = None
+
+
+_forms: OrderedDict[bytes, _Form] = OrderedDict()
+"""The tools seen first, by their digest: an application has a few, and sends them with every request."""
+
+
+def _digest(tool: Tool, dialect: DialectName) -> bytes:
+    """Return a digest of ``tool``, the order of its keys included; empty for one that is no JSON."""
+    try:
+        written = marshal.dumps(tool.raw, 2)  # type: ignore[arg-type] # else it raises
+    except ValueError:
+        return b""
+    return hashlib.blake2b(written, digest_size=16, person=dialect.encode()[:16]).digest()
+
+
+def _form(tool: Tool, dialect: DialectName) -> _Form:
     raw = _canonical_at(tool.raw, _SCHEMA_PATHS[dialect])
     if _same_order(raw, tool.raw):
-        return tool
-    return replace(tool, raw=raw, schema=None if tool.schema is None else canonical_schema(tool.schema))
+        return _Form()
+    return _Form(raw, None if tool.schema is None else canonical_schema(tool.schema))
 
 
 def canonical_schema(schema: JsonObject) -> JsonObject:

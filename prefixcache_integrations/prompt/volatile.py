@@ -207,7 +207,7 @@ def about_volatile(request: Request, volatile: Volatile, reading: Reading, profi
         return
     ends = {piece.at: end for piece, end in zip(reading.pieces, reading.ends, strict=True) if piece.at is not None}
     lengths = {piece.at: (piece.length, piece.tokens) for piece in reading.pieces}
-    total, price = sum(reading.counts), lost_read(profile)
+    total, price = reading.tokens, lost_read(profile)
     moved = {(move.source, move.span) for move in volatile.moves if move.reason != "split"}
     for each in found:
         characters, tokens = lengths.get(each.at, (0, 0))
