@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, groupby
+from itertools import combinations, compress, count, groupby
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -42,7 +43,7 @@ def movable(request: Request, prompt: Sequence[Piece], keep_top: int = 0) -> Mov
     Documents with citations stay: answers refer to them by number. So do those that are there twice, those of
     a message that says nothing else, and the first ``keep_top`` of each message, whose others then stay behind them.
     """
-    documents_ = [number for number, piece in enumerate(prompt) if piece.is_document]
+    documents_ = [*compress(count(), map(attrgetter("is_document"), prompt))]
     if not documents_:
         return Movable((), tuple(range(len(prompt))), (), {}, ())
     often = Counter(piece.key for piece in prompt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -77,7 +78,7 @@ def foresee(
     filled in.
     """
     prompt = reading.pieces
-    keys = [piece.key for piece in prompt]
+    keys = list(map(attrgetter("key"), prompt))
     found = movable(request, prompt, rules.keep_top)
     settings = b"".join((level.encode(), profile.name.encode(), repr(rules).encode()))
     given = _digest(keys, settings)

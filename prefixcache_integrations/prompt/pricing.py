@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice, takewhile
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -99,10 +99,11 @@ def best_marks(ahead: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: 
 
 
 def _kept_alive(ahead: Ahead, enough: int) -> tuple[int, ...]:
-    reaching = takewhile(lambda place: ahead.ends[place] >= enough, range(ahead.read, -1, -1))
-    cached = [place for place in reaching if ahead.markable[place]]
-    static = (place for place in cached if ahead.steps[place].likeness.kind == "static")
-    return tuple(sorted({*islice(static, 1), *cached[:1]}))
+    steps, markable = ahead.steps, ahead.markable
+    cached = range(ahead.read, bisect_left(ahead.ends, enough) - 1, -1)
+    last = next((place for place in cached if markable[place]), None)
+    static = next((place for place in cached if steps[place].likeness.kind == "static" and markable[place]), None)
+    return tuple(sorted({place for place in (static, last) if place is not None}))
 
 
 def _beside(anchor: int, again: tuple[int, ...], profile: CacheProfile) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from math import log2
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -16,6 +17,8 @@ from prefixcache_integrations.prompt.pricing import Ahead, First
 from prefixcache_integrations.prompt.rates import MANY, Likeness
 from prefixcache_integrations.prompt.reading import Block, Reading
 from prefixcache_integrations.prompt.stability import Snapshot
+
+_key, _markable = attrgetter("key"), attrgetter("markable")
 
 SHARPNESS = 4
 """How much more a request counts whose documents are nearly the same than one that shares a few."""
@@ -65,14 +68,14 @@ def ahead(
     ``plain`` is the prompt that they are, as it was read, if there are no documents among them.
     """
     ends = tuple(accumulate(block.tokens for block in blocks)) if plain is None else plain.ends
-    path = snapshot.path(block.key for block in blocks)
+    path = snapshot.path(map(_key, blocks))
     steps = _steps(blocks, around) if plain is None else _with_last(plain.steps)
     reads = (place for place in reversed(range(len(path))) if is_cached(path[place], profile, snapshot))
     read = next(reads, -1)
     return Ahead(
         steps=steps,
         ends=ends,
-        markable=tuple(block.markable for block in blocks),
+        markable=tuple(map(_markable, blocks)),
         firsts=tuple(_firsts(steps, path, snapshot)),
         read=read if read >= 0 and ends[read] >= profile.minimum_tokens else -1,
     )

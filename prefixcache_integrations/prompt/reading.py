@@ -7,10 +7,10 @@ process; two prompts with the same one would cost a cache entry and nothing else
 from __future__ import annotations
 
 import hashlib
-import marshal
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, takewhile
+from itertools import accumulate, compress, count, takewhile
+from operator import attrgetter
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -19,10 +19,13 @@ from prefixcache_integrations.canonical import Address, CacheMarker, Message, Pa
 from prefixcache_integrations.profiles.profile import CacheProfile, Tier
 from prefixcache_integrations.prompt.cache_key import opening_digest
 from prefixcache_integrations.prompt.content import is_document
+from prefixcache_integrations.prompt.content_hash import marker_hash, message_hashes, part_hash, written
 from prefixcache_integrations.prompt.fingerprint import PROPERTIES, all_parts, tier_seeds
 from prefixcache_integrations.prompt.prefixes import Step
 from prefixcache_integrations.prompt.rates import Kind, Likeness
 from prefixcache_integrations.prompt.segments import Segment, added_segments, leading_segments, token_counts
+
+_tokens, _marker = attrgetter("tokens"), attrgetter("marker")
 
 DIGEST_BYTES = 16
 
@@ -100,7 +103,7 @@ class Leading(Struct, frozen=True):
 
 
 class Reading(Struct, frozen=True):
-    """A prompt, block by block; ``ends`` are the tokens up to and with each.
+    """A prompt, block by block; ``ends`` are the tokens up to and with each, ``traits`` the `PROPERTIES` of any.
 
     ``leading`` and ``said`` are what later prompts have in common with it; ``said`` is ``None`` where it could not be
     told that it is the same.
@@ -109,6 +112,7 @@ class Reading(Struct, frozen=True):
     pieces: tuple[Piece, ...]
     steps: tuple[Step, ...]
     ends: tuple[int, ...]
+    traits: frozenset[str]
     leading: Leading
     said: Said | None = None
 
@@ -120,7 +124,7 @@ class Reading(Struct, frozen=True):
     @property
     def marked(self) -> tuple[int, ...]:
         """The blocks that carry markers, by number."""
-        return tuple(number for number, piece in enumerate(self.pieces) if piece.marker is not None)
+        return tuple(compress(count(), map(_marker, self.pieces)))
 
 
 class Begun(Struct, frozen=True):
@@ -165,7 +169,7 @@ class Readings:
         """Return what is known of the messages of ``request``; ``ordered``: results are in the order of their calls."""
         seed = (request.dialect, tokenizer.name, ordered, bool(request.tools), bool(request.system))
         try:
-            hashes = tuple(accumulate(map(_hash, request.messages), _chained, initial=hash(seed)))[1:]
+            hashes = tuple(message_hashes(request.messages, hash(seed)))
         except (ValueError, TypeError):  # what no wire can carry
             return Begun(request.messages)
         for each in reversed(hashes):
@@ -186,7 +190,8 @@ def read(request: Request, profile: CacheProfile, tokenizer: Tokenizer, begun: B
     """
     known, added = begun.said, request.messages[begun.count :]
     traits = (known.traits if known else frozenset()) | _traits(part for message in added for part in message.parts)
-    seeds = tier_seeds(request, profile, traits | _traits(request.system))
+    all_traits = traits | _traits(request.system)
+    seeds = tier_seeds(request, profile, all_traits)
     mixed = _mixed(seeds, "system", "messages")
     if known is not None and (known.seeds != mixed or any(message.role in _INSTRUCTIONS for message in added)):
         return read(request, profile, tokenizer, replace(begun, said=None))
@@ -199,19 +204,18 @@ def read(request: Request, profile: CacheProfile, tokenizer: Tokenizer, begun: B
         end = len(pieces) - (request.dialect != "anthropic_messages")  # what primes the reply ends every prompt
         said = Said(begun.hashes[-1], len(request.messages), pieces[:end], steps[:end], traits, mixed)
     whole = (*leading.pieces, *pieces)
-    ends = tuple(accumulate(piece.tokens for piece in whole))
-    return Reading(whole, (*leading.steps, *steps), ends, leading, said)
+    ends = tuple(accumulate(map(_tokens, whole)))
+    return Reading(whole, (*leading.steps, *steps), ends, all_traits, leading, said)
 
 
 def with_settings(reading: Reading, request: Request, profile: CacheProfile) -> Reading:
     """Return ``reading`` for the settings that ``request`` has now; they are others in the tier of the tools alone."""
-    traits = _traits((*request.system, *(part for message in request.messages for part in message.parts)))
-    leading = reading.leading.seeded(tier_seeds(request, profile, traits))
+    leading = reading.leading.seeded(tier_seeds(request, profile, reading.traits))
     if leading is reading.leading:
         return reading
     count = len(leading.pieces)
     pieces, steps = (*leading.pieces, *reading.pieces[count:]), (*leading.steps, *reading.steps[count:])
-    return Reading(pieces, steps, reading.ends, leading, reading.said)
+    return replace(reading, pieces=pieces, steps=steps, leading=leading)
 
 
 def _mixed(seeds: Mapping[Tier, bytes], *tiers: Tier) -> bytes:
@@ -227,10 +231,10 @@ def _leading(request: Request, profile: CacheProfile, tokenizer: Tokenizer, begu
     led = begun.hashes[opening - 1] if begun.hashes and opening else None
     formats = [request.options.get(name) for name in _FORMATS]
     try:
-        written = _written([[tool.raw for tool in request.tools], formats])
-        marked = (_marker_hash(tool.marker) for tool in request.tools)
+        body = written([[tool.raw for tool in request.tools], formats])
+        marked = (marker_hash(tool.marker) for tool in request.tools)
         settings = (request.dialect, tokenizer.name, profile.minimum_tokens, led, opening)
-        hashed = hash((*settings, written, *marked, *map(_part_hash, request.system)))
+        hashed = hash((*settings, body, *marked, *map(part_hash, request.system)))
     except (ValueError, TypeError):
         hashed = 0
     known = begun.leading.get(hashed) if hashed and begun.hashes else None
@@ -291,34 +295,3 @@ def _is_document(segment: Segment, request: Request) -> bool:
 
 def _step(piece: Piece) -> Step:
     return Step(piece.key, Likeness(piece.kind))
-
-
-def _chained(before: int, hashed: int) -> int:
-    return hash((before, hashed))
-
-
-def _hash(message: Message) -> int:
-    raw = message.raw
-    own = _written(raw) if len(raw) > 1 else len(raw)
-    if len(message.parts) == 1:
-        return hash((message.role, own, _part_hash(message.parts[0])))
-    return hash((message.role, own, *map(_part_hash, message.parts)))
-
-
-def _part_hash(part: Part) -> int:
-    raw, text = part.raw, part.text
-    if len(raw) == 2 and raw.get("text") is text and part.marker is None:  # noqa: PLR2004 - its type is the other one
-        return hash((text, raw.get("type"), *raw))
-    return hash((part.kind, text, _written(raw), _marker_hash(part.marker), *map(_part_hash, part.content)))
-
-
-def _marker_hash(marker: CacheMarker | None) -> int:
-    return 0 if marker is None else hash((marker.ttl, _written(marker.raw)))
-
-
-def _written(value: object) -> bytes:
-    """Return ``value`` as bytes that tell it from any other, with the order of its keys and the types of its numbers.
-
-    Raises ValueError for what is no JSON. Several times as fast as writing JSON.
-    """
-    return marshal.dumps(value, 2)  # type: ignore[arg-type] # that is what it tells

@@ -20,6 +20,7 @@ from prefixcache_integrations.dialects.openai_chat import OpenAIChat
 from prefixcache_integrations.dialects.openai_responses import OpenAIResponses
 from prefixcache_integrations.profiles import resolve
 from prefixcache_integrations.prompt.call_order import results_in_call_order
+from prefixcache_integrations.prompt.document_rules import DocumentRules
 from prefixcache_integrations.prompt.known import KnownPrompt, KnownText, Slot
 from prefixcache_integrations.prompt.layout import Decision, apply, decide
 from tests.prompt.bodies import CHAT_BODIES, CLAUDE_BODIES, RESPONSES_BODIES
@@ -60,7 +61,8 @@ def slots(text: str, data: st.DataObject) -> tuple[Slot, ...]:
 
 
 def decided(request: Request, told: KnownPrompt) -> Decision:
-    return decide(request, resolve(request.model), WORDS, level="arrange", known=told)
+    rules = DocumentRules(drop_copies=False)
+    return decide(request, resolve(request.model), WORDS, level="arrange", known=told, documents=rules)
 
 
 def everything(request: Request) -> str:
