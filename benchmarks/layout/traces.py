@@ -15,10 +15,10 @@ from benchmarks.layout import emit
 from benchmarks.layout.plot import Costs
 from benchmarks.layout.regimes import CLAUDE, lasting
 from benchmarks.layout.rules import Bill, Bills
+from prefixcache_integrations.prompt.pieces import Block
 from prefixcache_integrations.prompt.prefixes import Step
 from prefixcache_integrations.prompt.pricing import best_marks
 from prefixcache_integrations.prompt.prospects import Company, ahead
-from prefixcache_integrations.prompt.reading import Block
 from prefixcache_integrations.prompt.stability import PromptMemory, Sighting
 
 HASHED = 512

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from prefixcache_integrations.canonical import Address, Breakpoint, CacheMarker, Finding, Request
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import CacheProfile
-from prefixcache_integrations.prompt.reading import Piece, Reading
+from prefixcache_integrations.prompt.pieces import Piece
+from prefixcache_integrations.prompt.reading import Reading
 from prefixcache_integrations.prompt.turns import before_question, latest_reply
 
 Reason: TypeAlias = Literal["tools", "system", "anchor", "documents", "lead", "tail", "application"]

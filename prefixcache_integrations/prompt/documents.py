@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from prefixcache_integrations.canonical import Request
 from prefixcache_integrations.profiles.profile import CacheProfile
+from prefixcache_integrations.prompt.pieces import Block, Piece
 from prefixcache_integrations.prompt.prospects import Company, is_cached
-from prefixcache_integrations.prompt.reading import Block, Piece
 from prefixcache_integrations.prompt.stability import Snapshot
 
 LOOKS = 400

@@ -14,10 +14,11 @@ from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.document_rules import DocumentRules
 from prefixcache_integrations.prompt.documents import Movable, distance, message_of, movable, orders
 from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt, marked_range
+from prefixcache_integrations.prompt.pieces import Block, Piece
 from prefixcache_integrations.prompt.pricing import Ahead, Choice, best_marks, expected_bill, worth_unmarked
 from prefixcache_integrations.prompt.prospects import ahead, company
 from prefixcache_integrations.prompt.rates import Kind
-from prefixcache_integrations.prompt.reading import Block, Piece, Reading
+from prefixcache_integrations.prompt.reading import Reading
 from prefixcache_integrations.prompt.repeats import Attempts, Laid
 from prefixcache_integrations.prompt.stability import Sighting, Snapshot
 from prefixcache_integrations.prompt.tool_lists import tool_digest

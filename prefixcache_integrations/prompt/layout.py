@@ -116,7 +116,8 @@ def decide(
     keyed: JsonObject = {} if way is None else {CACHE_KEY: way.sent}
     if keyed:
         tidy = replace(tidy, options=with_options(tidy.options, keyed))
-        draft = replace(draft, request=tidy, reading=with_settings(reading, tidy, profile))
+        reading = with_settings(reading, tidy, profile)
+        draft = replace(draft, request=tidy, reading=reading)
     foresight, moves = None, tuple[Move, ...]()
     if snapshot is not None and profile.regime != "none":
         foresight = _foreseen(
@@ -155,7 +156,7 @@ def decide(
         plan=made,
         request=request,
         news=news,
-        sighting=replace(seen, texts=volatile.texts, places=told, reading=draft.reading),
+        sighting=replace(seen, texts=volatile.texts, places=told, reading=reading),
     )
 
 

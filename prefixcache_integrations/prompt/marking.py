@@ -22,7 +22,8 @@ from prefixcache_integrations.prompt.cache_options import explicit_mode, repaire
 from prefixcache_integrations.prompt.documents import message_of
 from prefixcache_integrations.prompt.foresight import Foresight
 from prefixcache_integrations.prompt.known import KnownPrompt, marked_range
-from prefixcache_integrations.prompt.reading import Piece, Reading
+from prefixcache_integrations.prompt.pieces import Piece
+from prefixcache_integrations.prompt.reading import Reading
 from prefixcache_integrations.prompt.turns import latest_reply
 
 

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from prefixcache_integrations.canonical import Address, Message, Move, Part, Request
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.document_rules import DocumentRules
+from prefixcache_integrations.prompt.pieces import Piece
 from prefixcache_integrations.prompt.ranking import ends_in_ranking, ranking
-from prefixcache_integrations.prompt.reading import Piece
 from prefixcache_integrations.prompt.tail_note import Note, marked_before_note, note_target, question
 from prefixcache_integrations.prompt.volatile import may_add_note
 

@@ -12,10 +12,11 @@ from msgspec import Struct
 
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.lookups import Document, Neighbour
+from prefixcache_integrations.prompt.pieces import Block
 from prefixcache_integrations.prompt.prefixes import Step
 from prefixcache_integrations.prompt.pricing import Ahead, First
 from prefixcache_integrations.prompt.rates import MANY, Likeness
-from prefixcache_integrations.prompt.reading import Block, Reading
+from prefixcache_integrations.prompt.reading import Reading
 from prefixcache_integrations.prompt.stability import Snapshot
 
 _key, _markable = attrgetter("key"), attrgetter("markable")

@@ -6,61 +6,30 @@ process; two prompts with the same one would cost a cache entry and nothing else
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import accumulate, compress, count, takewhile
 from operator import attrgetter
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import Address, CacheMarker, Message, Part, Request, Tokenizer
+from prefixcache_integrations.canonical import Message, Part, Request, Tokenizer
 from prefixcache_integrations.profiles.profile import CacheProfile, Tier
 from prefixcache_integrations.prompt.cache_key import opening_digest
-from prefixcache_integrations.prompt.content import is_document
 from prefixcache_integrations.prompt.content_hash import marker_hash, message_hashes, part_hash, written
 from prefixcache_integrations.prompt.fingerprint import PROPERTIES, all_parts, tier_seeds
+from prefixcache_integrations.prompt.pieces import Piece, pieces_of, seeded_digest, step_of
 from prefixcache_integrations.prompt.prefixes import Step
-from prefixcache_integrations.prompt.rates import Kind, Likeness
-from prefixcache_integrations.prompt.segments import Segment, added_segments, leading_segments, token_counts
+from prefixcache_integrations.prompt.segments import added_segments, first_instructions, leading_segments
 
 _tokens, _marker = attrgetter("tokens"), attrgetter("marker")
-
-DIGEST_BYTES = 16
 
 BEGINNINGS = 256
 """Of how many applications and agents what leads their prompts is kept, at most."""
 
 HELD = 500_000
 """How many blocks of earlier prompts are kept, at most; those of one conversation are shared."""
-
-
-class Block(Struct, frozen=True):
-    """One step of a prompt before it has a place: its digest, kind, tokens, and whether it may carry a marker."""
-
-    key: bytes
-    kind: Kind
-    tokens: int
-    markable: bool
-
-
-class Piece(Block, frozen=True, kw_only=True):
-    """A block in its place, ``at``; ``None`` for framing.
-
-    Its digest does not depend on its place, but on the settings of its ``tier``. ``takes_marker``: the wire format lets
-    it carry one, which is of use if it is not ``blank``. ``length`` is in characters. ``answers``: it is the result of
-    a tool. ``is_document``: it is one that may move.
-    """
-
-    at: Address | None
-    tier: Tier
-    length: int
-    takes_marker: bool
-    blank: bool
-    answers: bool
-    is_document: bool
-    marker: CacheMarker | None
 
 
 class Said(Struct, frozen=True):
@@ -97,9 +66,9 @@ class Leading(Struct, frozen=True):
         mixed = _mixed(seeds)
         if mixed == self.seeds:
             return self
-        keys = map(_seeded, self.digests, (seeds[piece.tier] for piece in self.pieces))
+        keys = map(seeded_digest, self.digests, (seeds[piece.tier] for piece in self.pieces))
         pieces = tuple(replace(piece, key=key) for piece, key in zip(self.pieces, keys, strict=True))
-        return replace(self, seeds=mixed, pieces=pieces, steps=tuple(map(_step, pieces)))
+        return replace(self, seeds=mixed, pieces=pieces, steps=tuple(map(step_of, pieces)))
 
 
 class Reading(Struct, frozen=True):
@@ -197,8 +166,8 @@ def read(request: Request, profile: CacheProfile, tokenizer: Tokenizer, begun: B
         return read(request, profile, tokenizer, replace(begun, said=None))
     before = (known.pieces, known.steps) if known else ((), ())
     leading = _leading(request, profile, tokenizer, begun).seeded(seeds)
-    new = tuple(_pieces(added_segments(request, begun.count), request, tokenizer, seeds))
-    pieces, steps = (*before[0], *new), (*before[1], *map(_step, new))
+    new = tuple(pieces_of(added_segments(request, begun.count), request, tokenizer, seeds))
+    pieces, steps = (*before[0], *new), (*before[1], *map(step_of, new))
     said = None
     if begun.hashes:
         end = len(pieces) - (request.dialect != "anthropic_messages")  # what primes the reply ends every prompt
@@ -222,10 +191,6 @@ def _mixed(seeds: Mapping[Tier, bytes], *tiers: Tier) -> bytes:
     return b"".join(seeds[tier] for tier in tiers or seeds)
 
 
-def _seeded(digest: bytes, seed: bytes) -> bytes:
-    return hashlib.blake2b(digest, digest_size=DIGEST_BYTES, key=seed).digest()
-
-
 def _leading(request: Request, profile: CacheProfile, tokenizer: Tokenizer, begun: Begun) -> Leading:
     opening = sum(1 for _ in takewhile(lambda message: message.role in _INSTRUCTIONS, request.messages))
     led = begun.hashes[opening - 1] if begun.hashes and opening else None
@@ -233,7 +198,8 @@ def _leading(request: Request, profile: CacheProfile, tokenizer: Tokenizer, begu
     try:
         body = written([[tool.raw for tool in request.tools], formats])
         marked = (marker_hash(tool.marker) for tool in request.tools)
-        settings = (request.dialect, tokenizer.name, profile.minimum_tokens, led, opening)
+        joined = first_instructions(request) is not None  # which tells what framing OpenAI's tools have
+        settings = (request.dialect, tokenizer.name, profile.minimum_tokens, led, opening, joined)
         hashed = hash((*settings, body, *marked, *map(part_hash, request.system)))
     except (ValueError, TypeError):
         hashed = 0
@@ -242,7 +208,7 @@ def _leading(request: Request, profile: CacheProfile, tokenizer: Tokenizer, begu
         return known
     prompt = leading_segments(request)
     first = added_segments(replace(request, messages=request.messages[:opening]), 0)
-    pieces = tuple(_pieces(prompt, request, tokenizer, {}))
+    pieces = tuple(pieces_of(prompt, request, tokenizer, {}))
     digest = opening_digest((*prompt, *first), profile.minimum_tokens)
     return Leading(hashed, tuple(piece.key for piece in pieces), pieces, digest)
 
@@ -257,41 +223,3 @@ _INSTRUCTIONS = frozenset({"system", "developer"})
 def _traits(parts: Iterable[Part]) -> frozenset[str]:
     blocks = list(all_parts(parts))
     return frozenset(name for name, has in PROPERTIES.items() if any(map(has, blocks)))
-
-
-def _pieces(
-    prompt: Sequence[Segment], request: Request, tokenizer: Tokenizer, seeds: Mapping[Tier, bytes]
-) -> Iterator[Piece]:
-    for segment, tokens in zip(prompt, token_counts(prompt, tokenizer), strict=True):
-        blank = not segment.fixed_tokens and not segment.text.strip()
-        yield Piece(
-            _seeded(segment.identity, seeds.get(segment.tier, b"")),
-            _kind(segment),
-            tokens,
-            segment.markable and not blank,
-            at=segment.at,
-            tier=segment.tier,
-            length=len(segment.text),
-            takes_marker=segment.markable,
-            blank=blank,
-            answers=segment.kind == "tool_result",
-            is_document=_is_document(segment, request),
-            marker=segment.marker,
-        )
-
-
-def _kind(segment: Segment) -> Kind:
-    if segment.at is None:
-        return "framing"
-    return "turn" if segment.tier == "messages" else "static"
-
-
-def _is_document(segment: Segment, request: Request) -> bool:
-    at = segment.at
-    if at is None or at.section != "messages" or at.part is None or request.messages[at.index].role != "user":
-        return False
-    return is_document(request.messages[at.index].parts[at.part])
-
-
-def _step(piece: Piece) -> Step:
-    return Step(piece.key, Likeness(piece.kind))

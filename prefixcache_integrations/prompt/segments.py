@@ -166,7 +166,7 @@ def _claude_tool(tool: Tool, at: Address) -> Segment:
 
 
 def _openai(request: Request) -> Iterator[Segment]:
-    padded = _first_instructions(request) if request.tools else None
+    padded = first_instructions(request) if request.tools else None
     if request.tools:
         yield from _openai_tools(request, TOOLS_TOKENS if padded is None else TOOLS_TOKENS_IN_SYSTEM)
     yield from _response_format(request)
@@ -178,7 +178,7 @@ def _openai(request: Request) -> Iterator[Segment]:
 
 
 def _openai_messages(request: Request, since: int) -> Iterator[Segment]:
-    padded = _first_instructions(request) if request.tools else None
+    padded = first_instructions(request) if request.tools else None
     opening = sum(1 for _ in takewhile(lambda message: message.role in _INSTRUCTIONS, request.messages))
     for index in range(since, len(request.messages)):
         tier: Tier = "system" if index < opening else "messages"
@@ -231,7 +231,7 @@ def _frame(what: str, tokens: int, tier: Tier) -> Segment:
     return Segment(at=None, kind="frame", tier=tier, text="", identity=identity, fixed_tokens=tokens)
 
 
-def _first_instructions(request: Request) -> Address | None:
+def first_instructions(request: Request) -> Address | None:
     """Return where the first system text ends, to which the tool definitions are joined by a line break."""
     if request.system:
         return Address("system", len(request.system) - 1)
