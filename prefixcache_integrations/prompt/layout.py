@@ -99,14 +99,8 @@ def decide(
     volatile = find_volatile(request, profile, snapshot, level, known)
     cut, note = without_values(request, volatile.moves)
     order = tuple(range(len(request.tools))) if level == "mark" else _tool_order(cut, snapshot)
-    readings = NOTHING_READ if snapshot is None else snapshot.readings
-    begun = readings.begun(cut, tokenizer, ordered=level != "mark")
-    arranged = _arranged(cut, order, level, begun.count)
-    tidy, repairs = repaired(arranged, begun.count)
     limits = bounds(profile, tokenizer)
-    if tidy.messages != cut.messages:
-        begun = readings.begun(tidy, tokenizer, ordered=level != "mark")
-    reading = read(tidy, profile, tokenizer, begun)
+    tidy, reading, results, repairs = _tidied(cut, order, profile, tokenizer, level=level, snapshot=snapshot)
     draft = _Draft(tidy, reading, note)
     enough = draft.tokens(tokenizer) >= limits.enough
     changing = tuple(about_volatile(tidy, volatile, reading, profile)) if enough else ()
@@ -115,9 +109,8 @@ def decide(
     way = _route(tidy, reading, profile, namespace, snapshot) if reading.tokens >= limits.enough else None
     keyed: JsonObject = {} if way is None else {CACHE_KEY: way.sent}
     if keyed:
-        tidy = replace(tidy, options=with_options(tidy.options, keyed))
-        reading = with_settings(reading, tidy, profile)
-        draft = replace(draft, request=tidy, reading=reading)
+        draft = _with_options(draft, keyed, profile)
+        reading = draft.reading
     foresight, moves = None, tuple[Move, ...]()
     if snapshot is not None and profile.regime != "none":
         foresight = _foreseen(
@@ -139,7 +132,7 @@ def decide(
             *about_model(profile, tokenizer),
             *about_length(draft.tokens(tokenizer), profile, limits),
             *about_tools(order),
-            *about_results(cut.messages, arranged.messages),
+            *results,
             *about_moves(moves, dropped),
             *changing,
             *about_foreign(foreign),
@@ -152,12 +145,31 @@ def decide(
     if foresight is None:
         return Decision(plan=made, request=request, news=news)
     seen = foresight.sighting(writes(foresight, draft.reading, marks, profile), None if way is None else way.key)
-    return Decision(
-        plan=made,
-        request=request,
-        news=news,
-        sighting=replace(seen, texts=volatile.texts, places=told, reading=reading),
-    )
+    seen = replace(seen, texts=volatile.texts, places=told, reading=reading)
+    return Decision(plan=made, request=request, news=news, sighting=seen)
+
+
+def _tidied(
+    request: Request,
+    order: Sequence[int],
+    profile: CacheProfile,
+    tokenizer: Tokenizer,
+    *,
+    level: Level,
+    snapshot: Snapshot | None,
+) -> tuple[Request, Reading, tuple[Finding, ...], tuple[Finding, ...]]:
+    """Return ``request`` arranged and repaired, its prompt, and what was done to results and markers.
+
+    What was read of its messages before needs none of that.
+    """
+    readings, ordered = NOTHING_READ if snapshot is None else snapshot.readings, level != "mark"
+    begun = readings.begun(request, tokenizer, ordered=ordered)
+    arranged = _arranged(request, order, level, begun.count)
+    tidy, repairs = repaired(arranged, begun.count)
+    if tidy.messages != request.messages:
+        begun = readings.begun(tidy, tokenizer, ordered=ordered)
+    results = tuple(about_results(request.messages, arranged.messages))
+    return tidy, read(tidy, profile, tokenizer, begun), results, repairs
 
 
 class _Draft(Struct, frozen=True):
@@ -170,6 +182,11 @@ class _Draft(Struct, frozen=True):
     def tokens(self, tokenizer: Tokenizer) -> int:
         """Return the length of all of it."""
         return self.reading.tokens + note_tokens(self.note, self.request, tokenizer)
+
+
+def _with_options(draft: _Draft, options: JsonObject, profile: CacheProfile) -> _Draft:
+    request = replace(draft.request, options=with_options(draft.request.options, options))
+    return replace(draft, request=request, reading=with_settings(draft.reading, request, profile))
 
 
 def _foreseen(
