@@ -1,7 +1,7 @@
 """What changes in the head of a prompt: told once per place, whatever engine or agent asks, with its price."""
 
 import asyncio
-from itertools import count
+from itertools import count, pairwise
 
 import pytest
 from llama_index.core import get_response_synthesizer
@@ -110,3 +110,20 @@ def test_two_llms_are_two_layouts(llms, heard):
             SimpleChatEngine.from_defaults(llm=llm, system_prompt=prompt).chat(question)
 
     assert heard.kinds == ["date", "date"]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_at_arrange_a_clock_goes_to_the_end_and_the_conversation_is_read_again(simulator, llms, heard, provider):
+    llm = enable(getattr(llms, provider)(), layout="arrange", observers=[heard])
+    memory = ChatMemoryBuffer.from_defaults(token_limit=100_000)
+    for minute in range(10, 13):
+        prompt = f"Current time: 2026-01-05 08:{minute}:23.\n{RULES}"
+        SimpleChatEngine.from_defaults(llm=llm, system_prompt=prompt, memory=memory).chat("How long for lamps?")
+
+    assert heard.kinds == []
+    assert "value1" not in "".join(str(message.content) for message in memory.get_all())
+    bodies = [str(call.body) for call in simulator.calls]
+    assert [body.count("[value1] 2026-01-05") for body in bodies] == [1, 1, 1]
+    assert not any("Current time: 2026" in body for body in bodies)
+    for before, after in pairwise(call.usage for call in simulator.calls):
+        assert after.cache_read_tokens > before.input_tokens - 150 > 1000
