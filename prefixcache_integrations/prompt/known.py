@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 from prefixcache_integrations.canonical import Address, Part, Request
+from prefixcache_integrations.prompt.tail_note import own_words
 
 SlotKind: TypeAlias = Literal["value", "documents"]
 
@@ -52,7 +53,7 @@ def filled_texts(instructions: Iterable[Part], known: KnownPrompt) -> Mapping[st
     """
     slots = {each.text: each.slots for each in known.texts if each.slots}
     found = {part.text: slots.get(part.text, ()) for part in instructions}
-    said = sum(len(text) - sum(slot.end - slot.start for slot in rows) for text, rows in found.items())
+    said = sum(len(own_words(text)) - sum(slot.end - slot.start for slot in rows) for text, rows in found.items())
     values = {
         text: max((slot.end - slot.start for slot in rows if slot.kind == "value"), default=0)
         for text, rows in found.items()

@@ -20,6 +20,7 @@ from prefixcache_integrations.prompt.ranking import is_ranking
 from prefixcache_integrations.prompt.segments import MESSAGE_TOKENS
 
 _PLACEHOLDER = re.compile(r"\[value(\d{1,4}): stated at the end\]")
+_STAND_IN = re.compile(rf"{_PLACEHOLDER.pattern}|\[stated in <documents_\d+>, before the question\]")
 _NOTE = re.compile(r"\[value\d{1,4}\] .*", re.DOTALL)
 _TEXT_TYPES = {"anthropic_messages": "text", "openai_chat": "text", "openai_responses": "input_text"}
 _INSTRUCTIONS = frozenset({"system", "developer"})
@@ -35,6 +36,11 @@ class Note(Struct, frozen=True):
 def has_placeholders(text: str) -> bool:
     """Tell whether values were taken out of ``text``."""
     return _PLACEHOLDER.search(text) is not None
+
+
+def own_words(text: str) -> str:
+    """Return ``text`` without what stands in it for values and documents that were taken out."""
+    return _STAND_IN.sub("", text)
 
 
 def instructions(request: Request) -> Iterator[tuple[Address, Part]]:
