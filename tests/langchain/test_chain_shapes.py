@@ -4,10 +4,7 @@ from typing import Any
 
 import pytest
 from langchain.chat_models import init_chat_model
-from langchain_classic.chains import LLMChain, create_history_aware_retriever, create_retrieval_chain
-from langchain_classic.chains.combine_documents import create_stuff_documents_chain
 from langchain_core.chat_history import InMemoryChatMessageHistory
-from langchain_core.documents import Document
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder, PromptTemplate
 from langchain_core.runnables import (
@@ -32,7 +29,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainDe
 LONG = "The parcel leaves the warehouse in the evening and arrives on the next working day. " * 120
 PROMPT = ChatPromptTemplate([("system", LONG), MessagesPlaceholder("history", optional=True), ("human", "{question}")])
 TEXT = PromptTemplate.from_template(LONG + "{question}")
-RETRIEVED = ChatPromptTemplate([("system", LONG), ("human", "{context} {input}")])
 QUESTIONS = [{"question": "Where is my parcel?"}, {"question": "And the other one?"}]
 
 
@@ -89,18 +85,6 @@ def chosen_by_an_awaited_function(model):
     return RunnableLambda(lambda _: chain, achoose)
 
 
-def retrieving(model):
-    documents = create_stuff_documents_chain(model, RETRIEVED)
-    retrieval = create_retrieval_chain(RunnableLambda(lambda asked: [Document(asked["input"])]), documents)
-    return {"input": lambda given: given["question"]} | retrieval | (lambda it: it["answer"])
-
-
-def retrieving_by_history(model):
-    rephrase = ChatPromptTemplate([("system", LONG), MessagesPlaceholder("chat_history"), ("human", "{input}")])
-    retriever = create_history_aware_retriever(model, RunnableLambda(lambda _: [Document("x")]), rephrase)
-    return {"input": lambda it: it["question"], "chat_history": lambda _: [("human", "Hi")]} | retriever
-
-
 CHAINS = {
     "a model": lambda model: PROMPT | model,
     "with a parser": lambda model: PROMPT | model | StrOutputParser(),
@@ -139,9 +123,6 @@ CHAINS = {
     "a history of a model": lambda model: TEXT | (lambda said: said.to_messages()) | remembering(model),
     "chosen by a function": chosen_by_a_function,
     "chosen by an awaited function": chosen_by_an_awaited_function,
-    "retrieving": retrieving,
-    "retrieving by history": retrieving_by_history,
-    "a classic chain": lambda model: LLMChain(prompt=PROMPT, llm=model) | (lambda it: it["text"]),
     "a class of its own": lambda model: Clerk(model=model) | RunnablePassthrough(),
     "each": lambda model: RunnableLambda(lambda it: [it]) | (PROMPT | model).map() | (lambda them: them[0]),
 }

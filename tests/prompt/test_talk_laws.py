@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 
@@ -155,3 +157,35 @@ def test_planning_a_planned_turn_changes_nothing(dialect: Dialect, talks: Any) -
                 memory.observe(made.sighting, number * 7.0)
 
     check()
+
+
+_PROGRAM = """
+import hashlib, json
+from hypothesis import given, seed, settings
+from hypothesis import strategies as st
+from tests.prompt.test_talk_laws import FORMATS, sent
+plans = hashlib.sha256()
+for dialect, talks in FORMATS:
+    @seed(7)
+    @settings(max_examples=5, deadline=None, database=None)
+    @given(st.lists(talks, min_size=2, max_size=2))
+    def plan_all(run):
+        for made in sent(dialect, run, "arrange", remembers=True):
+            plans.update(json.dumps(dialect.encode_request(made.request)).encode())
+    plan_all()
+print(plans.hexdigest())
+"""
+
+
+def test_every_process_lays_out_a_talk_the_same() -> None:
+    outputs = {
+        subprocess.run(  # noqa: S603 - our own interpreter and program
+            [sys.executable, "-c", _PROGRAM],
+            env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("0", "42")
+    }
+    assert len(outputs) == 1
