@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from benchmarks.layout import agent, emit, faults, plot, report, traces
-from benchmarks.layout.generated import generated, generated_trace
+from benchmarks.layout.generated import generated, generated_chats, generated_trace
 from benchmarks.layout.measure import Run
 from benchmarks.layout.reading import Found, Unreadable, read
 from benchmarks.layout.regimes import CLAUDE, REGIMES
@@ -31,7 +31,11 @@ def main() -> int:
     options = parser.parse_args()
     begun = time.monotonic()
     try:
-        found = Found(generated(), (generated_trace(),), ()) if options.data is None else read(options.data)
+        found = (
+            Found(generated(), (generated_trace(), generated_chats()), ())
+            if options.data is None
+            else read(options.data)
+        )
     except Unreadable as error:
         print(error, file=sys.stderr)
         return 2

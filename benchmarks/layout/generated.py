@@ -30,6 +30,22 @@ def generated_trace(seed: int = SEED, documents: int = 600, seconds: float = 360
     return Trace("generated-trace", tuple(row._replace(rid=number) for number, row in enumerate(asked)))
 
 
+def generated_chats(seed: int = SEED, conversations: int = 900, seconds: float = 3600.0) -> Trace:
+    """Return chats that begin with anything from a line to a long text; most of them end with the first answer."""
+    chance, asked, fresh = Random(seed), list[Asked](), count()
+    for _ in range(conversations):
+        blocks = [next(fresh) for _ in range(min(60, 1 + int(chance.lognormvariate(1.8, 1.2))))]
+        at, pace = chance.random() * seconds, chance.lognormvariate(4.5, 0.7)
+        goes_on = 0.15
+        asked.append(Asked(0, at, tuple((block, HASHED) for block in blocks)))
+        while chance.random() < goes_on:
+            goes_on, at = 0.8, at + pace * chance.lognormvariate(0, 0.7)
+            blocks = [*blocks, *(next(fresh) for _ in range(1 + int(chance.lognormvariate(0.2, 0.9))))]
+            asked.append(Asked(0, at, tuple((block, HASHED) for block in blocks)))
+    asked.sort(key=lambda row: row.at)
+    return Trace("generated-chats", tuple(row._replace(rid=number) for number, row in enumerate(asked)))
+
+
 class _Blocks:
     """Blocks as they are made; texts are numbered words, so that no two are alike."""
 

@@ -7,7 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from prefixcache_integrations.prompt.rates import MANY, Likeness, Rates, Wait
+from prefixcache_integrations.prompt.rates import MANY, Class, Likeness, Rates, Wait
+
+TURNS = 3
+"""From how many turns on conversations are taken for alike."""
 
 ROOT = 0
 """The number of the empty prefix."""
@@ -27,12 +30,13 @@ class Step(Struct, frozen=True, array_like=True):
 class Prefix(Struct):
     """What is known of one prefix. ``alive_until``: when its entry at the provider ends, 0 where none was written.
 
-    ``wait`` is what is waited for since it was last sent.
+    ``wait`` is what is waited for since it was last sent, ``turns`` how many prompts ended with it or before it.
     """
 
     parent: int
     key: bytes
     visits: int = 0
+    turns: int = 0
     seen_at: float = 0.0
     lifetime: float = 0.0
     alive_until: float = 0.0
@@ -80,6 +84,15 @@ class Prefixes:
             children = prefix.children
         return numbers
 
+    def begun(self, path: Sequence[int]) -> int:
+        """Return how a prompt begins that was sent before as far as ``path``.
+
+        0 where nothing of it was, else how often that much of it was, up to `MANY`; more than `MANY` where it goes on
+        with a conversation, by its turns.
+        """
+        deepest = self._known[path[-1]] if path else Prefix(parent=ROOT, key=b"")
+        return MANY + min(deepest.turns, TURNS) if deepest.turns else min(deepest.visits, MANY)
+
     def observe(self, steps: Sequence[Step], previous: int | None, now: float, clock: float) -> None:
         """Remember a request sent at ``now``. ``clock`` is as much, but no two requests have the same.
 
@@ -89,16 +102,19 @@ class Prefixes:
         self.rates.grow_older(clock)
         if previous is not None and not self._knows(steps[: previous + 1]):
             self.rates.returned_elsewhere(steps[previous].likeness._replace(last=True), clock)
+        begun = self.begun(self.path(step.key for step in steps))
         self._renew(steps, now)
         numbers = self._visited(steps, now)
         seen = [self._known[number] for number in numbers]
         for prefix in seen:
             if prefix.wait is not None:
                 self.rates.returned(prefix.wait, clock)
-        kinds = [(step.likeness, min(prefix.visits, MANY)) for step, prefix in zip(steps, seen, strict=True)]
+        kinds = [
+            Class(step.likeness, min(prefix.visits, MANY), begun) for step, prefix in zip(steps, seen, strict=True)
+        ]
         often = Counter(kinds)
         for prefix, kind in zip(seen, kinds, strict=True):
-            prefix.wait = self.rates.sent(kind[0], prefix.visits, 1 / often[kind], clock)
+            prefix.wait = self.rates.sent(kind, 1 / often[kind], clock)
         self._forget(now)
 
     def _knows(self, steps: Sequence[Step]) -> bool:
@@ -131,6 +147,8 @@ class Prefixes:
                 prefix.lifetime = max(step.writes, prefix.lifetime if prefix.alive(now) else 0.0)
                 prefix.alive_until = max(prefix.alive_until, now + prefix.lifetime)
             numbers.append(at)
+        if numbers:
+            prefix.turns = self._known[prefix.parent].turns + 1
         for at in reversed(numbers):  # so that what continues a prefix is forgotten before it
             self._known.move_to_end(at)
         return numbers
@@ -143,7 +161,7 @@ class Prefixes:
         if at is None:
             at, self._next = self._next, self._next + 1
             above.children[key] = at
-            self._known[at] = Prefix(parent=parent, key=key)
+            self._known[at] = Prefix(parent=parent, key=key, turns=above.turns)
         return at
 
     def _forget(self, now: float) -> None:

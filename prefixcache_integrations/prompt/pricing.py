@@ -12,7 +12,7 @@ from msgspec import Struct
 from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime
 from prefixcache_integrations.prompt.lookups import Bill
 from prefixcache_integrations.prompt.prefixes import Step
-from prefixcache_integrations.prompt.rates import Likeness
+from prefixcache_integrations.prompt.rates import MANY, Class, Likeness
 from prefixcache_integrations.prompt.stability import Snapshot
 
 DEFAULT_READ = 0.1
@@ -35,7 +35,7 @@ class Ahead(Struct, frozen=True):
 
     Per step the tokens up to and with it, and whether a marker may stand there. ``firsts`` are the first prefixes of
     each sort, in order: as often as those a prefix is expected again, and no more often. ``read`` is the step that ends
-    the longest living entry, -1 without one.
+    the longest living entry, -1 without one. ``begun`` is how the prompt begins, as `Prefixes.begun` counts it.
     """
 
     steps: tuple[Step, ...]
@@ -43,6 +43,11 @@ class Ahead(Struct, frozen=True):
     markable: tuple[bool, ...]
     firsts: tuple[First, ...]
     read: int = -1
+    begun: int = 0
+
+    def sent(self, first: First) -> Class:
+        """Return as what ``first`` will count once the prompt is sent."""
+        return Class(first.likeness, min(first.visits + 1, MANY), self.begun)
 
     @property
     def found(self) -> int:
@@ -134,7 +139,7 @@ def worth_unmarked(ahead: Ahead, profile: CacheProfile, snapshot: Snapshot) -> f
     later, reads, before = 0.0, float("inf"), 0
     following = [first.place for first in ahead.firsts[1:]]
     for first, place in zip(ahead.firsts, (*following, len(ahead.ends)), strict=True):
-        reads = min(reads, snapshot.expected_reads(first.likeness, first.visits + 1, lifetime))
+        reads = min(reads, snapshot.expected_reads(ahead.sent(first), lifetime))
         end = ahead.ends[place - 1]
         if end >= profile.minimum_tokens:
             later += (end - before) * reads
@@ -157,12 +162,12 @@ def _gains(
 ) -> list[float]:
     """Return what each token before a place is worth if it is written there: never more than at the places before."""
     saving, extra = read_saving(profile), float(lifetime.write_multiplier) - 1
-    gains, reads, firsts = list[float](), float("inf"), deque(ahead.firsts)
+    gains, gain, firsts = list[float](), float("inf"), deque(ahead.firsts)
     for place in places:
         while firsts and firsts[0].place <= place:
             first = firsts.popleft()
-            reads = min(reads, snapshot.expected_reads(first.likeness, first.visits + 1, lifetime.seconds))
-        gains.append(saving * reads - extra)
+            gain = min(gain, snapshot.worth_writing(ahead.sent(first), lifetime.seconds, saving, extra))
+        gains.append(gain)
     return gains
 
 

@@ -79,6 +79,7 @@ def ahead(
         markable=tuple(map(_markable, blocks)),
         firsts=tuple(_firsts(steps, path, snapshot)),
         read=read if read >= 0 and ends[read] >= profile.minimum_tokens else -1,
+        begun=snapshot.begun(path),
     )
 
 

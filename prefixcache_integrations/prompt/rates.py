@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Mapping
+from math import prod
 from typing import Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
@@ -63,8 +64,20 @@ class Likeness(NamedTuple):
     last: bool = False
 
 
-Class: TypeAlias = tuple[Likeness, int]
-"""Prefixes that are waited for alike: of one likeness, sent equally often, up to `MANY`."""
+class Class(NamedTuple):
+    """Prefixes that are waited for alike: of one likeness, sent equally often, up to `MANY`.
+
+    ``begun`` is how the prompt that was sent with them began, `ANY` for all prompts together.
+    """
+
+    likeness: Likeness
+    visits: int
+    begun: int = -1
+
+
+ANY = -1
+APART = 8.0
+"""How many sightings it takes until prompts that begin alike say as much of their like as all prompts together."""
 
 
 class Wait(Struct):
@@ -82,6 +95,9 @@ class Rates:
     Estimated as survival is (Kaplan and Meier): per stretch of age, how many came back in it, of those of which that
     is known. So a prefix sent a moment ago, or that is on its way back in the request being planned, is not taken for
     one that never returned. After documents it is, in doubt: most of these never do.
+
+    A prompt that goes on with a conversation returns otherwise than one that begins anew, or that asks again about what
+    was asked about before. So each such sort is also counted apart, and held to be like all others until it is known.
     """
 
     def __init__(self) -> None:
@@ -92,13 +108,14 @@ class Rates:
         self._latest: dict[Class, deque[Wait]] = {}
         self._chances: dict[tuple[Class, int], float] = {}
 
-    def sent(self, likeness: Likeness, visits: int, share: float, now: float) -> Wait:
-        """Begin to wait for a prefix that was just sent for the ``visits``-th time."""
+    def sent(self, kind: Class, share: float, now: float) -> Wait:
+        """Begin to wait for a prefix that was just sent."""
         self._chances.clear()
-        wait = Wait((likeness, min(visits, MANY)), share, now)
-        self._sent[wait.kind] = self._sent.get(wait.kind, 0.0) + share
+        wait = Wait(kind, share, now)
+        together = kind._replace(begun=ANY)
+        self._sent[together] = self._sent.get(together, 0.0) + share
         self._aging[0].append(wait)
-        self._latest.setdefault(wait.kind, deque(maxlen=LATEST)).append(wait)
+        self._latest.setdefault(together, deque(maxlen=LATEST)).append(wait)
         return wait
 
     def returned(self, wait: Wait, now: float) -> None:
@@ -113,7 +130,7 @@ class Rates:
         As often, by symmetry, one comes to another process that this one sent first: so the latest such is taken for
         returned.
         """
-        waiting = self._latest.get((likeness, 1))
+        waiting = self._latest.get(Class(likeness, 1))
         while waiting:
             wait = waiting.pop()
             if not wait.over:
@@ -133,36 +150,45 @@ class Rates:
 
     def _count(self, rows: dict[Class, list[float]], wait: Wait, age: int) -> None:
         self._chances.clear()
-        row = rows.setdefault(wait.kind, [0.0] * len(AGES))
-        row[age] += wait.share
-        if row[age] > FRESH:
-            self._sent[wait.kind] /= 2
-            for each in (self._returned, self._passed):
-                each[wait.kind] = [count / 2 for count in each.get(wait.kind, _NONE)]
+        for kind in _sorts(wait.kind):
+            row = rows.setdefault(kind, [0.0] * len(AGES))
+            row[age] += wait.share
+            if row[age] > FRESH:
+                self._sent[kind] = self._sent.get(kind, 0.0) / 2
+                for each in (self._returned, self._passed):
+                    each[kind] = [count / 2 for count in each.get(kind, _NONE)]
 
-    def chance(self, likeness: Likeness, visits: int, lifetime: float) -> float:
-        """Return how likely a prefix returns within ``lifetime`` seconds of its ``visits``-th time."""
-        kind, ages = (likeness, visits), bisect_left(AGES, lifetime)
+    def chance(self, kind: Class, lifetime: float) -> float:
+        """Return how likely a prefix returns within ``lifetime`` seconds of when it was sent."""
+        ages = bisect_left(AGES, lifetime)
         chance = self._chances.get((kind, ages))
         if chance is None:
-            chance = self._doubtful(kind, ages) if likeness.after_documents else self._survived(kind, ages)
+            chance = self._doubtful(kind, ages) if kind.likeness.after_documents else self._survived(kind, ages)
             self._chances[kind, ages] = chance
         return chance
 
     def _doubtful(self, kind: Class, ages: int) -> float:
         prior, weight = PRIORS["document"]
-        returned = sum(self._returned.get(kind, _NONE)[:ages])
-        return (returned + prior * weight) / (self._sent.get(kind, 0.0) + weight)
+        together = kind._replace(begun=ANY)
+        returned = sum(self._returned.get(together, _NONE)[:ages])
+        return (returned + prior * weight) / (self._sent.get(together, 0.0) + weight)
 
     def _survived(self, kind: Class, ages: int) -> float:
-        prior, weight = PRIORS[kind[0].kind]
+        prior, weight = PRIORS[kind.likeness.kind]
         hazard = 1 - (1 - prior) ** (1 / _SOON)
-        returned, passed = self._returned.get(kind, _NONE), self._passed.get(kind, _NONE)
-        gone = 1.0
-        for age in range(ages):
-            expected = hazard * weight if age < _SOON else 0.0
-            gone *= 1 - (returned[age] + expected) / (returned[age] + passed[age] + weight)
-        return 1 - gone
+        hazards = [hazard if age < _SOON else 0.0 for age in range(ages)]
+        for sort in _sorts(kind):
+            returned, passed = self._returned.get(sort, _NONE), self._passed.get(sort, _NONE)
+            rows = zip(hazards, returned, passed, strict=False)
+            hazards = [(back + each * weight) / (back + gone + weight) for each, back, gone in rows]
+            weight = APART
+        return 1 - prod(1 - each for each in hazards)
+
+
+def _sorts(kind: Class) -> tuple[Class, ...]:
+    """Return the classes that a prefix counts in: that of all prompts, then that of those that began like its own."""
+    together = kind._replace(begun=ANY)
+    return (together,) if kind.likeness.after_documents or kind.begun == ANY else (together, kind)
 
 
 _SOON = bisect_left(AGES, SOON)

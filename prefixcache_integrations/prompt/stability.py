@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -14,7 +14,7 @@ from prefixcache_integrations.prompt.cache_key import Routes
 from prefixcache_integrations.prompt.lookups import Bill, Document, Lookups, Neighbour
 from prefixcache_integrations.prompt.noticed import Noticed
 from prefixcache_integrations.prompt.prefixes import Prefixes, Step
-from prefixcache_integrations.prompt.rates import FOREVER, MANY, Likeness
+from prefixcache_integrations.prompt.rates import FOREVER, MANY, Class
 from prefixcache_integrations.prompt.reading import Reading, Readings
 from prefixcache_integrations.prompt.repeats import Attempts, Laid, Repeats
 from prefixcache_integrations.prompt.reports import Report
@@ -201,17 +201,40 @@ class Snapshot:
         known = self._prefixes.get(prefix)
         return 0 if known is None else known.visits
 
-    def expected_reads(self, likeness: Likeness, visits: int, lifetime: float) -> float:
-        """Return how often a prefix will be read before its entry ends, if it is written at its ``visits``-th time.
+    def begun(self, path: Sequence[int]) -> int:
+        """Return how a prompt begins that was sent before as far as ``path``, as `Prefixes.begun` counts it."""
+        return self._prefixes.begun(path)
+
+    def expected_reads(self, kind: Class, lifetime: float) -> float:
+        """Return how often a prefix will be read before its entry ends, if it is written now."""
+        *chances, always = self._chances(kind, lifetime)
+        reads = _for_good(always)
+        for chance in reversed(chances):
+            reads = chance * (1 + reads)
+        return reads
+
+    def worth_writing(self, kind: Class, lifetime: float, saving: float, extra: float) -> float:
+        """Return what it is worth to write a token of a prefix now, rather than when it comes again or never.
+
+        A read saves ``saving``, writing costs ``extra`` more. What comes after documents is not waited for: it comes
+        again in an order that depends on what was written.
+        """
+        *chances, always = self._chances(kind, lifetime)
+        held = saving * _for_good(always)
+        waited = always * max(0.0, held - extra)
+        for chance in reversed(chances):
+            held, waited = chance * (saving + held), chance * max(0.0, held - extra, waited)
+        return held - extra - (0.0 if kind.likeness.after_documents else waited)
+
+    def _chances(self, kind: Class, lifetime: float) -> list[float]:
+        """Return how likely a prefix returns after this visit, after each later one, and after all from `MANY` on.
 
         What ends a prompt now will be followed by something when it comes again.
         """
-        rates, later, first = self._prefixes.rates, likeness._replace(last=False), min(visits, MANY)
-        chance = rates.chance(later, MANY, lifetime)
-        reads = min(chance / (1 - chance), FOREVER) if chance < 1 else FOREVER
-        for seen in range(MANY - 1, first, -1):
-            reads = rates.chance(later, seen, lifetime) * (1 + reads)
-        return rates.chance(likeness, first, lifetime) * (1 + reads)
+        later = kind._replace(likeness=kind.likeness._replace(last=False))
+        visits = (*range(kind.visits + 1, MANY), MANY)
+        rates = self._prefixes.rates
+        return [rates.chance(kind, lifetime), *(rates.chance(later._replace(visits=seen), lifetime) for seen in visits)]
 
     def neighbours(self, documents: Mapping[bytes, int]) -> list[Neighbour]:
         """Return the earlier requests that share most of these documents, given with their tokens."""
@@ -220,3 +243,8 @@ class Snapshot:
     def kept(self, known: int) -> float:
         """Return how often a document that so many similar requests had came again in the next one like its own."""
         return self._lookups.kept(known)
+
+
+def _for_good(chance: float) -> float:
+    """Return how often what returns so likely each time does so in all, at most `FOREVER`."""
+    return min(chance / (1 - chance), FOREVER) if chance < 1 else FOREVER
