@@ -209,3 +209,30 @@ def test_gpt_writes_nothing_by_itself_where_no_end_is_read_again() -> None:
 
     assert made.plan.breakpoints == ()
     assert made.request.options["prompt_cache_options"] == {"mode": "explicit"}
+
+
+def test_where_most_talks_end_with_the_first_answer_only_those_that_go_on_are_written() -> None:
+    memory, now = PromptMemory(), 0.0
+    for number in range(120):
+        said = [f"question {number} " + "word " * 1500]
+        for turn in range(6 if number % 12 == 0 else 1):
+            now += 10.0
+            send(memory, body(*said, system="Answer."), now)
+            said += [f"answer {turn} " * 100, f"and {turn} " * 100]
+
+    fresh, going_on = ["new " * 1500], ["first " * 1500, "an answer " * 100, "thanks " * 100]
+    assert reasons(send(memory, body(*fresh, system="Answer."), now + 10).plan) == []
+    send(memory, body(going_on[0], system="Answer."), now + 20)
+    assert "tail" in reasons(send(memory, body(*going_on, system="Answer."), now + 30).plan)
+
+
+def test_what_is_read_again_more_often_than_not_is_written_at_first_sight() -> None:
+    memory = PromptMemory()
+    for number in range(60):
+        for again in range(2):
+            last = f"question {again}"
+            send(memory, body(f"text {number} " * 1500, "yes", last, system="Answer."), number * 20.0 + again * 5)
+
+    marked = send(memory, body("other " * 1500, "yes", "question", system="Answer."), 1300.0).plan.breakpoints
+
+    assert str(marked[-1].at) == "messages[1].parts[0]"
