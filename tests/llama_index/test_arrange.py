@@ -154,7 +154,7 @@ def test_documents_that_change_with_every_question_are_soon_not_written_any_more
 ):
     llm = enable(MODELS[model](llms), layout=layout)
     for number in range(20):
-        minute = SimpleNamespace(monotonic=lambda number=number: 60.0 * number)
+        minute = SimpleNamespace(time=lambda number=number: 60.0 * number)
         monkeypatch.setattr("prefixcache_integrations.sdk_hooks.time", minute)
         synthesize(llm, f"Question {number}?", nodes(f"Page {number} says that lamps are lamps. " * 200))
     assert reads(simulator) == [0] * 20
