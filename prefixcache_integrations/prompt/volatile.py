@@ -64,31 +64,40 @@ def find_volatile(
     """
     if profile.regime == "none":
         return Volatile()
-    found, texts, names = list[Fragment](), list[Recognition](), dict[Address, bytes]()
     blocks = dict(instructions(request))
     slots = filled_texts(blocks.values(), known)
-    for together in _held_together(blocks, slots):
-        (at, part), *others = together
-        if not others and part.text in slots:
-            rows = filled_in(at, part, slots[part.text])
-            found.extend(rows)
-            names[at] = named(part.text, rows)
-            continue
-        text = "".join(part.text for _, part in together)
-        if has_placeholders(text):  # an earlier plan has done all there is to do
-            continue
-        recognised = None if snapshot is None else snapshot.recognise(text)
-        if recognised is not None:
-            texts.append(recognised)
-        rows = list(fragments(text, recognised))
-        found.extend(in_blocks(rows, together))
-        if rows and snapshot is not None:
-            name = recognised.template.name if recognised is not None else named(text, rows)
-            names |= dict.fromkeys((at for at, _ in together), name)
+    seen = [_seen(together, slots, snapshot) for together in _held_together(blocks, slots)]
+    found = [fragment for each in seen for fragment in each.fragments]
     moves = tuple(_moves(request, blocks, found, profile)) if level == "arrange" and found else ()
     if level == "arrange" and not any(move.reason == "retrieved" for move in moves):
         moves = (*moves, *_after_head(request, profile, known))
-    return Volatile(tuple(found), moves, tuple(texts), names)
+    texts = tuple(each.recognised for each in seen if each.recognised is not None)
+    names = {fragment.at: each.name for each in seen for fragment in each.fragments}
+    return Volatile(tuple(found), moves, texts, names)
+
+
+class _Seen(Struct, frozen=True):
+    """What was found in a text: its fragments, by which ``name`` it is known, and how it was recognised."""
+
+    fragments: tuple[Fragment, ...] = ()
+    name: bytes = b""
+    recognised: Recognition | None = None
+
+
+def _seen(
+    together: Sequence[tuple[Address, Part]], slots: Mapping[str, Sequence[Slot]], snapshot: Snapshot | None
+) -> _Seen:
+    (at, part), *others = together
+    if not others and part.text in slots:
+        rows = filled_in(at, part, slots[part.text])
+        return _Seen(tuple(rows), named(part.text, rows))
+    text = "".join(part.text for _, part in together)
+    if has_placeholders(text):  # an earlier plan has done all there is to do
+        return _Seen()
+    recognised = None if snapshot is None else snapshot.recognise(text)
+    rows = list(fragments(text, recognised))
+    name = named(text, rows) if recognised is None else recognised.template.name
+    return _Seen(tuple(in_blocks(rows, together)), name, recognised)
 
 
 def _held_together(

@@ -73,8 +73,8 @@ def everything(request: Request) -> str:
         if moved:
             documents[moved[1]] = moved[2]
         elif part.text.startswith("[value") and not PLACEHOLDER.match(part.text):
-            lines = re.split(r"\[value(\d+)\] ", part.text)[1:]
-            values |= {number: value.removesuffix("\n") for number, value in zip(lines[::2], lines[1::2], strict=True)}
+            lines = re.split(r"(?:\A|\n)\[value(\d+)\] ", part.text)[1:]
+            values |= dict(zip(lines[::2], lines[1::2], strict=True))
         else:
             said.append(part.text if part.kind == "text" else json.dumps(part.raw))
 
