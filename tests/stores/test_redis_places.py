@@ -14,6 +14,8 @@ from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.stores import open_store
 from prefixcache_integrations.stores.leases import alease, lease
 from prefixcache_integrations.stores.redis import RedisStore
+from prefixcache_integrations.stores.redis_reports import RedisLog
+from prefixcache_integrations.stores.report_log import Batch
 from tests.redis_topologies import RedisCluster, RedisSentinel
 from tests.stores.awaited import Awaited
 from tests.stores.contract import KEY
@@ -160,3 +162,21 @@ async def test_sentinels_name_the_master_and_its_successor(sentinel):
 def test_a_url_that_names_no_place_is_refused(url):
     with pytest.raises(ConfigurationError, match="Redis"):
         open_store(url)
+
+
+def test_processes_tell_each_other_of_prompts_over_a_cluster(cluster):
+    one, other = (RedisLog(cluster.url(), app="shop", max_bytes=1000, horizon=60.0, timeout=5) for _ in range(2))
+    for number in range(9):
+        one.exchange("a", [Batch("a", number, float(number), b"x" * 200)])
+    assert [batch.number for batch in other.exchange("b", [])] == [4, 5, 6, 7, 8]
+    one.close()
+    other.close()
+
+
+def test_processes_tell_each_other_of_prompts_behind_sentinels(sentinel):
+    one, other = (RedisLog(sentinel.url(), app="shop", max_bytes=1000, horizon=60.0, timeout=5) for _ in range(2))
+    batch = Batch("a", 0, 0.0, b"data")
+    one.exchange("a", [batch])
+    assert other.exchange("b", []) == [batch]
+    one.close()
+    other.close()
