@@ -125,7 +125,7 @@ class PromptMemory:
             previous=report.previous,
             places=report.places,
         )
-        self._remember(sighting, min(report.at, now), report.tenant, report.texts)
+        self._remember(sighting, min(now, report.at), report.tenant, report.texts)
 
     def _remember(self, sighting: Sighting, now: float, tenant: bytes, texts: Iterable[Template] = ()) -> None:
         known = self._tenants.setdefault(tenant, self._tenants.get(tenant) or self._nothing())

@@ -87,6 +87,8 @@ def test_only_listed_copies_are_left_out(bodies: list[dict[str, Any]], rules: Do
             parts = [request.messages[at.index].parts[at.part or 0] for at in (move.source, move.target)]
             assert parts[0].raw == parts[1].raw
             assert move.target < move.source
+            beside = request.messages[move.source.index].parts
+            assert any(part.kind == "text" and not is_document(part) for part in beside)
             left[json.dumps(["user", parts[0].raw])] += 1
         assert content(made.request) == content(request) - left
         assert not gone or rules.drop_copies
@@ -171,6 +173,27 @@ def test_where_questions_share_documents_a_context_is_put_in_another_order() -> 
     assert letters(latest.request) == letters(
         arranged(looked_up(("DBCA", "?")), memory, DocumentRules(), 405.0).request
     )
+
+
+def test_documents_whose_ranking_is_said_stay_as_that_says() -> None:
+    rules, memories = DocumentRules(ranking_note=True), []
+    for favourite in ("ABCD", "?AC"):
+        memories.append(PromptMemory())
+        for number in range(120):
+            names = favourite.replace("?", "EFGHIJKL"[number % 8])
+            made = arranged(looked_up((names, f"question {number}")), memories[-1], rules, number * 2.0)
+            assert made.sighting is not None
+            memories[-1].observe(made.sighting, number * 2.0)
+    once = arranged(looked_up(("BADC", "a new question")), memories[0], rules, 305.0)
+    assert letters(once.request) != ["BADC"]
+    assert once.request.messages[-1].parts[-1].text.startswith("[ranking] ")
+    twice = arranged(CLAUDE.encode_request(once.request), memories[1], rules, 305.0)
+    alone = arranged(looked_up((letters(once.request)[0], "?")), memories[1], rules, 305.0)
+    assert letters(alone.request) != letters(once.request), "the other memory would have another order"
+    assert letters(twice.request) == letters(once.request)
+    assert [part.text for part in twice.request.messages[-1].parts] == [
+        part.text for part in once.request.messages[-1].parts
+    ]
 
 
 @pytest.mark.parametrize(
