@@ -14,23 +14,18 @@ from prefixcache_integrations.canonical import CacheMarker, Message, Part
 def message_hashes(messages: Iterable[Message], seed: int) -> Iterator[int]:
     """Yield a hash of all that is said up to and with each message. Raises ValueError like `written`."""
     for message in messages:
-        said: list[object] = [seed, message.role]
-        if len(message.raw) != 1:
-            said.append(written(message.raw))
-        for part in message.parts:
-            raw, text = part.raw, part.text
-            if len(raw) == 2 and raw.get("text") is text and part.marker is None:  # noqa: PLR2004 - and its type
-                said += (text, raw.get("type"), *raw)
-            else:
-                said.append(part_hash(part))
-        seed = hash(tuple(said))
+        own = written(message.raw) if len(message.raw) != 1 else b""
+        seed = hash((seed, message.role, own, *map(part_hash, message.parts)))
         yield seed
 
 
 def part_hash(part: Part) -> int:
     """Return a hash of a block, its marker included. Raises ValueError like `written`."""
-    marker, content = marker_hash(part.marker), map(part_hash, part.content)
-    return hash((part.kind, part.text, written(part.raw), marker, *content))
+    raw, text = part.raw, part.text
+    if len(raw) == 2 and raw.get("text") is text and part.marker is None:  # noqa: PLR2004 - and its type
+        return hash((text, raw.get("type"), *raw))
+    own = written(raw) if raw else (part.kind, text, part.call_id, part.name)
+    return hash((own, marker_hash(part.marker), *map(part_hash, part.content)))
 
 
 def marker_hash(marker: CacheMarker | None) -> int:

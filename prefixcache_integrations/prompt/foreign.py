@@ -22,13 +22,13 @@ _SETTINGS: Mapping[DialectName, tuple[str, ...]] = {
 }
 
 
-def foreign_markers(request: Request, profile: CacheProfile) -> str:
+def foreign_markers(request: Request, profile: CacheProfile, since: int = 0) -> str:
     """Return the field with another provider's markers, ``""`` where no block has one or the endpoint may know it.
 
-    Routers that speak OpenAI's format take Claude's markers.
+    Routers that speak OpenAI's format take Claude's markers. Messages before number ``since`` have none.
     """
     field = _MARKERS[request.dialect]
-    return field if _refuses(profile) and any(field in raw for raw in _raws(request)) else ""
+    return field if _refuses(profile) and any(field in raw for raw in _raws(request, since)) else ""
 
 
 def foreign_settings(request: Request, profile: CacheProfile) -> dict[str, object]:
@@ -48,10 +48,10 @@ def _refuses(profile: CacheProfile) -> bool:
     return profile.provider in {"anthropic", "azure"} or profile.requests_per_key > 0
 
 
-def _raws(request: Request) -> Iterator[JsonObject]:
+def _raws(request: Request, since: int) -> Iterator[JsonObject]:
     yield from (tool.raw for tool in request.tools)
     yield from _raws_of(request.system)
-    for message in request.messages:
+    for message in request.messages[since:]:
         yield message.raw
         yield from _raws_of(message.parts)
 

@@ -92,7 +92,9 @@ def decide(
     documents: DocumentRules = ANY_ORDER,
 ) -> Decision:
     """Return the `plan` of a request together with all that comes of it; ``known`` is what a template says of it."""
-    foreign = foreign_markers(request, profile)
+    readings = NOTHING_READ if snapshot is None else snapshot.readings
+    begun = readings.begun(request, profile, tokenizer, ordered=level != "mark")
+    foreign = foreign_markers(request, profile, begun.count)
     request = without_markers(request, foreign)
     dropped = tuple(copies(request)) if level == "arrange" and documents.drop_copies else ()
     request = without_copies(request, dropped)
@@ -100,7 +102,7 @@ def decide(
     cut, note = without_values(request, volatile.moves)
     order = tuple(range(len(request.tools))) if level == "mark" else _tool_order(cut, snapshot)
     limits = bounds(profile, tokenizer)
-    tidy, reading, results, repairs = _tidied(cut, order, profile, tokenizer, level=level, snapshot=snapshot)
+    tidy, reading, results, repairs = _tidied(cut, order, profile, tokenizer, level=level, begun=begun)
     draft = _Draft(tidy, reading, note)
     enough = draft.tokens(tokenizer) >= limits.enough
     changing = tuple(about_volatile(tidy, volatile, reading, profile)) if enough else ()
@@ -156,18 +158,19 @@ def _tidied(
     tokenizer: Tokenizer,
     *,
     level: Level,
-    snapshot: Snapshot | None,
+    begun: Begun,
 ) -> tuple[Request, Reading, tuple[Finding, ...], tuple[Finding, ...]]:
     """Return ``request`` arranged and repaired, its prompt, and what was done to results and markers.
 
-    What was read of its messages before needs none of that.
+    The messages that have ``begun`` it before need none of that.
     """
-    readings, ordered = NOTHING_READ if snapshot is None else snapshot.readings, level != "mark"
-    begun = readings.begun(request, tokenizer, ordered=ordered)
+    ordered = level != "mark"
+    if request.messages is not begun.messages:
+        begun = begun.readings.begun(request, profile, tokenizer, ordered=ordered)
     arranged = _arranged(request, order, level, begun.count)
     tidy, repairs = repaired(arranged, begun.count)
     if tidy.messages != request.messages:
-        begun = readings.begun(tidy, tokenizer, ordered=ordered)
+        begun = begun.readings.begun(tidy, profile, tokenizer, ordered=ordered)
     results = tuple(about_results(request.messages, arranged.messages))
     return tidy, read(tidy, profile, tokenizer, begun), results, repairs
 
@@ -221,7 +224,7 @@ def _in_order(
         return draft, ()
     moves = with_ranking(draft.request, moves, profile, documents)
     request, note = rearranged(draft.request, moves, draft.note)
-    return _Draft(request, read(request, profile, tokenizer, Begun(request.messages)), note), moves
+    return _Draft(request, read(request, profile, tokenizer, Begun(NOTHING_READ, request.messages)), note), moves
 
 
 def _tool_order(request: Request, snapshot: Snapshot | None) -> tuple[int, ...]:

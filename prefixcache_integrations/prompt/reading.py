@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from itertools import accumulate, compress, count, takewhile
 from operator import attrgetter
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Message, Part, Request, Tokenizer
@@ -96,26 +96,12 @@ class Reading(Struct, frozen=True):
         return tuple(compress(count(), map(_marker, self.pieces)))
 
 
-class Begun(Struct, frozen=True):
-    """Which of a request's messages were read before, in a request that was sent: the first ``count`` of them."""
-
-    messages: tuple[Message, ...]
-    hashes: tuple[int, ...] = ()
-    said: Said | None = None
-    leading: Mapping[int, Leading] = field(default_factory=dict)
-
-    @property
-    def count(self) -> int:
-        """How many they are."""
-        return 0 if self.said is None else self.said.count
-
-
 class Readings:
     """What was read of the prompts sent last; a bounded number of blocks, those of the least recent go first."""
 
     def __init__(self) -> None:
         self._said: OrderedDict[int, Said] = OrderedDict()
-        self._leading: OrderedDict[int, Leading] = OrderedDict()
+        self.leading: OrderedDict[int, Leading] = OrderedDict()
         self._held = 0
 
     def observe(self, reading: Reading) -> None:
@@ -123,10 +109,10 @@ class Readings:
         said = reading.said
         if said is None:
             return
-        self._leading[reading.leading.hash] = reading.leading
-        self._leading.move_to_end(reading.leading.hash)
-        if len(self._leading) > BEGINNINGS:
-            self._leading.popitem(last=False)
+        self.leading[reading.leading.hash] = reading.leading
+        self.leading.move_to_end(reading.leading.hash)
+        if len(self.leading) > BEGINNINGS:
+            self.leading.popitem(last=False)
         before = self._said.pop(said.hash, None)
         self._said[said.hash] = said
         self._held += len(said.pieces) - (0 if before is None else len(before.pieces))
@@ -134,18 +120,36 @@ class Readings:
             _, gone = self._said.popitem(last=False)
             self._held -= len(gone.pieces)
 
-    def begun(self, request: Request, tokenizer: Tokenizer, *, ordered: bool) -> Begun:
-        """Return what is known of the messages of ``request``; ``ordered``: results are in the order of their calls."""
-        seed = (request.dialect, tokenizer.name, ordered, bool(request.tools), bool(request.system))
+    def begun(self, request: Request, profile: CacheProfile, tokenizer: Tokenizer, *, ordered: bool) -> Begun:
+        """Return what is known of the messages of ``request``: there is nothing in them that a plan would change.
+
+        ``ordered``: that goes for the order of results too.
+        """
+        model = (profile.name, profile.provider, profile.requests_per_key, tokenizer.name)
+        seed = (request.dialect, *model, ordered, bool(request.tools), bool(request.system))
         try:
             hashes = tuple(message_hashes(request.messages, hash(seed)))
         except (ValueError, TypeError):  # what no wire can carry
-            return Begun(request.messages)
+            return Begun(self, request.messages)
         for each in reversed(hashes):
             said = self._said.get(each)
             if said is not None:
-                return Begun(request.messages, hashes, said, self._leading)
-        return Begun(request.messages, hashes, None, self._leading)
+                return Begun(self, request.messages, hashes, said)
+        return Begun(self, request.messages, hashes)
+
+
+class Begun(Struct, frozen=True):
+    """Which of a request's messages were read before, in a request that was sent: the first ``count`` of them."""
+
+    readings: Readings
+    messages: tuple[Message, ...]
+    hashes: tuple[int, ...] = ()
+    said: Said | None = None
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return 0 if self.said is None else self.said.count
 
 
 NOTHING_READ = Readings()
@@ -203,7 +207,7 @@ def _leading(request: Request, profile: CacheProfile, tokenizer: Tokenizer, begu
         hashed = hash((*settings, body, *marked, *map(part_hash, request.system)))
     except (ValueError, TypeError):
         hashed = 0
-    known = begun.leading.get(hashed) if hashed and begun.hashes else None
+    known = begun.readings.leading.get(hashed) if hashed and begun.hashes else None
     if known is not None:
         return known
     prompt = leading_segments(request)

@@ -32,12 +32,12 @@ CLAUDE = AnthropicMessages()
 
 
 def read_with(readings: Readings, request: Request) -> Reading:
-    begun = readings.begun(request, WORDS, ordered=True)
+    begun = readings.begun(request, resolve(request.model), WORDS, ordered=True)
     return read(request, resolve(request.model), WORDS, begun)
 
 
 def anew(request: Request) -> Reading:
-    return read(request, resolve(request.model), WORDS, Begun(request.messages))
+    return read(request, resolve(request.model), WORDS, Begun(Readings(), request.messages))
 
 
 def shown(reading: Reading) -> object:
@@ -147,8 +147,8 @@ def test_a_bounded_number_of_blocks_is_kept(monkeypatch: pytest.MonkeyPatch) -> 
     for request in (first, second):
         readings.observe(read_with(readings, request))
 
-    assert readings.begun(first, WORDS, ordered=True).count == 0
-    assert readings.begun(second, WORDS, ordered=True).count == 2
+    assert readings.begun(first, resolve(first.model), WORDS, ordered=True).count == 0
+    assert readings.begun(second, resolve(second.model), WORDS, ordered=True).count == 2
 
 
 def test_no_text_is_kept() -> None:
