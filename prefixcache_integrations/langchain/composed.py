@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from functools import wraps
 from inspect import getclosurevars, isgeneratorfunction, unwrap
@@ -63,7 +63,8 @@ def rebuilt(runnable: AnyRunnable, change: Callable[[AnyRunnable], AnyRunnable])
 def _fields(runnable: AnyRunnable) -> list[str]:
     own = next((names for kind, names in _PARTS.items() if isinstance(runnable, kind)), None)
     if own is None and isinstance(runnable, RunnableSerializable) and not isinstance(runnable, BasePromptTemplate):
-        own = tuple(type(runnable).model_fields)
+        fields = type(runnable).model_fields
+        own = tuple(name for name in fields if any(_runnables_in(getattr(runnable, name, None))))
     return [name for name in own or () if hasattr(runnable, name)]
 
 
@@ -130,9 +131,17 @@ def _held(function: Callable[..., Any]) -> Iterator[AnyRunnable]:
     except (TypeError, ValueError):  # no function of Python, or one whose variables are not there yet
         variables = []
     for value in (*owned, *variables):
-        items = value.values() if isinstance(value, Mapping) else value
-        several = items if isinstance(value, Mapping | list | tuple) else (value,)
-        yield from (each for each in several if isinstance(each, Runnable))
+        yield from _runnables_in(value)
+
+
+def _runnables_in(value: object) -> Iterator[AnyRunnable]:
+    """Yield ``value``, or what it has of them at hand: anything may stand in a variable, so no further is looked."""
+    several: Iterable[object] = (value,)
+    if isinstance(value, dict):
+        several = value.values()
+    elif isinstance(value, list | tuple):
+        several = value
+    yield from (each for each in several if isinstance(each, Runnable))
 
 
 def _runnables(value: object) -> Iterator[AnyRunnable]:

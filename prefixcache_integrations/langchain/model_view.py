@@ -218,7 +218,8 @@ class _ConfigurableView(_ConfigurableModel):
         return self.layout.laid_out(super().with_config(config, **kwargs))
 
 
-_ConfigurableView.__name__ = _ConfigurableModel.__name__  # what schemas and traces call it
+_ConfigurableView.__name__ = _ConfigurableModel.__name__  # what schemas, graphs and traces call it
+_ConfigurableView.__module__ = _ConfigurableModel.__module__
 
 
 def wire_body(model: BaseChatModel, payload: Mapping[str, Any]) -> tuple[Dialect, dict[str, object]]:

@@ -72,6 +72,18 @@ def remembering(chain, **keys):
     return with_history.with_config(configurable={"session_id": "one"})
 
 
+def made_by_the_call(model):
+    """Return a model whose settings come with each call, of the same provider as ``model``."""
+    return init_chat_model(
+        model.model,
+        model_provider="anthropic",
+        configurable_fields=("max_tokens",),
+        api_key="k",
+        base_url=model.anthropic_api_url,
+        default_headers=model.default_headers,
+    )
+
+
 def chosen_by_a_function(model):
     return RunnableLambda(lambda given: PROMPT | model if given["question"] else "Nothing to say.")
 
@@ -105,6 +117,7 @@ CHAINS = {
     "alternatives": lambda model: (
         PROMPT | model.configurable_alternatives(ConfigurableField(id="which"), other=unreachable())
     ),
+    "made by the call": lambda model: PROMPT | made_by_the_call(model),
     "a branch": lambda model: RunnableBranch((lambda _: False, RunnableLambda(str)), PROMPT | model),
     "a router": lambda model: (
         {"key": lambda _: "one", "input": RunnablePassthrough()} | RouterRunnable({"one": PROMPT | model})
