@@ -36,7 +36,8 @@ class Said(Struct, frozen=True):
     """The messages of a prompt from the first on, as they were read; by their hash they are known again.
 
     ``steps`` are as they are to be remembered, if they do not end the prompt. ``traits`` are those `PROPERTIES` that
-    some block has, ``seeds`` the settings that count for messages.
+    some block has, ``seeds`` the settings that count for messages. ``before`` is the hash of those it went on from, 0
+    without.
     """
 
     hash: int
@@ -45,6 +46,7 @@ class Said(Struct, frozen=True):
     steps: tuple[Step, ...]
     traits: frozenset[str]
     seeds: bytes
+    before: int = 0
 
 
 class Leading(Struct, frozen=True):
@@ -97,7 +99,10 @@ class Reading(Struct, frozen=True):
 
 
 class Readings:
-    """What was read of the prompts sent last; a bounded number of blocks, those of the least recent go first."""
+    """What was read of the prompts sent last; a bounded number of blocks, those of the least recent go first.
+
+    Of a conversation its latest prompt is kept, and the one before, of which there may be another attempt.
+    """
 
     def __init__(self) -> None:
         self._said: OrderedDict[int, Said] = OrderedDict()
@@ -113,12 +118,17 @@ class Readings:
         self.leading.move_to_end(reading.leading.hash)
         if len(self.leading) > BEGINNINGS:
             self.leading.popitem(last=False)
-        before = self._said.pop(said.hash, None)
+        before = self._said.get(said.before)
+        for each in (said.hash, 0 if before is None else before.before):
+            self._forget(each)
         self._said[said.hash] = said
-        self._held += len(said.pieces) - (0 if before is None else len(before.pieces))
+        self._held += len(said.pieces)
         while self._held > HELD:
-            _, gone = self._said.popitem(last=False)
-            self._held -= len(gone.pieces)
+            self._forget(next(iter(self._said)))
+
+    def _forget(self, hashed: int) -> None:
+        gone = self._said.pop(hashed, None)
+        self._held -= 0 if gone is None else len(gone.pieces)
 
     def begun(self, request: Request, profile: CacheProfile, tokenizer: Tokenizer, *, ordered: bool) -> Begun:
         """Return what is known of the messages of ``request``: there is nothing in them that a plan would change.
@@ -175,7 +185,8 @@ def read(request: Request, profile: CacheProfile, tokenizer: Tokenizer, begun: B
     said = None
     if begun.hashes:
         end = len(pieces) - (request.dialect != "anthropic_messages")  # what primes the reply ends every prompt
-        said = Said(begun.hashes[-1], len(request.messages), pieces[:end], steps[:end], traits, mixed)
+        since = 0 if known is None else known.hash if added else known.before
+        said = Said(begun.hashes[-1], len(request.messages), pieces[:end], steps[:end], traits, mixed, since)
     whole = (*leading.pieces, *pieces)
     ends = tuple(accumulate(map(_tokens, whole)))
     return Reading(whole, (*leading.steps, *steps), ends, all_traits, leading, said)

@@ -151,6 +151,17 @@ def test_a_bounded_number_of_blocks_is_kept(monkeypatch: pytest.MonkeyPatch) -> 
     assert readings.begun(second, resolve(second.model), WORDS, ordered=True).count == 2
 
 
+def test_of_a_conversation_the_latest_prompts_are_kept() -> None:
+    readings = Readings()
+    turns = [QUESTION, ANSWER, QUESTION, ANSWER, QUESTION]
+    requests = [conversation(*turns[:count]) for count in (1, 3, 5)]
+    for request in requests:
+        readings.observe(read_with(readings, request))
+
+    known = [readings.begun(each, resolve(each.model), WORDS, ordered=True).count for each in requests]
+    assert known == [0, 3, 5]
+
+
 def test_no_text_is_kept() -> None:
     memory = PromptMemory()
     tool = {"name": "look_up", "description": "The parcel of a secret", "input_schema": {"type": "object"}}
