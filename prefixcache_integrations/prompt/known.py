@@ -49,7 +49,7 @@ def filled_texts(instructions: Iterable[Part], known: KnownPrompt) -> Mapping[st
     """Return the slots of the texts of ``instructions`` that a call filled in.
 
     A text with a value longer than all that the template itself says in them is left out: that value is no detail of
-    the instructions but their body, and nobody said that it changes.
+    the instructions but their body, and nobody said that it changes. So is a text with nothing in it.
     """
     slots = {each.text: each.slots for each in known.texts if each.slots}
     found = {part.text: slots.get(part.text, ()) for part in instructions}
@@ -58,7 +58,7 @@ def filled_texts(instructions: Iterable[Part], known: KnownPrompt) -> Mapping[st
         text: max((slot.end - slot.start for slot in rows if slot.kind == "value"), default=0)
         for text, rows in found.items()
     }
-    return {text: rows for text, rows in found.items() if rows and values[text] <= said}
+    return {text: rows for text, rows in found.items() if text and rows and values[text] <= said}
 
 
 def conversation(request: Request) -> Iterator[tuple[Address, Part]]:
