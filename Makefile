@@ -19,7 +19,7 @@ help:
 	@echo "make test    lint, types, import contracts, and every test"
 	@echo "make lint    the first three of those"
 	@echo "make bench   every measurement, as ratios in one run"
-	@echo "make bench-layout DATA=folder EMIT=folder   prompt layout over workloads of your own, with a picture; five minutes"
+	@echo "make bench-layout DATA=folder EMIT=folder   prompt layout over workloads of your own, with a picture; some five minutes"
 	@echo "make format  put the code into the house's format"
 	@echo "make clean   remove the environments"
 
@@ -61,6 +61,7 @@ format: $(VENV)/.test
 
 bench-layout: $(VENV)/.layout
 	$(BIN)/python -m benchmarks.layout $(if $(DATA),--data "$(DATA)") $(if $(EMIT),--emit "$(EMIT)") --plot "$(PLOT)"
+	$(BIN)/python -m benchmarks.layout.planning_time --samples 100
 
 clean:
 	rm -rf .venv .venvs build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
