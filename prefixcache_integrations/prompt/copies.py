@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from prefixcache_integrations.canonical import Address, Message, Move, Part, Request
 from prefixcache_integrations.prompt.content import is_document, wire_form
 from prefixcache_integrations.prompt.identity import wire_bytes
+from prefixcache_integrations.prompt.tail_note import is_note
 
 
 def copies(request: Request) -> Iterator[Move]:
@@ -31,7 +32,9 @@ def copies(request: Request) -> Iterator[Move]:
 
 
 def _speaks(message: Message) -> bool:
-    return any(part.kind != "tool_result" and not is_document(part) for part in message.parts)
+    """Tell whether the user says something; a note at the end that an earlier plan added is none."""
+    said = (part for part in message.parts if part.kind != "tool_result" and not is_note(part.text))
+    return not all(map(is_document, said))
 
 
 def without_copies(request: Request, moves: Sequence[Move]) -> Request:

@@ -38,6 +38,11 @@ def has_placeholders(text: str) -> bool:
     return _PLACEHOLDER.search(text) is not None
 
 
+def is_note(text: str) -> bool:
+    """Tell whether ``text`` states values that were taken out."""
+    return _NOTE.fullmatch(text) is not None
+
+
 def own_words(text: str) -> str:
     """Return ``text`` without what stands in it for values and documents that were taken out."""
     return _STAND_IN.sub("", text)
