@@ -4,19 +4,25 @@ from __future__ import annotations
 
 CREATE = """
 DO $$ BEGIN
-    PERFORM pg_advisory_xact_lock(7027164309115437121);
-    CREATE TABLE IF NOT EXISTS prefixcache_entries_v1 (
-        namespace bytea NOT NULL, digest bytea NOT NULL, metadata jsonb NOT NULL, value bytea NOT NULL,
-        created_at timestamptz NOT NULL DEFAULT now(), used_at timestamptz NOT NULL DEFAULT now(),
-        expires_at timestamptz, PRIMARY KEY (namespace, digest)
-    );
-    ALTER TABLE prefixcache_entries_v1 ALTER COLUMN value SET STORAGE EXTERNAL;
-    CREATE INDEX IF NOT EXISTS prefixcache_entries_v1_used ON prefixcache_entries_v1 (used_at);
-    CREATE INDEX IF NOT EXISTS prefixcache_entries_v1_expiry ON prefixcache_entries_v1 (expires_at)
-        WHERE expires_at IS NOT NULL;
+    PERFORM pg_advisory_xact_lock(7027164309115437122);
+    IF to_regclass('prefixcache_entries_v1') IS NULL THEN
+        CREATE TABLE prefixcache_entries_v1 (
+            namespace bytea NOT NULL, digest bytea NOT NULL, metadata jsonb NOT NULL, value bytea NOT NULL,
+            created_at timestamptz NOT NULL DEFAULT now(), used_at timestamptz NOT NULL DEFAULT now(),
+            expires_at timestamptz, PRIMARY KEY (namespace, digest)
+        );
+        ALTER TABLE prefixcache_entries_v1 ALTER COLUMN value SET STORAGE EXTERNAL;
+        CREATE INDEX prefixcache_entries_v1_used ON prefixcache_entries_v1 (used_at);
+        CREATE INDEX prefixcache_entries_v1_expiry ON prefixcache_entries_v1 (expires_at)
+            WHERE expires_at IS NOT NULL;
+    END IF;
 END $$
 """
-"""Creates the table where there is none; values come compressed, where that pays."""
+"""Creates the table where there is none; values come compressed, where that pays.
+
+A table that is there is not touched: ``ALTER`` and ``CREATE INDEX``, even of what exists, wait for all who use it. And
+its lock is no other's: who changes many rows locks the table first, and then waits for theirs.
+"""
 
 GET = "prefixcache_get"
 TOUCH = "prefixcache_touch"

@@ -16,6 +16,7 @@ import psycopg
 from prefixcache_integrations.errors import StoreRefused, StoreUnavailable
 from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.stores import open_store
+from prefixcache_integrations.stores import postgres_layout as layout
 from prefixcache_integrations.stores.postgres import DEFAULT_CONNECTIONS, PostgresStore
 from prefixcache_integrations.stores.wrapper import Put, Wrapper
 from tests.stores.awaited import Awaited
@@ -201,6 +202,34 @@ def test_many_that_find_no_table_make_one(shared_postgres, admin):
         assert all(pool.map(begin, range(8)))
     for each in stores:
         each.close()
+
+
+def test_who_comes_too_late_to_make_the_table_waits_for_nobody_who_uses_it(shared_postgres, store, admin):
+    store.put(KEY, b"answer")
+    with psycopg.connect(shared_postgres.url()) as clearing, psycopg.connect(shared_postgres.url()) as late:
+        clearing.execute(  # as far as one comes who clears
+            "WITH alone AS MATERIALIZED (SELECT pg_advisory_xact_lock(7027164309115437121))"
+            " DELETE FROM prefixcache_entries_v1 WHERE (SELECT count(*) FROM alone) = 1 AND namespace = ''"
+        )
+        late.execute("SET lock_timeout = '1s'")
+        late.execute(layout.CREATE)
+    assert store.get(KEY) == b"answer"
+
+
+def test_who_clears_as_soon_as_there_is_a_table_meets_nobody_making_it_in_a_circle(shared_postgres, admin):
+    for _ in range(6):
+        admin.execute("DROP TABLE IF EXISTS prefixcache_entries_v1")
+        stores, start = [PostgresStore(shared_postgres.url(), timeout=5) for _ in range(6)], threading.Barrier(6)
+
+        def begin(store, start=start):
+            start.wait()
+            store.put(KEY, b"answer")
+            store.clear(KEY.namespace)
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(begin, stores))
+        for each in stores:
+            each.close()
 
 
 def test_a_table_that_is_dropped_is_made_again(store, admin):
