@@ -9,7 +9,7 @@ invalidation has reached it serves what was invalidated.
 
 What is known of entries is found by ``SCAN``, on the one server that has the namespace.
 
-The commands, for an ACL: ``+mget +set +unlink +append ~pfx:*``, for leases ``+eval +get``, for what is known of
+The commands, for an ACL: ``+mget +set +unlink +append ~pfx:*``, for leases ``+eval +get +pttl``, for what is known of
 entries ``+eval +scan``; in a cluster also ``+command +cluster``.
 """
 
@@ -18,9 +18,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
-from prefixcache_integrations.errors import ConfigurationError
+from prefixcache_integrations.errors import ConfigurationError, StoreRefused
 from prefixcache_integrations.flows.flights import Lease
 from prefixcache_integrations.flows.op import EntryFacts, EntryKey, Flow
 from prefixcache_integrations.stores.faces import TwoFacedStore
@@ -117,7 +118,11 @@ class RedisStore(TwoFacedStore):
 
     def _lease(self, key: EntryKey) -> Flow[Lease | None]:
         lease = RedisLease(key, self._keeper)
-        if not (yield from lease.take):
+        taken = yield from lease.take
+        if not taken:
+            with suppress(StoreRefused):  # by an ACL: no reason to go without leases
+                taken = yield from lease.takeover
+        if not taken:
             return None
         self._keeper.hold(lease)
         return lease

@@ -1,7 +1,7 @@
 """Leases between all who share a Redis server: a key each, renewed while held, gone soon after its holder died.
 
-The commands, for an ACL, beside those of the store: ``+eval +get``. Without them a lease is neither renewed nor
-released, and runs out.
+The commands, for an ACL, beside those of the store: ``+eval +get +pttl``. Without them a lease is neither renewed nor
+released, and runs out; and one that does not run out, which is none of ours, is not taken over.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ _RENEW = (
     "if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1 end"
     " return 0"
 )
+_USURP = (
+    "if redis.call('pttl', KEYS[1]) == -1 then redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1 end return 0"
+)
 
 
 class RedisLease:
@@ -42,6 +45,11 @@ class RedisLease:
     def take(self) -> Command:
         """The command whose reply is true if the lease is ours."""
         return Command(("SET", self.name, self.token, "NX", "PX", _milliseconds(LEASE_SECONDS)))
+
+    @property
+    def takeover(self) -> Command:
+        """The command whose reply is true if there was one that never ends, which nobody holds, and now it is ours."""
+        return Command(("EVAL", _USURP, 1, self.name, self.token, _milliseconds(LEASE_SECONDS)))
 
     @property
     def renewal(self) -> Command:

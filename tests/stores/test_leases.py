@@ -180,6 +180,36 @@ def test_a_lease_in_redis_that_ran_out_takes_no_other_with_it(server):
     client.close()
 
 
+@pytest.mark.parametrize(
+    "damage", [lambda client, name: client.set(name, "x"), lambda client, name: client.persist(name)]
+)
+def test_a_lease_in_redis_that_would_never_end_is_taken_over_by_one(server, take, damage):
+    stores = [RedisStore(server, timeout=5) for _ in range(2)]
+    lease(stores[0], KEY)
+    stores[0]._keeper._held.clear()  # as if its process had died
+    with Redis.from_url(server) as client:
+        [name] = client.keys()
+        damage(client, name)
+        held = take(stores[1], KEY)
+        assert held is not None
+        assert 0 < client.pttl(name) <= redis_lease_module.LEASE_SECONDS * 1000
+    assert take(stores[0], KEY) is None
+    held.release()
+    eventually(lambda: take(stores[0], KEY)).release()
+    for store in stores:
+        store.close()
+
+
+def test_who_may_run_no_scripts_has_leases_that_run_out(server):
+    with Redis.from_url(server) as client:
+        client.acl_setuser("plain", enabled=True, passwords=["+pass"], keys=["pfx:*"], commands=["+set", "+get"])
+        stores = [RedisStore(server.replace("//", "//plain:pass@", 1), timeout=5) for _ in range(2)]
+        assert [lease(store, KEY) is None for store in stores] == [False, True]
+        for store in stores:
+            store.close()
+        client.acl_deluser("plain")
+
+
 def test_the_thread_that_keeps_leases_ends_with_the_last(server):
     store = RedisStore(server, timeout=5)
     for _ in range(3):
