@@ -13,7 +13,7 @@ from prefixcache_integrations import tokens
 from prefixcache_integrations.body_codec import BodyCodec
 from prefixcache_integrations.caching import CacheSettings, current_controls
 from prefixcache_integrations.canonical import JsonObject, Level, PromptPlan, Request, Response, Usage
-from prefixcache_integrations.errors import MalformedRequest
+from prefixcache_integrations.errors import ConfigurationError, MalformedRequest
 from prefixcache_integrations.events import Observer
 from prefixcache_integrations.flows.op import Entry, EntryFacts, EntryKey, Flow, model_tag
 from prefixcache_integrations.flows.open_settle import Opened, open_call, settle
@@ -69,7 +69,10 @@ class PrefixCache:
             require_namespace: Cache only calls that somebody named a namespace for.
             patience: Seconds a call may wait for another's of the same before it is made as well.
             observers: Told every hit, miss, joined call, stored, rejected or evicted entry, and failure of the store.
+
+        Raises `ConfigurationError` for what cannot be meant.
         """
+        _check(patience, secret)
         self._store = store
         self.settings = settings
         self.secret = secret
@@ -278,6 +281,13 @@ class PrefixCache:
         if served.outcome in ("hit", "joined"):
             self._counters.since(start, served.outcome)
         return served
+
+
+def _check(patience: object, secret: object) -> None:
+    if not isinstance(patience, int | float) or not 0 <= patience < float("inf"):
+        raise ConfigurationError(f"patience is a number of seconds, or 0 for none, not {patience!r}")
+    if not isinstance(secret, bytes):
+        raise ConfigurationError("a secret is bytes")  # which of them is nobody's business
 
 
 def _new_id() -> str:

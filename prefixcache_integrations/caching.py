@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from types import TracebackType
-from typing import Literal, Self, TypeAlias, cast, get_args
+from functools import reduce
+from types import NoneType, TracebackType
+from typing import Literal, NamedTuple, Self, TypeAlias, cast, get_args
 
 from msgspec import UNSET, Struct, UnsetType, ValidationError, convert
 from msgspec.structs import replace
@@ -32,14 +33,37 @@ class CacheSettings(Struct, frozen=True, kw_only=True):
     namespace: str | None = None
 
     def __post_init__(self) -> None:
-        _check(self.mode, self.ttl)
+        _check(self)
 
 
-def _check(mode: Mode | UnsetType, ttl: float | UnsetType | None) -> None:
-    if mode is not UNSET and mode not in _MODES:
-        raise ConfigurationError(f"a mode is one of {', '.join(_MODES)}, not {mode!r}")
-    if isinstance(ttl, int | float) and not 0 < ttl < float("inf"):
-        raise ConfigurationError(f"a ttl is a number of seconds above 0, or None for good, not {ttl}")
+def tag_names(tags: object) -> tuple[str, ...]:
+    """Return ``tags`` as settings hold them. Raises `ConfigurationError` for what is no collection of names."""
+    if isinstance(tags, str | bytes) or not isinstance(tags, Iterable):
+        raise ConfigurationError(f"tags are a list of names, not {tags!r}")
+    names = tuple(tags)
+    for name in names:
+        _be("a tag is a name", name, str)
+    return names
+
+
+def _check(asked: CacheSettings | Controls) -> None:
+    """Refuse what cannot be meant; what a caller leaves open is no mistake."""
+    if asked.mode is not UNSET and asked.mode not in _MODES:
+        raise ConfigurationError(f"a mode is one of {', '.join(_MODES)}, not {asked.mode!r}")
+    if asked.ttl is not UNSET and asked.ttl is not None and not _is_time(asked.ttl):
+        raise ConfigurationError(f"a ttl is a number of seconds above 0, or None for good, not {asked.ttl!r}")
+    _be("a policy is a KeyPolicy, as KeyPolicy.loose()", asked.policy, KeyPolicy, UnsetType)
+    _be("a namespace is a text", asked.namespace, str, UnsetType, NoneType)
+    tag_names(asked.tags)
+
+
+def _be(words: str, value: object, *kinds: type) -> None:
+    if not isinstance(value, kinds):
+        raise ConfigurationError(f"{words}, not {value!r}")
+
+
+def _is_time(ttl: object) -> bool:
+    return isinstance(ttl, int | float) and not isinstance(ttl, bool) and 0 < ttl < float("inf")
 
 
 class Controls(Struct, frozen=True, kw_only=True):
@@ -56,7 +80,7 @@ class Controls(Struct, frozen=True, kw_only=True):
     namespace: str | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        _check(self.mode, self.ttl)
+        _check(self)
         if self.temperature_tolerance is not UNSET:
             KeyPolicy.loose(self.temperature_tolerance)  # refuses what is out of range
 
@@ -82,12 +106,22 @@ class Controls(Struct, frozen=True, kw_only=True):
 NO_CONTROLS = Controls()
 """What a call wants that says nothing."""
 
-_entered: ContextVar[tuple[Controls, ...]] = ContextVar("prefixcache_integrations.caching", default=(NO_CONTROLS,))
+
+class _Entered(NamedTuple):
+    """The blocks around a call, the outermost first, and what they ask for together."""
+
+    blocks: tuple[caching, ...]
+    controls: Controls
+
+
+_OUTSIDE = _Entered((), NO_CONTROLS)
+
+_entered: ContextVar[_Entered] = ContextVar("prefixcache_integrations.caching", default=_OUTSIDE)
 
 
 def current_controls() -> Controls:
     """Return what the `caching` blocks around this call ask for, the innermost first."""
-    return _entered.get()[-1]
+    return _entered.get().controls
 
 
 def current_namespace() -> str:
@@ -100,7 +134,10 @@ class caching:  # noqa: N801 - read as a statement: ``with caching(ttl=60):``
     """Cache the calls of a ``with`` or ``async with`` block otherwise than their caches are set.
 
     A block inside another overrides what it names; tags add up. Threads that LangChain starts and tasks see the block
-    they were started in. The same object may be entered again, also while it is entered.
+    they were started in. The same object may be entered again, also while it is entered. Leaving a block ends no other,
+    in whatever order blocks are left, and nothing in a context that never entered it, as a generator may be left in.
+    A generator that yields inside a block leaves it open meanwhile for whoever runs it. Raises `ConfigurationError` for
+    what cannot be meant.
 
     Args:
         ttl: Seconds an answer is kept, ``None`` for good.
@@ -108,7 +145,7 @@ class caching:  # noqa: N801 - read as a statement: ``with caching(ttl=60):``
         policy: What may differ between two requests that share an answer.
         temperature_tolerance: Rounds temperature and top_p, and leaves order of tools and parallel calls out.
         tags: Names by which what is stored can be invalidated.
-        namespace: The tenant boundary.
+        namespace: The tenant boundary; with ``None`` the one that is named around the block or by the cache stays.
         yields: Whether enclosing blocks win over this one, for code that only sets defaults.
     """
 
@@ -120,7 +157,7 @@ class caching:  # noqa: N801 - read as a statement: ``with caching(ttl=60):``
         policy: KeyPolicy | UnsetType = UNSET,
         temperature_tolerance: float | UnsetType = UNSET,
         tags: Iterable[str] = (),
-        namespace: str | UnsetType = UNSET,
+        namespace: str | UnsetType | None = UNSET,
         yields: bool = False,
     ) -> None:
         self._controls = Controls(
@@ -128,21 +165,26 @@ class caching:  # noqa: N801 - read as a statement: ``with caching(ttl=60):``
             mode=mode,
             policy=policy,
             temperature_tolerance=temperature_tolerance,
-            tags=(tags,) if isinstance(tags, str) else tuple(tags),
-            namespace=namespace,
+            tags=(tags,) if isinstance(tags, str) else tag_names(tags),
+            namespace=UNSET if namespace is None else namespace,
         )
         self._yields = yields
 
     def __enter__(self) -> Self:
-        outer = _entered.get()
-        controls = outer[-1].over(self._controls) if self._yields else self._controls.over(outer[-1])
-        _entered.set((*outer, controls))
+        _entered.set(_within(_entered.get(), self))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        _entered.set(_entered.get()[:-1])
+        blocks = _entered.get().blocks
+        at = next((at for at in reversed(range(len(blocks))) if blocks[at] is self), None)
+        if at is not None:
+            _entered.set(reduce(_within, (*blocks[:at], *blocks[at + 1 :]), _OUTSIDE))
+
+    def inside(self, outer: Controls) -> Controls:
+        """Return what this block asks for where ``outer`` is asked for around it."""
+        return outer.over(self._controls) if self._yields else self._controls.over(outer)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -151,6 +193,10 @@ class caching:  # noqa: N801 - read as a statement: ``with caching(ttl=60):``
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, traceback)
+
+
+def _within(outer: _Entered, block: caching) -> _Entered:
+    return _Entered((*outer.blocks, block), block.inside(outer.controls))
 
 
 _STRATEGIES: Mapping[str, Controls] = {

@@ -105,6 +105,23 @@ def test_what_names_no_store_is_refused():
         PrefixCache.from_url("answers.db")
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"patience": float("nan")},
+        {"patience": -1},
+        {"patience": "1"},
+        {"secret": "x"},
+        {"secrets": ["x" * 40]},
+        {"secrets": b"x" * 32},
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_be_meant_are_refused(wrong):
+    with pytest.raises(ConfigurationError):
+        PrefixCache.from_url("memory://", **wrong)
+
+
 def test_many_who_ask_at_once_make_one_call_and_are_counted(cache):
     provider = Provider(seconds=0.2)
     with ThreadPoolExecutor(20) as pool:

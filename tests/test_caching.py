@@ -1,6 +1,7 @@
 """What `caching` asks for, block by block."""
 
 import asyncio
+import contextvars
 import threading
 
 import pytest
@@ -72,6 +73,55 @@ async def test_tasks_see_the_block_they_were_started_in():
     assert settings() == DEFAULTS
 
 
+async def test_a_block_left_in_another_context_ends_nothing_there():
+    async def answers():
+        async with caching(namespace="tenant"):
+            yield settings().namespace
+
+    stream = answers()
+    assert await asyncio.create_task(anext(stream)) == "tenant"
+    await stream.aclose()
+    assert settings() == DEFAULTS
+    with caching(ttl=5):
+        assert settings().ttl == 5
+    with caching(ttl=5):
+        late = answers()
+        await asyncio.create_task(anext(late))
+        await late.aclose()
+        assert settings().ttl == 5
+
+
+def test_a_generator_whose_steps_run_in_contexts_of_their_own_leaves_the_block_without_harm():
+    def answers():
+        with caching(namespace="tenant"):
+            yield settings().namespace
+
+    stream = answers()
+    assert contextvars.copy_context().run(next, stream) == "tenant"
+    assert contextvars.copy_context().run(lambda: list(stream) or settings()) == DEFAULTS
+    assert settings() == DEFAULTS
+
+
+def test_blocks_left_out_of_order_end_themselves_alone():
+    def tenant(name):
+        with caching(namespace=name, tags=[name], ttl=5 if name == "a" else None):
+            yield
+            yield settings()
+
+    first, second = tenant("a"), tenant("b")
+    next(first), next(second), list(first)
+    assert next(second) == CacheSettings(ttl=None, tags=("app", "b"), namespace="b")
+    assert list(second) == []
+    assert settings() == DEFAULTS
+
+
+def test_no_namespace_names_none_and_crosses_no_boundary():
+    with caching(namespace=None):
+        assert settings().namespace == "acme"
+    with caching(namespace="other"), caching(namespace=None):
+        assert settings().namespace == "other"
+
+
 def test_threads_of_others_do_not_see_it():
     seen = []
     with caching(ttl=7):
@@ -83,7 +133,19 @@ def test_threads_of_others_do_not_see_it():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"mode": "never"}, {"ttl": 0}, {"ttl": -1}, {"ttl": float("nan")}, {"temperature_tolerance": 2}],
+    [
+        {"mode": "never"},
+        {"ttl": 0},
+        {"ttl": -1},
+        {"ttl": float("nan")},
+        {"ttl": "5"},
+        {"temperature_tolerance": 2},
+        {"temperature_tolerance": "a"},
+        {"policy": "loose"},
+        {"namespace": 5},
+        {"tags": [1]},
+        {"tags": 1},
+    ],
     ids=str,
 )
 def test_what_cannot_be_meant_is_refused(wrong):
@@ -129,6 +191,12 @@ def test_a_ttl_that_cannot_be_meant_is_refused_where_it_is_set(ttl):
         CacheSettings(ttl=ttl)
     with pytest.raises(ConfigurationError, match="ttl"):
         Controls(ttl=ttl)
+
+
+@pytest.mark.parametrize("wrong", [{"tags": "abc"}, {"tags": [1]}, {"policy": "loose"}, {"namespace": 5}], ids=str)
+def test_settings_that_cannot_be_meant_are_refused_where_they_are_set(wrong):
+    with pytest.raises(ConfigurationError):
+        CacheSettings(**wrong)
 
 
 def test_a_mode_that_is_none_is_refused_where_it_is_set():

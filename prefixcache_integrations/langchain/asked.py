@@ -21,7 +21,7 @@ from prefixcache_integrations.langchain.messages import Reading, bypass_of, fram
 from prefixcache_integrations.prompt.keys import KeyPolicy, framed_key, raw_key
 
 CONTROL_FIELD = "x_cache_control"
-"""The field of a runnable's ``configurable`` that controls the calls inside it."""
+"""The field of a runnable's ``configurable`` that controls the calls inside it, and can name their namespace."""
 
 MEMO_SIZE = 1024
 """How many requests are remembered with their keys, so that the same two strings are not read again …"""

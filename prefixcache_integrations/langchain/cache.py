@@ -12,7 +12,7 @@ from langchain_core.outputs import Generation
 from msgspec.structs import replace
 
 from prefixcache_integrations.cache import PrefixCache, Where
-from prefixcache_integrations.caching import CacheSettings
+from prefixcache_integrations.caching import CacheSettings, tag_names
 from prefixcache_integrations.canonical import Response
 from prefixcache_integrations.events import Observer
 from prefixcache_integrations.flows.op import Entry
@@ -71,10 +71,13 @@ class ResponseCache(BaseCache):
             patience: Seconds a call may wait for another's of the same before it is made as well.
             observers: Told every hit, miss, joined call, stored or rejected entry, and failure of the store.
             new_id: Makes the message id of a hit.
+
+        Raises:
+            ConfigurationError: A setting cannot be meant.
         """
-        settings = CacheSettings(
-            ttl=ttl, policy=replace(policy, exact=exact or policy.exact), tags=tuple(tags), namespace=namespace or None
-        )
+        settings = CacheSettings(ttl=ttl, policy=policy, tags=tag_names(tags), namespace=namespace or None)
+        if exact:
+            settings = replace(settings, policy=replace(settings.policy, exact=True))
         self._cache = (
             store
             if isinstance(store, PrefixCache)

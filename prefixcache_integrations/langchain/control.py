@@ -22,7 +22,7 @@ class CachingMiddleware(AgentMiddleware[Any, Any, Any]):
         policy: What may differ between two requests that share an answer.
         temperature_tolerance: Rounds temperature and top_p, and leaves order of tools and parallel calls out.
         tags: Names by which what is stored can be invalidated.
-        namespace: The tenant boundary.
+        namespace: The tenant boundary; with ``None`` that of the cache stays.
 
     Raises `ConfigurationError` for what cannot be meant.
     """
@@ -35,7 +35,7 @@ class CachingMiddleware(AgentMiddleware[Any, Any, Any]):
         policy: KeyPolicy | UnsetType = UNSET,
         temperature_tolerance: float | UnsetType = UNSET,
         tags: Iterable[str] = (),
-        namespace: str | UnsetType = UNSET,
+        namespace: str | UnsetType | None = UNSET,
     ) -> None:
         super().__init__()
         self._block = caching(

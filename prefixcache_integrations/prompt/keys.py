@@ -64,13 +64,17 @@ class KeyPolicy(Struct, frozen=True, kw_only=True):
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.tolerance <= _LARGEST_TOLERANCE:
-            raise ConfigurationError(f"a tolerance is from 0 to {_LARGEST_TOLERANCE:g}, not {self.tolerance}")
+        if not _is_between(0, self.tolerance, _LARGEST_TOLERANCE):
+            raise ConfigurationError(f"a tolerance is from 0 to {_LARGEST_TOLERANCE:g}, not {self.tolerance!r}")
 
     @classmethod
     def loose(cls, tolerance: float = 0.1) -> KeyPolicy:
         """Return the policy under which neither order nor a difference within ``tolerance`` counts."""
         return cls(ordered=False, tolerance=tolerance)
+
+
+def _is_between(least: float, value: object, most: float) -> bool:
+    return isinstance(value, int | float) and least <= value <= most
 
 
 STRICT = KeyPolicy()

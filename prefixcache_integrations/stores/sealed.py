@@ -44,8 +44,10 @@ class Sealed(Wrapper):
 
     def __init__(self, inner: Store, secrets: Sequence[bytes]) -> None:
         super().__init__(inner)
-        if not secrets or any(len(secret) < MIN_SECRET_BYTES for secret in secrets):
-            raise ConfigurationError(f"a sealed store needs secrets of at least {MIN_SECRET_BYTES} random bytes")
+        if not secrets or not all(map(_is_secret, secrets)):
+            raise ConfigurationError(
+                f"a sealed store needs a list of secrets of at least {MIN_SECRET_BYTES} random bytes"
+            )
         self._seals = tuple(map(_Seal, secrets))
 
     def _get(self, key: EntryKey) -> Flow[bytes | None]:
@@ -87,6 +89,10 @@ class _HiddenTags:
 
     def __contains__(self, tag: object) -> bool:
         return any(seal.hidden_tag(str(tag)) in self._hidden for seal in self._seals)
+
+
+def _is_secret(secret: object) -> bool:
+    return isinstance(secret, bytes) and len(secret) >= MIN_SECRET_BYTES
 
 
 class _Seal:
