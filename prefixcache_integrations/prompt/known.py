@@ -61,6 +61,27 @@ def filled_texts(instructions: Iterable[Part], known: KnownPrompt) -> Mapping[st
     return {text: rows for text, rows in found.items() if text and rows and values[text] <= said}
 
 
+def was_cut(texts: Sequence[str], known: KnownPrompt) -> bool:
+    """Tell whether ``texts``, one after the other, are what an earlier plan left of texts that a call filled in."""
+    said = [text for text in texts if text]
+    if any(own_words(text) != text for text in said):
+        return True
+    wholes = [each.text for each in known.texts if each.slots]
+    return any(_joined(said[start:], whole) > 1 for whole in wholes for start in range(len(said)))
+
+
+def _joined(texts: Sequence[str], whole: str) -> int:
+    """Return how many of ``texts`` are ``whole`` together, 0 where that is none."""
+    done = 0
+    for count, text in enumerate(texts, start=1):
+        if not whole.startswith(text, done):
+            return 0
+        done += len(text)
+        if done == len(whole):
+            return count
+    return 0
+
+
 def conversation(request: Request) -> Iterator[tuple[Address, Part]]:
     """Yield every block that follows the instructions in front, in order."""
     opening = True

@@ -12,7 +12,15 @@ from prefixcache_integrations.canonical import Address, Finding, Level, Move, Pa
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.fragments import Fragment, filled_in, fragments, in_blocks, named
-from prefixcache_integrations.prompt.known import RETRIEVED, KnownPrompt, Slot, conversation, filled_texts, heads
+from prefixcache_integrations.prompt.known import (
+    RETRIEVED,
+    KnownPrompt,
+    Slot,
+    conversation,
+    filled_texts,
+    heads,
+    was_cut,
+)
 from prefixcache_integrations.prompt.patterns import patterns
 from prefixcache_integrations.prompt.pricing import lost_read, read_saving
 from prefixcache_integrations.prompt.reading import Reading
@@ -66,7 +74,7 @@ def find_volatile(
         return Volatile()
     blocks = dict(instructions(request))
     slots = filled_texts(blocks.values(), known)
-    seen = [_seen(together, slots, snapshot) for together in _held_together(blocks, slots)]
+    seen = [_seen(together, slots, snapshot) for together in _held_together(blocks, slots, known)]
     found = [fragment for each in seen for fragment in each.fragments]
     moves = tuple(_moves(request, blocks, found, profile)) if level == "arrange" and found else ()
     if level == "arrange" and not any(move.reason == "retrieved" for move in moves):
@@ -101,12 +109,16 @@ def _seen(
 
 
 def _held_together(
-    blocks: Mapping[Address, Part], slots: Mapping[str, Sequence[Slot]]
+    blocks: Mapping[Address, Part], slots: Mapping[str, Sequence[Slot]], known: KnownPrompt
 ) -> Iterator[list[tuple[Address, Part]]]:
-    """Yield the blocks of the system prompt, then those of each message; what a template fills in stands alone."""
+    """Yield the blocks of the system prompt, then those of each message; what a template fills in stands alone.
+
+    Where an earlier plan has cut what a template filled in, a block is no text of a template's, though it may read so.
+    """
     for _, held in groupby(blocks.items(), key=lambda pair: _holder(pair[0])):
         together = list(held)
-        if any(part.text in slots for _, part in together):
+        texts = [part.text for _, part in together]
+        if not slots.keys().isdisjoint(texts) and not was_cut(texts, known):
             yield from ([each] for each in together)
         else:
             yield together

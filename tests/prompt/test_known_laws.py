@@ -147,6 +147,29 @@ def test_a_request_that_was_arranged_stays_as_it_is(dialect: Dialect, bodies: An
     check()
 
 
+TAIL = "word " * 10
+REPEATED = KnownPrompt(
+    (
+        KnownText("rules " + TAIL, (Slot(name="x", start=6, end=6),)),
+        KnownText(
+            "facts[F]" + TAIL, (Slot(name="x", start=5, end=8, kind="documents"), Slot(name="y", start=8, end=8))
+        ),
+        KnownText(TAIL, (Slot(name="z", start=0, end=0, kind="documents"),)),
+    )
+)
+
+
+@pytest.mark.parametrize("text", ["rules " + TAIL, "facts[F]" + TAIL], ids=["cut", "cut and taken from"])
+def test_what_a_plan_cut_off_a_text_is_not_taken_for_another_that_a_template_fills_in(text: str) -> None:
+    dialect, asked = OpenAIChat(), {"role": "user", "content": TAIL}
+    late = {"role": "system", "content": "Be brief."}
+    body = {"model": "gpt-5.5", "messages": [{"role": "system", "content": text}, asked, late]}
+    once = decided(dialect.decode_request(body), REPEATED)
+    assert "split" in {move.reason for move in once.plan.moves}
+    sent = dialect.encode_request(once.request)
+    assert dialect.encode_request(decided(dialect.decode_request(sent), REPEATED).request) == sent
+
+
 @law
 @given(CLAUDE_BODIES, st.data())
 def test_claude_refuses_nothing_we_send(body: dict[str, Any], data: st.DataObject) -> None:
