@@ -53,7 +53,8 @@ def simulate(
     """Serve the providers' prompt caches here, with no key and no bill, until Ctrl-C.
 
     The model behind it echoes the last text. Cache lifetimes run in real time; POST {"advance": seconds} to
-    /_simulator/clock to skip ahead. Not modelled: routing, eviction under load, tokens the provider hides.
+    /_simulator/clock to skip ahead. With --json, a line when it serves and one when it stops. Not modelled: routing,
+    eviction under load, tokens the provider hides.
     """
     stop = threading.Event()
 

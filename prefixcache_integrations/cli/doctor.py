@@ -13,9 +13,10 @@ from typing import Annotated, Literal
 import typer
 from msgspec import Struct
 from rich.table import Table
+from rich.text import Text
 
 from prefixcache_integrations import tokens
-from prefixcache_integrations.cli.output import AsJson, Exit, answer_json, console, explained
+from prefixcache_integrations.cli.output import AsJson, Exit, address, answer_json, console, explained, plain
 from prefixcache_integrations.errors import PrefixCacheError
 from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.stores import open_store
@@ -73,7 +74,7 @@ def doctor(
     else:
         table = Table(box=None, show_header=False)
         for check in checks:
-            table.add_row(f"[{_STYLES[check.level]}]{check.level}[/]", check.name, check.detail)
+            table.add_row(Text(check.level, _STYLES[check.level]), plain(check.name), plain(check.detail))
         console.print(table)
     if sick:
         raise typer.Exit(Exit.FOUND)
@@ -128,8 +129,8 @@ def _counting() -> Iterator[Check]:
 
 
 def _reach(url: str) -> Check:
-    """Ask a store for a key that nobody has; its address is shown without user and password."""
-    name = f"store {url.partition('://')[0]}://{url.partition('://')[2].rpartition('@')[2]}"
+    """Ask a store for a key that nobody has."""
+    name = f"store {address(url)}"
     started = time.perf_counter()
     try:
         store = open_store(url)

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 
 from prefixcache_integrations import dialects, tokens
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.cli.bodies import Format, read_object, read_request
-from prefixcache_integrations.cli.output import AsJson, Exit, answer_json, console, explained
+from prefixcache_integrations.cli.output import AsJson, Exit, answer_json, console, explained, plain
 from prefixcache_integrations.errors import MalformedRequest
 from prefixcache_integrations.insight import diagnosis
+from prefixcache_integrations.insight.diagnosis_paths import outside_arguments
 from prefixcache_integrations.insight.verdict import read_verdict
 from prefixcache_integrations.profiles import Provider, resolve
 
@@ -62,10 +64,12 @@ def explain(
             price=profile.price(datetime.now(UTC).date()),
             redact=not show_text,
         )
+    if found.divergence and not show_text:
+        found = replace(found, divergence=replace(found.divergence, path=outside_arguments(found.divergence.path)))
     if as_json:
         facts = {"broken": found.broken, "lost_tokens": found.lost_tokens, "remedy": found.remedy}
         answer_json({**{name: getattr(found, name) for name in found.__struct_fields__}, **facts, "model": after.model})
     else:
-        console.print(found.render(), markup=False, soft_wrap=True)
+        console.print(plain(found.render()), soft_wrap=True)
     if found.broken:
         raise typer.Exit(Exit.FOUND)

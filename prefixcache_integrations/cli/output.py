@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.progress import Progress
+from rich.text import Text
 
 from prefixcache_integrations.errors import PrefixCacheError
 
@@ -47,6 +49,21 @@ def fail(message: str, code: Exit = Exit.FAILED) -> NoReturn:
     """Say in one line what is wrong, and stop."""
     typer.echo(message, err=True)
     raise typer.Exit(code)
+
+
+def plain(text: str) -> Text:
+    """Return words of others for the terminal: not as markup, and with nothing in them that a terminal obeys."""
+    shown = (each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in text)
+    return Text("".join(shown))
+
+
+def address(url: str) -> str:
+    """Return the URL of a store for people: without user, password and options, which are no one's to read."""
+    scheme, separator, rest = url.partition("://")
+    place = re.split(r"[?#]", rest, maxsplit=1)[0]
+    authority, slash, path = place.partition("/")
+    hidden = "@" in rest[len(authority) :]  # behind an "@" in path or options, the authority may be half a password
+    return scheme + separator + ("…" if hidden else authority.rpartition("@")[2] + slash + path)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from prefixcache_integrations.cli.output import AsJson, answer_json, console, explained, progress_bar
+from prefixcache_integrations.cli.output import AsJson, answer_json, console, explained, plain, progress_bar
 from prefixcache_integrations.errors import MalformedRecording
 from prefixcache_integrations.insight import recording
 from prefixcache_integrations.insight.recording import RecordedCall
@@ -149,7 +149,7 @@ def _losses(found: Report) -> Table:
     table.add_column("what to change")
     for loss in found.losses:
         reason = loss.reason.replace("_", " ")
-        table.add_row(reason, count(loss.count), count(loss.tokens), dollars(loss.cost), loss.remedy or "")
+        table.add_row(reason, count(loss.count), count(loss.tokens), dollars(loss.cost), plain(loss.remedy or ""))
     return table
 
 
@@ -159,12 +159,14 @@ def _changes(found: Report) -> Table:
         table.add_column(name, justify="right")
     table.add_column("what to do instead")
     for change in found.changes:
-        table.add_row(change.what, count(change.count), count(change.tokens), count(change.cost), change.remedy or "")
+        figures = map(count, (change.count, change.tokens, change.cost))
+        table.add_row(plain(change.what), *figures, plain(change.remedy or ""))
     return table
 
 
 def _show_talk(talk: Talk, rows: tuple[Row, ...]) -> None:
-    console.print(Text(f"\n{talk.name or 'without a conversation'}", "bold"))
+    console.print()
+    console.print(plain(talk.name or "without a conversation"), style="bold")
     for row in rows:
         line = Text(f"{row.number:>4} {moment(row.call.at)} ")
         line.append_text(_bar(row, talk.longest))
@@ -175,7 +177,7 @@ def _show_talk(talk: Talk, rows: tuple[Row, ...]) -> None:
         faint = ((differs, "bright_black"), (outcome_line(row.call), "bright_black"))
         for note, style in ((break_line(row.call), "red"), *changed, *faint):
             if note:
-                console.print(Text(f"{'':14}{note}", style))
+                console.print(Text(" " * 14).append_text(plain(note)), style=style)
 
 
 def _bar(row: Row, longest: int) -> Text:

@@ -10,7 +10,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from prefixcache_integrations.cli.output import AsJson, answer_json, console, explained, fail, progress_bar
+from prefixcache_integrations.cli.output import (
+    AsJson,
+    address,
+    answer_json,
+    console,
+    explained,
+    fail,
+    plain,
+    progress_bar,
+)
 from prefixcache_integrations.cli.sums import print_book, read_book
 from prefixcache_integrations.errors import ConfigurationError, StoreUnavailable
 from prefixcache_integrations.flows.op import model_tag
@@ -54,7 +63,7 @@ def _table(found: Survey) -> Table:
     table.add_column("tags")
     for row in found.namespaces:
         tags = ", ".join(f"{tag} {count:,}" for tag, count in (row.tags or {}).items())
-        table.add_row(row.name or "(default)", f"{row.entries:,}", f"{row.size:,}", tags)
+        table.add_row(plain(row.name or "(default)"), f"{row.entries:,}", f"{row.size:,}", plain(tags))
     return table
 
 
@@ -75,7 +84,7 @@ def clear(
     tags = [*(tag or ()), *map(model_tag, model or ())]
     what = f"{'entries tagged ' + ', '.join(tags) if tags else 'all entries'} of {_called(namespace)}"
     if not yes and not as_json:
-        typer.confirm(f"Forget {what} in {_without_password(url)}?", abort=True)
+        typer.confirm(f"Forget {what} in {address(url)}?", abort=True)
     elif not yes:
         fail("with --json, clear does not ask: say --yes")
     with explained(), _named(url):
@@ -108,7 +117,7 @@ def _named(url: str) -> Iterator[None]:
     try:
         yield
     except StoreUnavailable as error:
-        raise StoreUnavailable(f"{_without_password(url)}: {error}") from error
+        raise StoreUnavailable(f"{address(url)}: {error}") from error
 
 
 def _secret(variable: str) -> bytes:
@@ -122,9 +131,3 @@ def _secret(variable: str) -> bytes:
 
 def _called(namespace: str) -> str:
     return f"namespace {namespace!r}" if namespace else "the default namespace"
-
-
-def _without_password(url: str) -> str:
-    """Leave out user and password: they are no one's to read over a shoulder."""
-    scheme, separator, rest = url.partition("://")
-    return scheme + separator + rest.rpartition("@")[2]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from prefixcache_integrations.cli.output import console
+from prefixcache_integrations.cli.output import console, plain
 from prefixcache_integrations.insight.accounting import Totals
 from prefixcache_integrations.insight.latency import Latency
 from prefixcache_integrations.insight.ledger import Account
@@ -35,7 +35,7 @@ def print_book(book: SharedBook) -> None:
         table.add_column(head, justify="right")
     for dimension, named in book.sums.by.items():
         for name, account in sorted(named.items(), key=lambda row: row[1].totals.cost, reverse=True):
-            table.add_row(dimension, name or "(others)", *_cells(account.totals))
+            table.add_row(dimension, plain(name or "(others)"), *_cells(account.totals))
     table.add_row("all", "", *_cells(book.sums.totals))
     console.print()
     console.print(table)

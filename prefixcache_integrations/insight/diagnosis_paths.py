@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from prefixcache_integrations.canonical import JsonObject, Message, Part, Request
 from prefixcache_integrations.canonical.json import as_object, as_text
 from prefixcache_integrations.insight.diagnosis_differences import joined
 from prefixcache_integrations.prompt.content import unmarked
+
+# The names inside a tool call's arguments are the model's words.
+_ARGUMENT = re.compile(r"(\.(?:input|arguments))[.\[].*")
+
+
+def outside_arguments(path: str) -> str:
+    """Return a path that ends before the words of a model: at the arguments of the call that it leads into."""
+    return _ARGUMENT.sub(r"\1", path)
 
 
 def message_path(request: Request, index: int) -> str:

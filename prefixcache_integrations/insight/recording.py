@@ -24,6 +24,9 @@ Outcome: TypeAlias = Literal["provider", "response_cache", "other_cache", "faile
 
 VERSION = 1
 
+_LATEST = 253_402_300_800.0  # the end of the year 9999
+_DIGITS = 12
+
 
 class Break(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why the call read less than the one before it had left; as in `PrefixBroken`."""
@@ -81,6 +84,16 @@ def read(lines: Iterable[bytes]) -> Iterator[RecordedCall]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                yield _decoder.decode(line)
+                call = _decoder.decode(line)
+                _check(call)
             except (msgspec.DecodeError, RecursionError) as error:
                 raise MalformedRecording(f"line {number} is no recorded call: {error}") from error
+            yield call
+
+
+def _check(call: RecordedCall) -> None:
+    """Refuse a moment that no calendar has, and sums that nobody can be billed."""
+    lost = call.broken.lost_cost if call.broken else None
+    money = (each for each in (call.cost, call.uncached_cost, lost) if each is not None)
+    if not 0 <= call.at < _LATEST or not all(each.is_finite() and each.adjusted() < _DIGITS for each in money):
+        raise msgspec.ValidationError("a number is out of range")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
 from datetime import date
@@ -14,13 +13,11 @@ from prefixcache_integrations.errors import PrefixCacheError
 from prefixcache_integrations.events import Labels, PrefixBroken
 from prefixcache_integrations.insight.conversations import Conversations, Turn
 from prefixcache_integrations.insight.diagnosis import Explainer, Explanation, Sent
+from prefixcache_integrations.insight.diagnosis_paths import outside_arguments
 from prefixcache_integrations.insight.rewrites import rewrite
 from prefixcache_integrations.insight.verdict import Verdict
 from prefixcache_integrations.profiles import CacheProfile
 from prefixcache_integrations.prompt.tail_note import without_note
-
-# The names inside a tool call's arguments are the model's words; so a path ends before them.
-_ARGUMENT = re.compile(r"(\.(?:input|arguments))[.\[].*")
 
 
 class Watch:
@@ -76,7 +73,7 @@ class Watch:
         event = said.event(turn.request.model) if said else None
         if event is None:
             return None
-        return replace(event, path=event.path and _ARGUMENT.sub(r"\1", event.path), labels=labels)
+        return replace(event, path=event.path and outside_arguments(event.path), labels=labels)
 
     def explain(
         self, turn: Turn, profile: CacheProfile, usage: Usage, verdict: Verdict | None = None

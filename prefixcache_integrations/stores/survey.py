@@ -61,12 +61,15 @@ def survey(url: str, *, progress: Callable[[int], None] = lambda _: None) -> Sur
     Raises `StoreUnavailable` where it cannot be read, `ConfigurationError` for a URL that names no store outside this
     process.
     """
-    scheme = urlsplit(url).scheme
+    scheme = url.partition(":")[0].lower()
     count = _SURVEYS.get(scheme)
     if count is None:
         known = ", ".join(f"{name}://" for name in _SURVEYS)
-        raise ConfigurationError(f"no store outside this process for {scheme or url!r}: known are {known}")
-    return count(url, progress)
+        raise ConfigurationError(f"no store outside this process for this URL: known are {known}")
+    try:
+        return count(url, progress)
+    except ValueError as error:  # of the standard library, about brackets and ports
+        raise ConfigurationError("this is no URL of a store") from error
 
 
 def sqlite_file(url: str) -> Path:

@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+from tests.cli.conftest import LONG
+
 
 @pytest.fixture
 def files(written, claude_body):
@@ -106,3 +108,20 @@ def test_the_providers_own_verdict_is_read_from_the_answer(prefixcache, written,
     assert done["verdict"]["reason"] == "tools_changed"
     assert "we find no difference" in done["disagreement"]
     assert "we find no difference" in prefixcache("explain", *files).out
+
+
+def test_the_words_of_a_model_are_no_part_of_a_path(prefixcache, written, claude_body):
+    def called(**arguments):
+        call = {"type": "tool_use", "id": "c", "name": "find", "input": arguments}
+        said = [{"role": "user", "content": LONG}, {"role": "assistant", "content": [call]}]
+        result = [{"type": "tool_result", "tool_use_id": "c", "content": "x"}]
+        return claude_body(history=[*said, {"role": "user", "content": result}])
+
+    files = written("a.json", called(CANARY="1")), written("b.json", called(CANARY="2"))
+
+    for options in ((), ("--json",)):
+        done = prefixcache("explain", *files, *options)
+        assert done.code == 3
+        assert "CANARY" not in done.out
+        assert "content[0].input" in done.out
+    assert "CANARY" in prefixcache("explain", *files, "--show-text").out

@@ -108,3 +108,23 @@ def test_a_file_that_cannot_be_written_is_one_line(prefixcache, run, tmp_path):
     done = prefixcache("report", run([call()]), "-o", tmp_path / "missing" / "out.html")
 
     assert (done.code, done.err.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize("line", ['{"at":1e300', '{"at":-1', '{"at":1,"cost":"NaN"', '{"at":1,"cost":"1E+999999"'])
+def test_numbers_that_cannot_be_are_named_with_their_line(prefixcache, tmp_path, line):
+    path = tmp_path / "run.jsonl"
+    path.write_text(line + ',"conversation":"c","outcome":"provider"}\n')
+
+    for options in ((), ("--json",), ("-o", tmp_path / "run.html")):
+        done = prefixcache("report", path, *options)
+        assert done.code == 1
+        assert done.err == f"{path}: line 1 is no recorded call: a number is out of range\n"
+
+
+def test_words_of_others_are_no_orders_to_a_terminal(prefixcache, run):
+    lost = recording.Break(reason="system_changed", lost_tokens=9, path="system\x1b[2J", remedy="[bold]keep\x9b")
+    done = prefixcache("report", run([call(0, conversation="\x1b]0;owned\x07", broken=lost)]))
+
+    assert done.code == 0
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", done.out)
+    assert "[bold]keep" in done.out

@@ -4,6 +4,7 @@ from decimal import Decimal
 import pytest
 
 from prefixcache_integrations.canonical import Usage
+from prefixcache_integrations.cli.output import address
 from prefixcache_integrations.events import AnswerTimed, Labels, UsageRecorded
 from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.flows.response_cache import model_tag
@@ -184,3 +185,33 @@ def test_what_processes_have_added_up_is_shown(prefixcache, shared_redis):
     assert "2.5 s" in table
     assert "0.40 ms" in table
     assert prefixcache("stats", url, "--json").json["sums"] is None
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://user:SECRET@127.0.0.1:1/0", "redis://127.0.0.1:1/0"),
+        ("redis://127.0.0.1:1/0?password=SECRET", "redis://127.0.0.1:1/0"),
+        ("postgresql://127.0.0.1:1/db?password=SE@SECRET", "postgresql://…"),
+        ("redis://user:SEC/SECRET@127.0.0.1:1/0", "redis://…"),
+        ("redis://:SEC#SECRET@127.0.0.1:1/0", "redis://…"),
+    ],
+)
+def test_the_address_of_a_store_is_shown_without_what_is_secret(url, shown):
+    assert address(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("command", "url"),
+    [
+        (("stats",), "redis://u:SECRET@[::1/0"),
+        (("stats",), "redis://127.0.0.1:1/0?password=SECRET"),
+        (("clear", "--yes"), "redis://127.0.0.1:1/0?password=SECRET"),
+    ],
+)
+def test_a_store_that_cannot_be_asked_is_one_line_without_secrets(prefixcache, command, url):
+    done = prefixcache(*command, url)
+
+    assert done.code == 1
+    assert done.err.count("\n") == 1
+    assert "SECRET" not in done.err + done.out
