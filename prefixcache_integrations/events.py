@@ -108,11 +108,13 @@ class StoreRestored(Struct, frozen=True):
 class UsageRecorded(Struct, frozen=True, kw_only=True):
     """A call's tokens became known. ``cost`` in US dollars, ``None`` where no price is known.
 
+    ``model`` is the one that answered, where it says so, ``asked`` the model or deployment that the request named.
     ``uncached_cost`` is what the same call would have cost with no prompt cache at all. ``seconds`` is how long it
     took, ``first_token_seconds`` how long until the first piece of a stream came; ``None`` where nobody measured.
     """
 
     model: str | None
+    asked: str | None = None
     usage: Usage
     cost: Decimal | None = None
     uncached_cost: Decimal | None = None

@@ -25,9 +25,13 @@ _NOTHING = Usage(input_tokens=0, cache_read_tokens=0, cache_write_tokens=0, outp
 
 
 class MeteredCall:
-    """One call under way. It ends once: whatever is told after that is passed over. For one caller at a time."""
+    """One call under way. It ends once: whatever is told after that is passed over. For one caller at a time.
+
+    ``asked`` is the model or deployment that the request names, ``model`` the one that answers, once that is known.
+    """
 
     def __init__(self, meter: Meter, model: str | None, provider: Provider | None, labels: Labels) -> None:
+        self.asked = model
         self.model = model
         self.provider = provider
         self.labels = labels
@@ -53,6 +57,7 @@ class MeteredCall:
         if self.ended:
             return
         self.model, self.dialect = request.model or self.model, dialects.by_name(request.dialect)
+        self.asked = self.asked or self.model
         self._findings = plan.findings if plan else ()
         self._request = request
         self._turn = self._meter.watch.place(request, self._started, self.labels.session, instead_of=self._turn)
@@ -140,9 +145,12 @@ class MeteredCall:
         if self._end():
             return None
         prices = self._meter.prices
-        cost, uncached_cost = prices.costs(usage, self.model or "", provider=self.provider, on=self._meter.day())
+        cost, uncached_cost = prices.costs(
+            usage, self.model or "", asked=self.asked, provider=self.provider, on=self._meter.day()
+        )
         event = UsageRecorded(
             model=self.model,
+            asked=self.asked,
             usage=usage,
             cost=cost,
             uncached_cost=uncached_cost,

@@ -36,9 +36,10 @@ class PriceBook:
     Args:
         genai_prices: Whether to ask genai-prices too, if it is installed; else the profiles' rows alone answer.
             It is loaded at the first question (about half a second), and never goes to the network by itself.
-        own: What you pay yourself, by the name of the model or deployment as calls report it: negotiated and regional
-            prices, Azure's provisioned deployments (``Price.dollars("1", "8", "0")`` takes cached tokens off in full).
-            It holds for every day, tier and prompt length; writes cost the model's multiple of it.
+        own: What you pay yourself, by the name of the model or deployment as calls ask for it, else as answers
+            report it: negotiated and regional prices, Azure's provisioned deployments (``Price.dollars("1", "8", "0")``
+            takes cached tokens off in full). It holds for every day, tier and prompt length; writes cost the model's
+            multiple of it.
     """
 
     def __init__(self, *, genai_prices: bool = True, own: Mapping[str, Price] | None = None) -> None:
@@ -58,11 +59,19 @@ class PriceBook:
         return self.costs(usage, model, provider=provider, on=on)[1]
 
     def costs(
-        self, usage: Usage, model: str, *, provider: Provider | None = None, on: date
+        self, usage: Usage, model: str, *, asked: str | None = None, provider: Provider | None = None, on: date
     ) -> tuple[Decimal | None, Decimal | None]:
-        """Return `cost` and `uncached_cost`."""
+        """Return `cost` and `uncached_cost`.
+
+        ``asked`` is the name that the request went by, such as a deployment's: an own price for it goes first.
+        """
         if usage.iterations:
-            parts = [self.costs(part.usage, part.model or model, provider=provider, on=on) for part in usage.iterations]
+            parts = [
+                self.costs(
+                    part.usage, part.model or model, asked=None if part.model else asked, provider=provider, on=on
+                )
+                for part in usage.iterations
+            ]
             return _sum(cost for cost, _ in parts), _sum(cost for _, cost in parts)
         if usage.input_tokens is None or usage.output_tokens is None:
             return None, None
@@ -70,7 +79,8 @@ class PriceBook:
         call = _Call(
             model=model, on=on, size=usage.input_tokens, tier=_told(usage.service_tier), speed=_told(usage.speed)
         )
-        rates = self._rates(profile, call, _told(usage.region))
+        own = self._own.get(asked or model) or self._own.get(model)
+        rates = self._rates(profile, call, _told(usage.region)) if own is None else _own_rates(profile, call, own)
         if rates is None:
             return None, None
         counts = _count(usage, profile)
@@ -78,9 +88,6 @@ class PriceBook:
         return None if counts is None else _bill(counts, rates), _bill(plain, rates)
 
     def _rates(self, profile: CacheProfile, call: _Call, region: str | None) -> _Rates | None:
-        if call.model in self._own:
-            agreed = replace(profile, prices=(replace(self._own[call.model], effective=None),), whole_request_tiers=())
-            return _row_rates(agreed, replace(call, tier=None, speed=None))
         if region is not None and region not in profile.regions:
             return None
         sources = (_genai_rates, _row_rates) if self._genai_prices else (_row_rates,)
@@ -174,6 +181,11 @@ def _writes(usage: Usage, profile: CacheProfile) -> dict[str, int] | None:
         return told
     default = profile.lifetime(None)
     return None if default is None or rest < 0 else {**told, default.name: told.get(default.name, 0) + rest}
+
+
+def _own_rates(profile: CacheProfile, call: _Call, price: Price) -> _Rates | None:
+    agreed = replace(profile, prices=(replace(price, effective=None),), whole_request_tiers=())
+    return _row_rates(agreed, replace(call, tier=None, speed=None))
 
 
 def _row_rates(profile: CacheProfile, call: _Call) -> _Rates | None:

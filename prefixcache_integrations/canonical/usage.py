@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+UNTOLD = "untold"
+"""A lifetime, tier or speed that is not told where the request left more than one open: it has no price."""
+
 
 class Usage(Struct, frozen=True, kw_only=True):
     """Tokens of one call. Unknown is ``None``, never 0.
@@ -14,7 +17,7 @@ class Usage(Struct, frozen=True, kw_only=True):
     them beside it (Claude). ``cache_read_tokens``, ``cache_write_tokens`` and ``uncached_tokens`` are
     disjoint and sum to it. ``cache_write_by_ttl`` splits the writes by lifetime ("5m", "1h", "30m",
     "12h") where the provider says. ``service_tier`` is the tier that was billed, ``speed`` and ``region`` the speed and
-    the place of the inference, all as the provider spells them.
+    the place of the inference, all as the provider spells them, or `UNTOLD`.
 
     ``iterations`` are what the call was billed in, where the provider says so and names other models (Claude's
     compaction and advisor): their tokens are in the sums here, their prices are those of their models.

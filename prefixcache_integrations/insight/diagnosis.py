@@ -11,6 +11,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Request, Tokenizer, Usage
+from prefixcache_integrations.canonical.usage import UNTOLD
 from prefixcache_integrations.events import BreakReason
 from prefixcache_integrations.insight.diagnosis_extension import Reading, extended, read_in_full
 from prefixcache_integrations.insight.diagnosis_reach import Pair, Reach, Sent, Timing, measure
@@ -237,7 +238,7 @@ def _cost(lost: int, usage: Usage, profile: CacheProfile, price: Price | None) -
 
     They are the first behind what was read: written at the prices of their lifetimes, the longest first, then plain.
     """
-    if price is None or usage.input_tokens is None:
+    if price is None or usage.input_tokens is None or UNTOLD in (usage.cache_write_by_ttl or ()):
         return None
     if lost == 0:
         return Decimal(0)

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -22,6 +22,7 @@ from prefixcache_integrations.canonical.json import as_object, as_text
 from prefixcache_integrations.events import Labels, Observer, session_of
 from prefixcache_integrations.insight.accounting import Totals
 from prefixcache_integrations.insight.call_table import CallRecord, call_record
+from prefixcache_integrations.langchain.asked_terms import AskedTerms, asked_terms, completed
 from prefixcache_integrations.langchain.stand_in import request_of
 from prefixcache_integrations.langchain.usage import served_by, usage_of
 from prefixcache_integrations.metering import Meter, MeteredCall, today
@@ -32,6 +33,11 @@ from prefixcache_integrations.profiles import Provider
 _PROVIDERS: Mapping[object, Provider] = {"anthropic": "anthropic", "openai": "openai", "azure": "azure"}
 # Runs that were cancelled never end: LangChain tells neither their end nor an error.
 _MOST_OPEN_RUNS = 10_000
+
+
+class _Run(NamedTuple):
+    call: MeteredCall
+    terms: AskedTerms
 
 
 class CachedTokensHandler(BaseCallbackHandler):
@@ -81,7 +87,7 @@ class CachedTokensHandler(BaseCallbackHandler):
         self.run_inline = self._meter.reads_requests
         self._labels = Labels(app=app, namespace=namespace)
         self._lock = threading.Lock()
-        self._runs: OrderedDict[UUID, MeteredCall] = OrderedDict()
+        self._runs: OrderedDict[UUID, _Run] = OrderedDict()
         self._log = CallLog(keep)
 
     @property
@@ -117,7 +123,9 @@ class CachedTokensHandler(BaseCallbackHandler):
     ) -> None:
         """Remember which model was asked for what; its answer does not always say."""
         parameters = as_object(kwargs.get("invocation_params")) or {}
-        call = self._open(run_id, metadata or {}, tags or (), parameters)
+        settings = as_object(serialized.get("kwargs")) or {}
+        terms = asked_terms(settings, parameters, messages[0]) if _is_claude(metadata) and messages else AskedTerms()
+        call = self._open(run_id, metadata or {}, tags or (), parameters, terms)
         if not self._meter.reads_requests:
             return
         listen(self, call)
@@ -137,7 +145,8 @@ class CachedTokensHandler(BaseCallbackHandler):
         **kwargs: object,
     ) -> None:
         """Remember which completion model was asked."""
-        self._open(run_id, metadata or {}, tags or (), as_object(kwargs.get("invocation_params")) or {})
+        parameters = as_object(kwargs.get("invocation_params")) or {}
+        self._open(run_id, metadata or {}, tags or (), parameters, AskedTerms())
 
     @override
     def on_llm_new_token(self, token: Any, *, run_id: UUID, **kwargs: object) -> None:
@@ -152,9 +161,10 @@ class CachedTokensHandler(BaseCallbackHandler):
     @override
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
         """End a call that failed; one that was cut off while it answered has been paid for, nobody knows how much."""
-        call = self._close(run_id)
-        if call is None:
+        run = self._close(run_id)
+        if run is None:
             return
+        call = run.call
         if call.answering or not isinstance(error, Exception):
             self._log.add(call.abandoned())
         else:
@@ -164,7 +174,8 @@ class CachedTokensHandler(BaseCallbackHandler):
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: object) -> None:
         """Record the call. All its generations share one usage, which each of them carries."""
         message = _message_of(response)
-        call = self._close(run_id) or self._meter.begin()
+        run = self._close(run_id) or _Run(self._meter.begin(), AskedTerms())
+        call = run.call
         metadata = message.response_metadata
         model = as_text(metadata.get("model_name")) or as_text(metadata.get("model")) or call.model
         call.provider = call.provider or _PROVIDERS.get(metadata.get("model_provider"))
@@ -173,10 +184,16 @@ class CachedTokensHandler(BaseCallbackHandler):
             self._log.add(call.served(served, model=model))
         else:
             answer = message.model_dump(mode="json") if self._meter.record_content else None
-            self._log.add(call.answered(usage_of(message), model=model, answer=answer, fields=metadata))
+            usage = completed(usage_of(message), message, run.terms)
+            self._log.add(call.answered(usage, model=model, answer=answer, fields=metadata))
 
     def _open(
-        self, run_id: UUID, metadata: Mapping[str, object], tags: Sequence[str], parameters: JsonObject
+        self,
+        run_id: UUID,
+        metadata: Mapping[str, object],
+        tags: Sequence[str],
+        parameters: JsonObject,
+        terms: AskedTerms,
     ) -> MeteredCall:
         names = (metadata.get("ls_model_name"), parameters.get("model"), parameters.get("model_name"))
         call = self._meter.begin(
@@ -188,24 +205,29 @@ class CachedTokensHandler(BaseCallbackHandler):
                 tags=tuple(tag for tag in tags if not tag.startswith("seq:step:")),
             ),
         )
+        call.asked = as_text(parameters.get("azure_deployment")) or call.asked
         dropped = None
         with self._lock:
-            self._runs[run_id] = call
+            self._runs[run_id] = _Run(call, terms)
             if len(self._runs) > _MOST_OPEN_RUNS:
                 dropped = self._runs.popitem(last=False)[1]
         if dropped is not None:
-            self._log.add(dropped.abandoned())
+            self._log.add(dropped.call.abandoned())
         return call
 
     def _first_piece(self, run_id: UUID) -> None:
         with self._lock:
-            call = self._runs.get(run_id)
-        if call is not None:
-            call.first_piece()
+            run = self._runs.get(run_id)
+        if run is not None:
+            run.call.first_piece()
 
-    def _close(self, run_id: UUID) -> MeteredCall | None:
+    def _close(self, run_id: UUID) -> _Run | None:
         with self._lock:
             return self._runs.pop(run_id, None)
+
+
+def _is_claude(metadata: Mapping[str, object] | None) -> bool:
+    return (metadata or {}).get("ls_provider") == "anthropic"
 
 
 def _message_of(response: LLMResult) -> AIMessage:

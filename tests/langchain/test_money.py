@@ -1,0 +1,112 @@
+"""What the handler says that a call cost, against what the server bills for it."""
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from langchain_core.messages import HumanMessage, SystemMessage
+
+from prefixcache_integrations.langchain.callbacks import CachedTokensHandler
+from prefixcache_integrations.prices import PriceBook
+from prefixcache_integrations.profiles import Price
+
+LONG = "The parcel leaves the warehouse in the evening and arrives on the next working day. " * 120
+DAY = date(2026, 11, 21)
+BOOK = PriceBook(genai_prices=False, own={"our-deployment": Price.dollars("1", "8", "0")})
+HOUR = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+MINUTES = {"cache_control": {"type": "ephemeral"}}
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "diagnosed"])
+def handler(request):
+    return CachedTokensHandler(prices=BOOK, today=lambda: DAY, diagnose=request.param)
+
+
+def prompt(system=None, question=None):
+    return [
+        SystemMessage([{"type": "text", "text": LONG, **(system or {})}]),
+        HumanMessage([{"type": "text", "text": "Where is it?", **(question or {})}]),
+    ]
+
+
+def billed(simulator, model):
+    costs = [BOOK.cost(call.usage, model, provider="anthropic", on=DAY) for call in simulator.calls]
+    assert None not in costs
+    return sum(costs)
+
+
+HOURLY = {
+    "a block": (prompt(HOUR), {}),
+    "two blocks": (prompt(HOUR, HOUR), {}),
+    "an argument": (prompt(), HOUR),
+}
+
+
+@pytest.mark.parametrize(("messages", "arguments"), HOURLY.values(), ids=HOURLY)
+def test_a_streams_writes_for_an_hour_cost_what_is_billed(simulator, models, handler, messages, arguments):
+    for _ in range(2):
+        list(models.claude().stream(messages, {"callbacks": [handler]}, **arguments))
+
+    assert handler.totals.cache_write_by_ttl["1h"] > 1_024
+    assert handler.totals.cost == billed(simulator, "claude-sonnet-4-6")
+
+
+async def test_an_awaited_streams_writes_for_an_hour_cost_what_is_billed(simulator, models, handler):
+    async for _ in models.claude().astream(prompt(HOUR), {"callbacks": [handler]}):
+        pass
+
+    assert handler.totals.cost == billed(simulator, "claude-sonnet-4-6")
+
+
+def test_a_streams_writes_of_two_lifetimes_have_no_price(simulator, models, handler):
+    list(models.claude().stream(prompt(HOUR, MINUTES), {"callbacks": [handler]}))
+
+    assert handler.calls[0].usage.cache_write_tokens == simulator.calls[0].usage.cache_write_tokens
+    assert handler.calls[0].cost is None
+    assert handler.calls[0].uncached_cost is not None
+    assert handler.totals.unknown["cost"] == 1
+
+
+def test_an_answer_that_was_not_streamed_tells_both_lifetimes(simulator, models, handler):
+    models.claude().invoke(prompt(HOUR, MINUTES), {"callbacks": [handler]})
+
+    assert handler.totals.cost == billed(simulator, "claude-sonnet-4-6")
+
+
+@pytest.mark.parametrize("asked", [{"speed": "fast"}, {"service_tier": "auto"}], ids=str)
+def test_a_stream_for_which_more_may_be_billed_has_no_price(models, handler, asked):
+    list(models.claude("claude-opus-4-6", model_kwargs=asked).stream("Hello", {"callbacks": [handler]}))
+
+    assert handler.calls[0].usage.input_tokens > 0
+    assert handler.calls[0].cost is None
+    assert handler.totals.unknown["cost"] == 1
+
+
+def test_a_stream_that_asked_for_the_standard_tier_has_its_price(simulator, models, handler):
+    model = models.claude(model_kwargs={"service_tier": "standard_only"}, inference_geo="global")
+    list(model.stream("Hello", {"callbacks": [handler]}))
+
+    assert handler.totals.cost == billed(simulator, "claude-sonnet-4-6") > 0
+
+
+def test_a_stream_from_the_us_costs_a_tenth_more(simulator, models, handler):
+    list(models.claude("claude-opus-4-6", inference_geo="us").stream("Hello", {"callbacks": [handler]}))
+
+    assert handler.totals.cost == billed(simulator, "claude-opus-4-6") * Decimal("1.1")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("settings", [{}, {"model": "gpt-4o-mini"}, {"use_responses_api": True}], ids=str)
+def test_a_deployments_own_price_goes_before_its_models(models, handler, settings, streamed):
+    model = models.azure(**settings)
+    for _ in range(2):
+        if streamed:
+            usage = {} if model.use_responses_api else {"stream_usage": True}
+            list(model.stream(prompt(), {"callbacks": [handler]}, **usage))
+        else:
+            model.invoke(prompt(), {"callbacks": [handler]})
+
+    usage = handler.totals
+    assert usage.cache_read_tokens > 1_024
+    assert usage.cost == (usage.uncached_tokens * 1 + usage.output_tokens * 8) / Decimal(1_000_000)
+    assert handler.calls[0].model == "gpt-4o-mini"
