@@ -119,7 +119,7 @@ class PrefixCache:
 
         ``call`` returns what the provider answers, in the wire format of ``request``. A body that was not called for
         here has a new id (``new_id``), which the provider does not know and no later request can refer to, and its
-        usage as it was billed once. What ``call`` raises comes out, also to those who waited for it.
+        usage as it was billed once. What ``call`` raises comes out; who waited for it calls for himself.
         """
         return self.serve_as(self.terms(request), call, BodyCodec(request, new_id or _new_id))
 

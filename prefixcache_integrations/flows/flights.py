@@ -7,8 +7,9 @@ a leader starts in turn, on whatever thread or task, is known to work for it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
 from typing import Literal, Protocol, TypeAlias
@@ -38,9 +39,9 @@ class _Unshared:
 UNSHARED: Lease = _Unshared()
 """Stands for a lease where no other process could hold one."""
 
-Landed: TypeAlias = Entry | Exception | Literal["released", "declined"]
-"""What a flight came to: the answer; the provider's error, which any of the callers would have had; "released",
-somebody else has to lead; "declined", nothing that could be shared, and everybody asks for himself."""
+Landed: TypeAlias = Entry | Literal["released", "declined"]
+"""What a flight came to: the answer; "released", somebody else has to lead; "declined", nothing that could be shared,
+and everybody asks for himself."""
 
 _numbers = count(1)
 
@@ -51,7 +52,10 @@ def moment() -> int:
 
 
 class Flight:
-    """One call on its way. ``awaited`` says that its leader is a task, ``since`` when it departed."""
+    """One call on its way. ``awaited`` says that its leader is a task, ``since`` when it departed.
+
+    ``halt`` is there, another each time, while a stream waits for who reads it (`halt`, `go_on`).
+    """
 
     def __init__(self, key: EntryKey, *, awaited: bool, since: float, leave: Callable[[Flight], bool]) -> None:
         self.key = key
@@ -59,6 +63,7 @@ class Flight:
         self.awaited = awaited
         self.since = since
         self.landing: Future[Landed] = Future()
+        self.halt: object | None = None
         self._leave = WeakMethod(leave)  # a table that nobody uses any more goes, and its flights with it
         self._lease: Lease | None = None
 
@@ -80,6 +85,37 @@ class Flight:
             self.landing.set_result(landed)
             if self._lease is not None:
                 self._lease.release()
+
+
+@contextmanager
+def landing(flight: Flight | None) -> Iterator[None]:
+    """Land ``flight`` in the end, if it has not landed with an answer by then.
+
+    An error may be its caller's alone, whose key or timeout is no part of what was asked, and it may be everybody's:
+    all ask for themselves at once, none after the other. Who is cancelled says nothing: another leads.
+    """
+    landed: Landed = "released"
+    try:
+        yield
+        landed = "declined"
+    except Exception:
+        landed = "declined"
+        raise
+    finally:
+        if flight is not None:
+            flight.land(landed)
+
+
+def halt(flight: Flight | None) -> None:
+    """Say that what leads ``flight`` waits for its own caller now: those who follow need not wait for him too."""
+    if flight is not None:
+        flight.halt = object()
+
+
+def go_on(flight: Flight | None) -> None:
+    """Say that it waits no longer."""
+    if flight is not None:
+        flight.halt = None
 
 
 class Seat(Struct, frozen=True):

@@ -33,6 +33,9 @@ T = TypeVar("T")
 FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.05
 """Seconds between looks at what another process has come to: at first, and after some time."""
 
+LONGEST_HALT = 10.0
+"""Seconds that who reads a stream may keep those waiting who follow it; then one of them leads."""
+
 _EVENTS: Mapping[str, type[CacheHit | CallJoined | CacheMiss]] = {
     "hit": CacheHit,
     "joined": CallJoined,
@@ -43,13 +46,12 @@ _EVENTS: Mapping[str, type[CacheHit | CallJoined | CacheMiss]] = {
 class Opened(Struct, Generic[T], frozen=True, kw_only=True):
     """What opening a call came to.
 
-    ``answer`` where there is one: a "hit", or "joined", of another's call. With neither that nor ``error``, which is
-    the provider's in that other call, the caller asks for himself; others wait for it if there is a ``flight``.
+    ``answer`` where there is one: a "hit", or "joined", of another's call. Without, the caller asks for himself; others
+    wait for it if there is a ``flight``.
     """
 
     outcome: Literal["hit", "joined", "miss", "bypass"]
     answer: T | None = None
-    error: Exception | None = None
     flight: Flight | None = None
 
 
@@ -89,39 +91,23 @@ def _join_or_lead(terms: Terms, revive: Callable[[Entry], T], reading: Reading[T
             return (yield from _lead(terms, revive, seat, reading, patience))
         if seat.role == "bystander" or patience <= 0:
             return Opened(outcome="miss")
-        waited = yield from Join(seat.flight, patience)
+        halt = seat.flight.halt
+        waited = yield from Join(seat.flight, min(patience, LONGEST_HALT))
         patience -= waited.seconds
         if waited.landed is None:
-            patience = 0.0
-            seat.flight.land("released")  # so that those who come now need not wait as long for nothing
+            if patience <= 0 or (halt is not None and seat.flight.halt is halt):
+                seat.flight.land("released")  # so that those who come now need not wait as long for nothing
         elif waited.landed != "released":
             return _shared(waited.landed, revive)
 
 
 def _shared(landed: Landed, revive: Callable[[Entry], T]) -> Opened[T]:
-    if isinstance(landed, Exception):
-        return Opened(outcome="joined", error=_of_ones_own(landed))
     if isinstance(landed, str):
         return Opened(outcome="miss")
     try:
         return Opened(outcome="joined", answer=revive(landed))
     except CorruptEntry:
         return Opened(outcome="miss")  # written for another reader
-
-
-def _of_ones_own(error: Exception) -> Exception:
-    """Return an error like ``error``, which is its cause: the traceback of one that many raise grows with each of them.
-
-    It is made without ``__init__``, whose arguments are not known. One that cannot be made so is shared.
-    """
-    kind = type(error)
-    try:
-        own: Exception = kind.__new__(kind, *error.args)
-    except Exception:  # noqa: BLE001 - classes of others may refuse in any way
-        return error
-    own.__dict__.update(error.__dict__)
-    own.__cause__ = error
-    return own
 
 
 def _lead(

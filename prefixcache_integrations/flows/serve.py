@@ -8,7 +8,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 from msgspec import Struct
 
 from prefixcache_integrations.canonical import Response
-from prefixcache_integrations.flows.flights import Landed
+from prefixcache_integrations.flows.flights import landing
 from prefixcache_integrations.flows.op import Call, Entry, Flow
 from prefixcache_integrations.flows.open_settle import open_call, settle
 from prefixcache_integrations.flows.response_cache import Terms
@@ -42,23 +42,13 @@ class Served(Struct, Generic[T], frozen=True, kw_only=True):
 def serve(terms: Terms, call: Callable[[], T | Awaitable[T]], codec: Codec[T]) -> Flow[Served[T]]:
     """Return the stored answer, or that of another who asks the same at this moment, or what ``call`` returns.
 
-    An error of ``call`` reaches all who wait for it; cancelled, one of them calls in its place.
+    An error of ``call`` is its caller's alone, whose key or timeout may be why: who waits for it calls for himself.
+    Cancelled, one of them calls in its place.
     """
     opened = yield from open_call(terms, codec.read)
-    if opened.error is not None:
-        raise opened.error
     if opened.answer is not None:
         return Served(answer=opened.answer, outcome=opened.outcome)
-    landed: Landed = "released"
-    try:
-        try:
-            answer = yield from Call(call)
-        except Exception as error:
-            landed = error
-            raise
-        landed = "declined"
+    with landing(opened.flight):
+        answer = yield from Call(call)
         yield from settle(terms, codec.responses(answer), lambda: codec.write(answer))
-    finally:
-        if opened.flight is not None:
-            opened.flight.land(landed)
     return Served(answer=answer, outcome=opened.outcome)

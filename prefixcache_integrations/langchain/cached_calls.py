@@ -15,7 +15,7 @@ from langchain_core.outputs.chat_generation import merge_chat_generation_chunks
 
 from prefixcache_integrations.cache import PrefixCache
 from prefixcache_integrations.canonical import Response
-from prefixcache_integrations.flows.flights import Landed
+from prefixcache_integrations.flows.flights import go_on, halt, landing
 from prefixcache_integrations.flows.op import Entry
 from prefixcache_integrations.flows.open_settle import Opened
 from prefixcache_integrations.flows.response_cache import Terms
@@ -140,35 +140,19 @@ class Asks:
 
 
 class _Streamed:
-    """A stream on its way: its chunks so far, and the flight of those who wait for what they add up to."""
+    """The chunks of a stream so far, and what they add up to."""
 
-    def __init__(self, opened: Opened[list[Generation]], *, as_blocks: bool) -> None:
-        self._flight = opened.flight
+    def __init__(self, *, as_blocks: bool) -> None:
         self._as_blocks = as_blocks
         self._chunks: list[ChatGenerationChunk] = []
-        self._landed: Landed = "released"
 
     def saw(self, chunk: ChatGenerationChunk) -> None:
         """Remember a chunk as it is now: LangChain and the application go on to change theirs."""
-        self._chunks.append(
-            ChatGenerationChunk(message=chunk.message.model_copy(), generation_info=chunk.generation_info)
-        )
-
-    @contextmanager
-    def flying(self) -> Iterator[None]:
-        """Land the flight in the end, however the stream ends."""
-        try:
-            yield
-        except Exception as error:
-            self._landed = error
-            raise
-        finally:
-            if self._flight is not None:
-                self._flight.land(self._landed)
+        message = chunk.message.model_copy(update=_own(chunk.message.__dict__))
+        self._chunks.append(ChatGenerationChunk(message=message, generation_info=_own(chunk.generation_info)))
 
     def finished(self) -> list[Generation]:
         """Return the answer that the stream came to."""
-        self._landed = "declined"
         merged = merge_chat_generation_chunks(self._chunks)
         if merged is None:
             return []
@@ -180,10 +164,15 @@ class _Streamed:
         return [ChatGeneration(message=message.model_copy(update=update), generation_info=merged.generation_info)]
 
 
+def _own(value: Any) -> Any:  # noqa: ANN401 - whatever a provider's integration puts into a chunk
+    """Return ``value`` with dicts and lists of its own; anything else that could be changed is never stored."""
+    if type(value) is dict:
+        return {name: _own(item) for name, item in value.items()}
+    return [_own(item) for item in value] if type(value) is list else value
+
+
 def _replayed(opened: Opened[list[Generation]]) -> Iterator[ChatGenerationChunk] | None:
     """Return the pieces of a stored answer, ``None`` where there is none or it is several."""
-    if opened.error is not None:
-        raise opened.error
     sole = opened.answer[0] if opened.answer is not None and len(opened.answer) == 1 else None
     if not isinstance(sole, ChatGeneration):
         return None
@@ -220,11 +209,13 @@ class Streams:
                     run_manager.on_llm_new_token(piece.message.content, chunk=piece)
                 yield piece
             return
-        streamed = _Streamed(opened, as_blocks=model.output_version == "v1")
-        with streamed.flying():
+        streamed = _Streamed(as_blocks=model.output_version == "v1")
+        with landing(opened.flight):
             for chunk in chunks:
                 streamed.saw(chunk)
+                halt(opened.flight)
                 yield chunk
+                go_on(opened.flight)
             answer = streamed.finished()
             door.front.settle(terms, codec.responses(answer), lambda: codec.write(answer))
 
@@ -259,10 +250,12 @@ class StreamsAwaited:
                     await run_manager.on_llm_new_token(piece.message.content, chunk=piece)
                 yield piece
             return
-        streamed = _Streamed(opened, as_blocks=model.output_version == "v1")
-        with streamed.flying():
+        streamed = _Streamed(as_blocks=model.output_version == "v1")
+        with landing(opened.flight):
             async for chunk in chunks:
                 streamed.saw(chunk)
+                halt(opened.flight)
                 yield chunk
+                go_on(opened.flight)
             answer = streamed.finished()
             await door.front.asettle(terms, codec.responses(answer), lambda: codec.write(answer))

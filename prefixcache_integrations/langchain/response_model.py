@@ -32,6 +32,10 @@ def with_response_cache(model: RunnableT, cache: ResponseCache | PrefixCache | s
     is. Tools and structured output are bound to the view, not the other way round; what binds arguments to a model
     already is bound to the view again. A stream is kept when it has come to its end, and a hit is streamed in pieces.
 
+    Identical calls at the same time are made once. An error is told to its own caller, and the others call for
+    themselves; so does one of those who wait for a stream that nobody has read on for ten seconds (in another process:
+    for the cache's patience).
+
     Args:
         model: A chat model, or one with arguments bound.
         cache: Where answers are kept, by URL (`open_store`) or as the cache that others use too.

@@ -31,9 +31,10 @@ CODEC = "langchain-tool-result/1"
 class ToolResultCache(AgentMiddleware[Any, Any, Any]):
     """Answers calls of tools that were declared pure from a cache; all other tools are called as ever.
 
-    Two calls share a result if tool, arguments (in whatever order) and namespace are the same. Identical calls at the
-    same time are made once. Errors, commands, and results that cannot be written down in full are not kept, nor are
-    those of a tool that LangChain hands state, a store or a runtime: what it returns depends on more than it is asked.
+    Two calls share a result if the tool's name, the arguments (in whatever order) and the namespace are the same: other
+    tools of one name on one cache need namespaces of their own (`caching`). Identical calls at the same time are made
+    once. Errors, commands, and results that cannot be written down in full are not kept, nor are those of a tool that
+    LangChain hands state, a store or a runtime: what it returns depends on more than it is asked.
 
     Args:
         cache: Where results are kept, by URL (`open_store`) or as the cache that models use too.

@@ -17,7 +17,7 @@ from weakref import finalize
 from prefixcache_integrations.cache import PrefixCache
 from prefixcache_integrations.canonical import Request, Response
 from prefixcache_integrations.errors import CorruptEntry
-from prefixcache_integrations.flows.flights import Flight
+from prefixcache_integrations.flows.flights import Flight, go_on, halt, landing
 from prefixcache_integrations.flows.op import Entry, EntryKey
 from prefixcache_integrations.flows.response_cache import Terms
 from prefixcache_integrations.llama_index import answers
@@ -57,19 +57,20 @@ class Written(Generic[R]):
         except Exception as error:
             raise CorruptEntry("cannot be made an answer of this class") from error
 
-    def write(self, response: Any) -> Entry | None:  # noqa: ANN401 - a response or the last piece of a stream
+    def write(self, response: Any) -> Entry | None:  # noqa: ANN401 - a response or a piece of a stream
         """Return ``response`` as an entry; ``None`` where it would not come back as it was."""
-        answer = self._taken(response)
-        return None if answer is None else answers.write(answer)
+        return packed(self.taken(response))
 
-    def responses(self, response: Any, reason: str | None = None) -> Sequence[Response]:  # noqa: ANN401 - as above
-        """Return what policy asks of ``response``; ``reason`` is why a stream said that it stopped."""
-        answer = self._taken(response)
-        # What cannot be taken down is kept from the store when it is to be written.
-        taken = answer or Answer(kind="completion", text=_UNSAID)
-        return [answers.as_response(taken, reason or self._shape.stopped(response))]
+    def responses(self, response: Any) -> Sequence[Response]:  # noqa: ANN401 - as above
+        """Return what policy asks of ``response``."""
+        return said(self.taken(response), self._shape.stopped(response))
 
-    def _taken(self, response: Any) -> Answer | None:  # noqa: ANN401 - as above
+    def stopped(self, response: Any) -> str | None:  # noqa: ANN401 - as above
+        """Return why the model stopped, where this response or piece says so."""
+        return self._shape.stopped(response)
+
+    def taken(self, response: Any) -> Answer | None:  # noqa: ANN401 - as above
+        """Take down ``response``; ``None`` where it would not come back as it was."""
         try:
             return self._shape.taken(response)
         except Exception:  # noqa: BLE001 - a response of a foreign class may hold anything; its caller has it already
@@ -77,6 +78,32 @@ class Written(Generic[R]):
 
 
 _UNSAID = "(not written down)"
+
+
+def packed(answer: Answer | None) -> Entry | None:
+    """Return ``answer`` as an entry, ``None`` where there is none or it would not come back as it was."""
+    return None if answer is None else answers.write(answer)
+
+
+def said(answer: Answer | None, reason: str | None) -> Sequence[Response]:
+    """Return what policy asks of ``answer``; ``reason`` is why it stopped."""
+    # What cannot be taken down is kept from the store when it is to be written.
+    return [answers.as_response(answer or Answer(kind="completion", text=_UNSAID), reason)]
+
+
+class _Streamed(Generic[R]):
+    """What a stream has said so far, taken down before its consumer can change it."""
+
+    def __init__(self, written: Written[Any]) -> None:
+        self._written = written
+        self.answer: Answer | None = None
+        self.reason: str | None = None
+        self.began = False
+
+    def saw(self, piece: R) -> None:
+        """Take down a piece, which holds all that came before."""
+        self.began = True
+        self.answer, self.reason = self._written.taken(piece), self._written.stopped(piece) or self.reason
 
 
 @dataclass(frozen=True)
@@ -120,8 +147,6 @@ class Call(Generic[R]):
         terms = self._terms()
         written = self._written(terms, self.shape.pieces)
         opened = self.cache.open(terms, written.read)
-        if opened.error is not None:
-            raise opened.error
         if opened.answer is not None:
             return _generated(opened.answer)
         with _landing_on_error(opened.flight), _nested():
@@ -135,8 +160,6 @@ class Call(Generic[R]):
         terms = self._terms()
         written = self._written(terms, self.shape.pieces)
         opened = await self.cache.aopen(terms, written.read)
-        if opened.error is not None:
-            raise opened.error
         if opened.answer is not None:
             return _agenerated(opened.answer)
         with _landing_on_error(opened.flight), _nested():
@@ -155,69 +178,62 @@ class Call(Generic[R]):
     def _recorded(
         self, terms: Terms, written: Written[Any], stream: Generator[R, None, None], flight: Flight | None
     ) -> Generator[R, None, None]:
-        last, reason = _NOTHING, None
-        with _landing(flight):
+        streamed: _Streamed[R] = _Streamed(written)
+        with landing(flight):
             try:
                 while True:
+                    go_on(flight)
                     with _nested():
                         piece = next(stream, _NOTHING)
                     if piece is _NOTHING:
                         break
-                    last, reason = self._held(piece, reason)
+                    streamed.saw(piece)
+                    halt(flight)
                     yield cast("R", piece)
             finally:
                 stream.close()
-            if last is not _NOTHING:
-                self.cache.settle(terms, written.responses(last, reason), partial(written.write, last))
+            if streamed.began:
+                answer = streamed.answer
+                self.cache.settle(terms, said(answer, streamed.reason), partial(packed, answer))
 
     async def _arecorded(
         self, terms: Terms, written: Written[Any], stream: AsyncGenerator[R, None], flight: Flight | None
     ) -> AsyncGenerator[R, None]:
-        last, reason = _NOTHING, None
-        with _landing(flight):
+        streamed: _Streamed[R] = _Streamed(written)
+        with landing(flight):
             try:
                 while True:
+                    go_on(flight)
                     with _nested():
                         piece = await anext(stream, _NOTHING)
                     if piece is _NOTHING:
                         break
-                    last, reason = self._held(piece, reason)
+                    streamed.saw(piece)
+                    halt(flight)
                     yield cast("R", piece)
             finally:
                 await stream.aclose()
-            if last is not _NOTHING:
-                await self.cache.asettle(terms, written.responses(last, reason), partial(written.write, last))
-
-    def _held(self, piece: R, reason: str | None) -> tuple[Any, str | None]:
-        return self.shape.held(piece), self.shape.stopped(piece) or reason
+            if streamed.began:
+                answer = streamed.answer
+                await self.cache.asettle(terms, said(answer, streamed.reason), partial(packed, answer))
 
 
 _NOTHING: Any = object()
 
 
 @contextmanager
-def _landing(flight: Flight | None) -> Iterator[None]:
-    """End ``flight`` with nothing where it has not ended with an answer: who waits for it calls."""
-    try:
-        yield
-    finally:
-        if flight is not None:
-            flight.land("released")
-
-
-@contextmanager
 def _landing_on_error(flight: Flight | None) -> Iterator[None]:
-    """End ``flight`` with the error of a call that does not get as far as a stream."""
+    """End ``flight`` where a call does not get as far as a stream."""
     try:
         yield
-    except BaseException as error:
-        if flight is not None:
-            flight.land(error if isinstance(error, Exception) else "released")
-        raise
+    except BaseException:
+        with landing(flight):
+            raise
 
 
 def _landed_by(stream: S, flight: Flight | None) -> S:
     """Return ``stream``; nobody waits any longer for one that its caller drops without having read any of it."""
+    halt(flight)
     if flight is not None:
         finalize(stream, flight.land, "released").atexit = False
     return stream

@@ -25,10 +25,6 @@ class Shape(Protocol[R]):
         """Take ``response`` down. Raises for what could not be brought back as it was."""
         ...
 
-    def held(self, piece: R) -> R:
-        """Return a copy of the latest piece of a stream that its consumer cannot change."""
-        ...
-
     def stopped(self, piece: R) -> str | None:
         """Return why the model stopped, where this response or piece says so."""
         ...
@@ -53,11 +49,6 @@ class ChatShape:
         """See `Shape.taken`."""
         _check(response, self.response_class)
         return answers.of_chat(response, usage_of(response))
-
-    def held(self, piece: ChatResponse) -> ChatResponse:
-        """See `Shape.held`."""
-        message = piece.message.model_copy(update={"blocks": list(piece.message.blocks)})
-        return piece.model_copy(update={"message": message})
 
     def stopped(self, piece: ChatResponse) -> str | None:
         """See `Shape.stopped`."""
@@ -84,10 +75,6 @@ class CompletionShape:
         _check(response, self.response_class)
         return answers.of_completion(response, usage_of(response))
 
-    def held(self, piece: CompletionResponse) -> CompletionResponse:
-        """See `Shape.held`."""
-        return piece.model_copy()
-
     def stopped(self, piece: CompletionResponse) -> str | None:
         """See `Shape.stopped`."""
         return stopped(piece)
@@ -111,10 +98,6 @@ class StructuredShape:
     def taken(self, output: BaseModel) -> Answer:
         """See `Shape.taken`."""
         return answers.of_structured(output)
-
-    def held(self, piece: BaseModel) -> BaseModel:
-        """See `Shape.held`."""
-        return piece
 
     def stopped(self, piece: BaseModel) -> str | None:  # noqa: ARG002 - an unfinished output could not be parsed
         """See `Shape.stopped`."""

@@ -3,10 +3,11 @@ import contextvars
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
-from prefixcache_integrations.flows.flights import LONGEST_FLIGHT, Flights, led_here, moment
+from prefixcache_integrations.flows.flights import LONGEST_FLIGHT, Flights, landing, led_here, moment
 from prefixcache_integrations.flows.op import Entry, EntryKey
 
 KEY, OTHER = EntryKey("tenant", "digest"), EntryKey("tenant", "other")
@@ -93,9 +94,20 @@ def test_who_would_block_a_loop_waits_for_threads_and_not_for_tasks(flights):
 
 def test_only_the_first_landing_counts(flights):
     flight = enter(flights).flight
-    for landed in (ENTRY, "released", ValueError()):
+    for landed in (ENTRY, "released", "declined"):
         flight.land(landed)
     assert flight.landing.result(0) == ENTRY
+
+
+@pytest.mark.parametrize(
+    ("end", "landed"), [(ValueError(), "declined"), (KeyboardInterrupt(), "released"), (None, "declined")], ids=repr
+)
+def test_who_fails_leaves_everyone_to_himself_and_who_is_interrupted_leaves_the_lead(flights, end, landed):
+    flight = enter(flights).flight
+    with suppress(ValueError, KeyboardInterrupt), landing(flight):
+        if end is not None:
+            raise end
+    assert flight.landing.result(0) == landed
 
 
 def test_an_old_flight_lands_beside_the_new_one(flights):

@@ -3,6 +3,7 @@
 import contextvars
 
 import pytest
+from msgspec import structs
 
 from prefixcache_integrations.canonical import Part, Response
 from prefixcache_integrations.errors import AnswerNotCached, CorruptEntry, StoreUnavailable
@@ -16,7 +17,7 @@ from prefixcache_integrations.events import (
     PassedThrough,
     StoreDegraded,
 )
-from prefixcache_integrations.flows.flights import Enter, Find, Flights, Join, TakeLease, Waited
+from prefixcache_integrations.flows.flights import Enter, Find, Flights, Join, TakeLease, Waited, go_on, halt
 from prefixcache_integrations.flows.op import Emit, Entry, EntryKey, Load, Pause, Save
 from prefixcache_integrations.flows.open_settle import Opened, open_call, settle
 from prefixcache_integrations.flows.response_cache import Terms
@@ -170,21 +171,40 @@ def test_who_follows_gets_what_the_leader_got():
     assert outside.ops == [Load(KEY), Enter(KEY), Join(flight, 10), JOINED]
 
 
-def test_an_error_of_the_leader_is_told_and_an_answer_for_another_reader_is_none():
-    error = ValueError("the provider says no")
-    outside = Outside(None, Waited(error, 1.0))
+@pytest.mark.parametrize("landed", ["declined", Entry(codec="foreign/1", body=b"")])
+def test_where_a_leader_got_nothing_to_share_everyone_asks_for_himself(landed):
+    outside = Outside(None, Waited(landed, 1.0))
     outside.led_by_another()
-    opened = outside.run(open_call(TERMS, revive))
-    assert (opened.outcome, opened.answer, type(opened.error), opened.error.__cause__) == (
-        "joined",
-        None,
-        type(error),
-        error,
-    )
-    for landed in ("declined", Entry(codec="foreign/1", body=b"")):
-        outside = Outside(None, Waited(landed, 1.0))
-        outside.led_by_another()
-        assert outside.run(open_call(TERMS, revive)) == Opened(outcome="miss")
+    assert outside.run(open_call(TERMS, revive)) == Opened(outcome="miss")
+
+
+def test_a_stream_whose_reader_pauses_is_led_by_another():
+    outside = Outside(None, Waited(None, 10.0), Lease(), None)
+    old = outside.led_by_another()
+    halt(old)
+    opened = outside.run(open_call(structs.replace(TERMS, patience=60), revive))
+    assert old.landing.result(0) == "released"
+    assert opened.flight is outside.flights.find(KEY) is not None
+
+
+def test_a_stream_that_is_read_is_waited_for_as_long_as_it_takes():
+    outside = Outside(None)
+    flight = outside.led_by_another()
+    halt(flight)
+
+    def read_on(op):
+        if not isinstance(op, Join):
+            return Outside._reply(outside, op)
+        go_on(flight)
+        if op.patience < 10:
+            return Waited(ENTRY, 1.0)
+        halt(flight)
+        return Waited(None, 10.0)
+
+    outside._reply = read_on
+    assert outside.run(open_call(structs.replace(TERMS, patience=25), revive)).outcome == "joined"
+    assert [op.patience for op in outside.ops if isinstance(op, Join)] == [10, 10, 5]
+    assert not flight.landed
 
 
 def test_when_a_leader_is_gone_one_who_followed_leads():

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -87,50 +86,21 @@ async def test_of_many_tasks_one_calls_and_later_ones_hit(ios):
     assert (await arun(serve(TERMS, calls.acall, Text()), ios[1])).outcome == "hit"
 
 
-async def test_an_error_of_the_provider_reaches_all_who_waited_and_nobody_later(ios):
-    calls = Calls(0.05, ValueError("no"))
-    asking = [arun(serve(TERMS, calls.acall, Text()), ios[1]) for _ in range(10)]
-    errors = await asyncio.gather(*asking, return_exceptions=True)
-    assert [(type(error), error.args) for error in errors] == [(ValueError, ("no",))] * 10
-    assert calls.made == 1
-    calls.answer = "answer"
-    assert (await arun(serve(TERMS, calls.acall, Text()), ios[1])).outcome == "miss"
+async def test_an_error_is_its_callers_alone_and_those_who_waited_call_at_once(ios):
+    refused, called = Calls(0.05, ValueError("bad key")), Calls(0.1)
+    asking = [arun(serve(TERMS, calls.acall, Text()), ios[1]) for calls in (refused, *[called] * 9)]
+    start = time.monotonic()
+    first, *others = await asyncio.gather(*asking, return_exceptions=True)
+    assert isinstance(first, ValueError)
+    assert [each.answer for each in others] == ["answer"] * 9
+    assert time.monotonic() - start < 0.8
+    assert (await arun(serve(TERMS, called.acall, Text()), ios[1])).outcome == "hit"
 
 
-class StatusError(Exception):
-    """Made as the SDKs make theirs: by more than its message."""
-
-    def __init__(self, message, *, response):
-        super().__init__(message)
-        self.response = response
-
-
-class Unmakeable(Exception):
-    """Made by nobody but its library."""
-
-    def __new__(cls, *args, made=False):
-        if not made:
-            raise TypeError("no constructor defined")
-        return super().__new__(cls, *args)
-
-    def __init__(self, *args, made=False):
-        super().__init__(*args)
-
-
-@pytest.mark.parametrize("error", [StatusError("no", response={"status": 429}), OSError(111, "refused")])
-async def test_everyone_who_waited_raises_an_error_of_his_own_with_a_traceback_of_his_own(ios, error):
-    asking = [arun(serve(TERMS, Calls(0.05, error).acall, Text()), ios[1]) for _ in range(50)]
-    errors = await asyncio.gather(*asking, return_exceptions=True)
-    assert len(set(map(id, errors))) == 50
-    assert all(str(other) == str(error) and vars(other) == vars(error) for other in errors)
-    assert all(other is error or other.__cause__ is error for other in errors)
-    assert max(len(traceback.extract_tb(other.__traceback__)) for other in errors) < 20
-
-
-async def test_an_error_that_cannot_be_made_again_is_shared(ios):
-    error = Unmakeable("no", made=True)
-    asking = [arun(serve(TERMS, Calls(0.05, error).acall, Text()), ios[1]) for _ in range(3)]
-    assert await asyncio.gather(*asking, return_exceptions=True) == [error] * 3
+def test_an_error_leaves_nothing_in_the_air(ios):
+    with pytest.raises(ValueError, match="no"):
+        run(serve(TERMS, Calls(answer=ValueError("no")).call, Text()), ios[0])
+    assert run(serve(TERMS, Calls().call, Text()), ios[0]).outcome == "miss"
 
 
 async def test_when_the_caller_is_cancelled_one_who_waited_calls(ios):
