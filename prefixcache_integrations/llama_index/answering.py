@@ -22,7 +22,7 @@ from prefixcache_integrations.flows.op import Entry, EntryKey
 from prefixcache_integrations.flows.response_cache import Terms
 from prefixcache_integrations.llama_index import answers
 from prefixcache_integrations.llama_index.answers import Answer
-from prefixcache_integrations.llama_index.calls import Uncacheable
+from prefixcache_integrations.llama_index.plain import Uncacheable
 from prefixcache_integrations.llama_index.shapes import Shape
 
 R = TypeVar("R")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from itertools import accumulate
+from itertools import accumulate, product
 from typing import Any, Literal
 
 import msgspec
@@ -102,9 +102,46 @@ def of_completion(response: CompletionResponse, usage: Usage) -> Answer:
     return Answer(kind="completion", text=response.text, **_common(response, usage))
 
 
-def of_structured(output: BaseModel) -> Answer:
-    """Take down a structured output."""
-    return Answer(kind="structured", text=output.model_dump_json(by_alias=True))
+def of_structured(output: BaseModel, output_class: type[BaseModel]) -> Answer:
+    """Take down a structured output. Raises where its class would not read it back as it is.
+
+    Validators and serializers may change values, each time again, and fields may be left out or written otherwise.
+    """
+    for unset, alias in product((True, False), (True, False)):
+        text = output.model_dump_json(by_alias=alias, exclude_unset=unset, round_trip=True)
+        if _same(_read_back(output_class, text), output):
+            return Answer(kind="structured", text=text)
+    raise ValueError(f"{output_class.__name__} does not read back what it writes")
+
+
+def structured(answer: Answer, output_class: type[BaseModel]) -> BaseModel:
+    """Return a fresh structured output. Raises for a foreign record."""
+    return output_class.model_validate_json(answer.text)
+
+
+def _read_back(output_class: type[BaseModel], text: str) -> BaseModel | None:
+    try:
+        return output_class.model_validate_json(text)
+    except ValueError:
+        return None
+
+
+def _same(one: object, other: object) -> bool:
+    """Tell whether two values are equal and of equal types, all the way down."""
+    if type(one) is not type(other):
+        return False
+    match one, other:
+        case (BaseModel(), BaseModel()):
+            return all(_same(getattr(one, name), getattr(other, name)) for name in _MODEL_STATE)
+        case (dict(), dict()):
+            return _same(list(one.items()), list(other.items()))
+        case ((list() | tuple()), (list() | tuple())):
+            return len(one) == len(other) and all(map(_same, one, other))
+        case _:
+            return one == other
+
+
+_MODEL_STATE = ("__dict__", "__pydantic_extra__", "__pydantic_private__")
 
 
 def _common(response: ChatResponse | CompletionResponse, usage: Usage) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TypeVar, cast, get_args
 from llama_index.core import Settings
 from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.structured_llm import StructuredLLM
 
 from prefixcache_integrations.cache import PrefixCache
 from prefixcache_integrations.caching import CacheSettings
@@ -76,6 +77,8 @@ def enable(
     chosen = Settings.llm if llm is None else llm
     if not isinstance(chosen, LLM):
         raise ConfigurationError(f"a {type(chosen).__name__} is no LLM of LlamaIndex")
+    if isinstance(chosen, StructuredLLM):  # its answers are objects of the app's, made of those of the LLM inside
+        raise ConfigurationError("a StructuredLLM calls another LLM: enable the one inside, its `llm`")
     told = (*observers, dispatch)
     settings = CacheSettings(ttl=ttl, policy=KeyPolicy(exact=exact), namespace=namespace or None)
     view = View(

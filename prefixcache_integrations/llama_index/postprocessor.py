@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from llama_index.core.indices.prompt_helper import DEFAULT_PADDING, PromptHelper
 from llama_index.core.llms import LLM
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.prompts import BasePromptTemplate
-from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+from llama_index.core.schema import BaseNode, MediaResource, MetadataMode, NodeWithScore, QueryBundle, TextNode
 from llama_index.core.tools.types import BaseTool
 from pydantic import Field, PrivateAttr
 
@@ -28,11 +29,11 @@ first, as many as there are; the others as they stand in the documents."""
 
 
 class StableOrderPostprocessor(BaseNodePostprocessor):
-    """Puts retrieved nodes in an order that a provider's prompt cache finds again, each text once.
+    """Puts retrieved nodes in an order that a provider's prompt cache finds again, each content once.
 
     Retrievers order by score, and nodes of one score by random ids. Make it the last of ``node_postprocessors``; of
-    nodes with the same text the best one stays, and LlamaIndex's dispatcher is told. It gives up the ranking: models
-    heed what comes first and last.
+    nodes with the same content (text, pictures and all else) the best one stays, and LlamaIndex's dispatcher is told.
+    It gives up the ranking: models heed what comes first and last.
     ``sticky`` and ``cache_aware`` remember the latest ``memory`` nodes or selections of this object: give each
     conversation its own, or let conversations over the same documents share one. Safe to share between threads.
     """
@@ -129,8 +130,33 @@ def _question(prompt: BasePromptTemplate) -> str | None:
     return question if isinstance(question, str) else None
 
 
+# Of what a node is, apart from content that is not text: its names and places, and its text, which is compared as it
+# is told to the LLM.
+_NO_CONTENT = {
+    "class_name", "embedding", "end_char_idx", "excluded_embed_metadata_keys", "excluded_llm_metadata_keys", "id_",
+    "metadata", "metadata_separator", "metadata_seperator", "metadata_template", "mimetype", "relationships",
+    "start_char_idx", "text", "text_embedding", "text_resource", "text_template",
+}  # fmt: skip
+
+
 def _digest(node: BaseNode) -> str:
-    return hashlib.sha256(node.get_content(MetadataMode.LLM).encode("utf-8", "surrogatepass")).hexdigest()
+    """Return what is the same for nodes with the same content: text, pictures and all else."""
+    told = node.get_content(MetadataMode.LLM)
+    others = "" if type(node) is TextNode else _other_content(node)
+    return hashlib.sha256(f"{len(told)} {told}{others}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _other_content(node: BaseNode) -> str:
+    """Return the content of ``node`` beside its text; its id where that cannot be written down: then it has no copy."""
+    values = {name: value for name in type(node).model_fields if (value := getattr(node, name)) is not None}
+    # Their dumps leave data out.
+    media = {name: value.hash for name, value in values.items() if isinstance(value, MediaResource)}
+    try:
+        written = node.model_dump(mode="json", exclude=_NO_CONTENT | media.keys())
+    except Exception:  # noqa: BLE001 - a node may hold any object of the app's
+        return node.node_id
+    content = {name: value for name, value in {**written, **media}.items() if value and name not in _NO_CONTENT}
+    return json.dumps(content, sort_keys=True) if content else ""
 
 
 def _place(node: BaseNode) -> tuple[str, int]:

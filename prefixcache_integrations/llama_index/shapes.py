@@ -97,7 +97,7 @@ class StructuredShape:
 
     def taken(self, output: BaseModel) -> Answer:
         """See `Shape.taken`."""
-        return answers.of_structured(output)
+        return answers.of_structured(output, self.output_class)
 
     def stopped(self, piece: BaseModel) -> str | None:  # noqa: ARG002 - an unfinished output could not be parsed
         """See `Shape.stopped`."""
@@ -105,7 +105,7 @@ class StructuredShape:
 
     def whole(self, answer: Answer, key: str) -> BaseModel:  # noqa: ARG002 - an output has no room for a marker
         """See `Shape.whole`."""
-        return self.output_class.model_validate_json(answer.text)
+        return answers.structured(answer, self.output_class)
 
     def pieces(self, answer: Answer, key: str) -> Iterator[BaseModel]:
         """See `Shape.pieces`."""

@@ -27,7 +27,8 @@ from prefixcache_integrations.errors import ConfigurationError, StoreUnavailable
 from prefixcache_integrations.events import CacheHit, EntryRejected, EntryStored, PassedThrough, StoreDegraded
 from prefixcache_integrations.flows.op import Entry, EntryKey
 from prefixcache_integrations.llama_index import disable, enable
-from prefixcache_integrations.llama_index.calls import Uncacheable, read_chat
+from prefixcache_integrations.llama_index.calls import read_chat
+from prefixcache_integrations.llama_index.plain import Uncacheable
 from prefixcache_integrations.prompt.keys import response_key
 from prefixcache_integrations.server import Reply, Simulator, ToolUse
 from prefixcache_integrations.stores import MemoryStore

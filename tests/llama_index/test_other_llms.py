@@ -14,7 +14,6 @@ from llama_index.llms.anthropic import Anthropic
 from llama_index.llms.azure_openai import AzureOpenAI, AzureOpenAIResponses
 from llama_index.llms.openai import OpenAI
 from llama_index.llms.openai_like import OpenAILike, OpenAILikeResponses
-from pydantic import PrivateAttr
 
 from prefixcache_integrations.events import CacheHit, PassedThrough, PromptPlanned
 from prefixcache_integrations.llama_index import disable, enable
@@ -22,6 +21,12 @@ from prefixcache_integrations.server import Reply, Simulator
 
 ASK = [ChatMessage(role="system", content="Answer from the handbook. " * 400), ChatMessage(content="How long?")]
 CLOSE = {"Connection": "close"}
+ASKED = []  # who was, by a call
+
+
+@pytest.fixture(autouse=True)
+def nobody_was_asked():
+    ASKED.clear()
 
 
 async def collected(stream):
@@ -49,10 +54,8 @@ def server():
 class Mine(OpenAI):
     """A subclass as apps write it."""
 
-    _asked: int = PrivateAttr(default=0)
-
     def chat(self, messages, **kwargs):
-        self._asked += 1
+        ASKED.append(self)
         return super().chat(messages, **kwargs)
 
 
@@ -155,14 +158,12 @@ def test_claude_on_other_clouds_is_laid_out_and_called_once(cloud):
 class OwnWays(FunctionCallingLLM):
     """Calls tools without its chat methods, as a few integrations do."""
 
-    _asked: int = PrivateAttr(default=0)
-
     @property
     def metadata(self):
         return LLMMetadata(model_name="own", is_chat_model=True, is_function_calling_model=True)
 
     def _answer(self):
-        self._asked += 1
+        ASKED.append(self)
         return ChatResponse(message=ChatMessage(role="assistant", content="Thirty days it is."))
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs):
@@ -188,27 +189,25 @@ def test_who_calls_tools_in_a_way_of_his_own_is_told_and_called():
     assert "in a way of its own" in told[0].reason
     for _ in range(2):
         llm.chat_with_tools([FunctionTool.from_defaults(lambda thing: thing, name="look")], user_msg="How long?")
-    assert llm._asked == 2
+    assert len(ASKED) == 2
     for _ in range(2):
         assert llm.chat(ASK).message.content == "Thirty days it is."
-    assert llm._asked == 3
+    assert len(ASKED) == 3
 
 
 class Shouting(CustomLLM):
     """A completion model that an app has written."""
-
-    _asked: int = PrivateAttr(default=0)
 
     @property
     def metadata(self):
         return LLMMetadata(model_name="shouting")
 
     def complete(self, prompt, formatted=False, **kwargs):
-        self._asked += 1
+        ASKED.append(self)
         return CompletionResponse(text="THIRTY DAYS IT IS.")
 
     def stream_complete(self, prompt, formatted=False, **kwargs):
-        self._asked += 1
+        ASKED.append(self)
         yield CompletionResponse(text="THIRTY DAYS IT IS.", delta="THIRTY DAYS IT IS.")
 
 
@@ -235,7 +234,7 @@ def test_what_an_llm_counts_in_its_fields_may_change_its_answers():
     for temperature in (0.0, 0.0, 0.1):
         llm.temperature = temperature
         llm.complete("Once")
-    assert llm._asked == 2
+    assert len(ASKED) == 2
 
 
 def test_an_llm_that_a_function_answers_for_is_called_with_an_event():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llama_index.core import Document, Settings, VectorStoreIndex, get_response_synthesizer
 from llama_index.core.indices.prompt_helper import PromptHelper
-from llama_index.core.schema import NodeWithScore, TextNode
+from llama_index.core.schema import ImageNode, IndexNode, MediaResource, Node, NodeWithScore, TextNode
 
 from examples.llama_index.embedding import HashedWords
 from prefixcache_integrations.llama_index import StableOrderPostprocessor, StablePromptHelper
@@ -48,6 +48,23 @@ def test_of_equal_texts_the_best_stays():
     nodes = [node("a", 0.1), node("a", 0.9), node("a", None)]
     [left] = StableOrderPostprocessor().postprocess_nodes(nodes)
     assert left.score == 0.9
+
+
+MORE_THAN_TEXT = {
+    "pictures": [ImageNode(text="", image="aGVsbG8="), ImageNode(text="", image="d29ybGQ=")],
+    "pictures by address": [ImageNode(image_url="https://a.example"), ImageNode(image_url="https://b.example")],
+    "resources": [Node(image_resource=MediaResource(data=data)) for data in (b"hello", b"world")],
+    "indices": [IndexNode(text="a", index_id="1"), IndexNode(text="a", index_id="2")],
+    "a picture and none": [ImageNode(text="a", image="aGVsbG8="), TextNode(text="a")],
+}
+
+
+@pytest.mark.parametrize("what", MORE_THAN_TEXT)
+def test_nodes_are_copies_if_all_their_content_is_equal(what):
+    nodes = [NodeWithScore(node=node, score=1.0) for node in MORE_THAN_TEXT[what]]
+    copies = [NodeWithScore(node=found.node.model_copy(update={"id_": "copy"}), score=0.5) for found in nodes]
+    kept = StableOrderPostprocessor().postprocess_nodes([*nodes, *copies])
+    assert sorted(found.node.id_ for found in kept) == sorted(found.node.id_ for found in nodes)
 
 
 def test_nodes_stand_as_in_their_documents():
