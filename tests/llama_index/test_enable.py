@@ -372,7 +372,11 @@ def test_llms_that_cannot_be_written_down_are_called_with_an_event():
 
 
 def test_conversations_kept_by_the_provider_are_not_cached(llms):
-    for settings in ({"track_previous_responses": True}, {"additional_kwargs": {"conversation": "conv_1"}}):
+    for settings in (
+        {"track_previous_responses": True},
+        {"previous_response_id": "resp_1"},
+        {"additional_kwargs": {"conversation": "conv_1"}},
+    ):
         with pytest.raises(Uncacheable, match="server state"):
             read_chat(llms.responses(**settings), ASK, {})
 

@@ -127,16 +127,6 @@ def test_how_messages_become_a_prompt_tells_custom_chat_models_apart(what):
             assert llm.chat(HI).message.content == Styled(messages_to_prompt=made).chat(HI).message.content
 
 
-def test_the_response_before_is_state_of_the_server(simulator, llms):
-    store, told = MemoryStore(), []
-    ids = [llms.responses(store=True).chat(HI).raw.id for _ in range(2)]
-    for before in ids:
-        enable(llms.responses(previous_response_id=before), cache=store, observers=[told.append]).chat(HI)
-    assert [call.body["previous_response_id"] for call in simulator.calls[2:]] == ids
-    reasons = {fact.reason for fact in told if isinstance(fact, PassedThrough)}
-    assert reasons == {"its answer depends on server state (previous_response_id)"}
-
-
 def test_a_subclass_of_openais_llm_counts_what_it_adds(simulator, llms):
     class Mine(OpenAI):
         _seasoning: str = PrivateAttr("")
