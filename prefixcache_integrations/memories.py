@@ -10,7 +10,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from secrets import token_hex
 from typing import TypeAlias
-from urllib.parse import urlsplit
 from weakref import WeakMethod, WeakSet
 
 from prefixcache_integrations.errors import CorruptEntry, StoreError
@@ -20,6 +19,7 @@ from prefixcache_integrations.prompt.reports import packed, unpacked
 from prefixcache_integrations.prompt.stability import PromptMemory, Sighting
 from prefixcache_integrations.stores.opening import open_store
 from prefixcache_integrations.stores.report_log import Batch, ReportLog, StoreLog
+from prefixcache_integrations.stores.urls import scheme
 
 PENDING = 4000
 """How many requests wait to be told, at most, while the log is away; the oldest go first."""
@@ -192,7 +192,7 @@ def open_memory(
         ConfigurationError: The URL means nothing, or an extra is missing.
     """
     log: ReportLog
-    if urlsplit(url).scheme.partition("+")[0] in _REDIS:
+    if scheme(url).partition("+")[0] in _REDIS:
         from prefixcache_integrations.stores.redis_reports import RedisLog
 
         log = RedisLog(url, app=app, max_bytes=max_bytes, horizon=horizon, timeout=timeout)

@@ -4,51 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import unquote
 
 from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.events import Observer
-from prefixcache_integrations.stores import memory, sqlite
+from prefixcache_integrations.stores import memory, sqlite, urls
 from prefixcache_integrations.stores.memory import MemoryStore
 from prefixcache_integrations.stores.sqlite import SQLiteStore
 from prefixcache_integrations.stores.store import Store
 
 
-class _Setting(NamedTuple):
-    """What an option may be, in words and as a test, and how it is read."""
-
-    words: str
-    holds: Callable[[str], bool]
-    read: Callable[[str], object]
-
-
-def _is_positive(value: str) -> bool:
-    whole, _, fraction = value.partition(".")
-    return (whole + fraction).isdecimal() and value.isascii() and float(value) > 0
-
-
-_COUNT = _Setting("a whole number above 0", lambda value: value.isdecimal() and int(value) > 0, int)
-_BYTES = _Setting("a whole number above 0", lambda value: value.isdecimal() and int(value) > 0, int)
-_SECONDS = _Setting("a number of seconds above 0", _is_positive, float)
-_SWITCH = _Setting("true or false", lambda value: value in ("true", "false"), "true".__eq__)
-_TEXT = _Setting("text", bool, str)
-
-_ALL = {"read_only": _SWITCH}
-_TLS = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
-_OWN = {"max_bytes": _BYTES} | _ALL
-_SERVED = {"timeout": _SECONDS, "memory_ttl": _SECONDS, "memory_bytes": _BYTES} | _ALL
-_SENTINEL = dict.fromkeys(("sentinel_username", "sentinel_password"), _TEXT)
-_LIBPQ = (
-    "sslmode", "sslrootcert", "sslcert", "sslkey", "channel_binding", "options", "application_name", "passfile",
-    "service", "target_session_attrs", "host", "port", "user", "dbname",
-)  # fmt: skip
-_POSTGRES = _SERVED | _OWN | {"connections": _COUNT} | dict.fromkeys(_LIBPQ, _TEXT)
-
-
 class _Address(NamedTuple):
-    """A URL in parts, its options read, and what was given beside it."""
+    """A URL, its path and options read, and what was given beside it."""
 
-    parts: SplitResult
+    url: str
+    path: str
     options: Mapping[str, Any]
     secrets: Sequence[bytes]
     observers: Sequence[Observer]
@@ -75,15 +45,11 @@ def open_store(url: str, *, secrets: Sequence[bytes] = (), observers: Sequence[O
         observers: Told when a server is left alone, and when it is back.
 
     Raises:
-        ConfigurationError: The URL means nothing, or an extra is missing.
+        ConfigurationError: The URL means nothing, or an extra is missing. It quotes no part of the URL but its scheme.
     """
-    parts = urlsplit(url)
-    kind = _KINDS.get(parts.scheme)
-    if kind is None:
-        known = ", ".join(f"{scheme}://" for scheme in _KINDS)
-        raise ConfigurationError(f"no store for {parts.scheme or url!r}: known are {known}")
-    opener, settings = kind
-    address = _Address(parts, _options(parts, settings), secrets, observers)
+    opener = _OPENERS[urls.scheme(url)]
+    parts, options = urls.read(url)
+    address = _Address(url, parts.path, options, secrets, observers)
     store = opener(address)
     if address.options.get("read_only"):
         from prefixcache_integrations.stores.readonly import ReadOnly
@@ -92,28 +58,12 @@ def open_store(url: str, *, secrets: Sequence[bytes] = (), observers: Sequence[O
     return store
 
 
-def _options(parts: SplitResult, settings: Mapping[str, _Setting]) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name not in settings:
-            raise ConfigurationError(f"{parts.scheme}:// has no option {name!r}, only {', '.join(settings)}")
-        words, holds, read = settings[name]
-        if not holds(value):
-            raise ConfigurationError(f"{name} must be {words}, not {value!r}")
-        options[name] = read(value)
-    return options
-
-
 def _open_memory(address: _Address) -> Store:
-    if address.parts.netloc or address.parts.path:
-        raise ConfigurationError("memory:// takes no host and no path")
     return _sealed(MemoryStore(max_bytes=address.options.get("max_bytes", memory.DEFAULT_MAX_BYTES)), address)
 
 
 def _open_sqlite(address: _Address) -> Store:
-    path = unquote(address.parts.path.removeprefix("/"))
-    if address.parts.netloc or not path:
-        raise ConfigurationError("sqlite:// takes a path: sqlite:///relative.db or sqlite:////absolute.db")
+    path = unquote(address.path.removeprefix("/"))
     if path.endswith(":memory:"):
         raise ConfigurationError("sqlite:// keeps a file; for a store in memory use memory://")
     return _compressed(SQLiteStore(path, max_bytes=address.options.get("max_bytes", sqlite.DEFAULT_MAX_BYTES)), address)
@@ -122,7 +72,7 @@ def _open_sqlite(address: _Address) -> Store:
 def _open_redis(address: _Address) -> Store:
     from prefixcache_integrations.stores.redis import DEFAULT_TIMEOUT, RedisStore
 
-    server = RedisStore(_theirs(address), timeout=address.options.get("timeout", DEFAULT_TIMEOUT))
+    server = RedisStore(urls.server_url(address.url), timeout=address.options.get("timeout", DEFAULT_TIMEOUT))
     return _left_alone(server, address)
 
 
@@ -130,14 +80,7 @@ def _open_postgres(address: _Address) -> Store:
     from prefixcache_integrations.stores.postgres import PostgresStore
 
     own = {name: address.options[name] for name in ("timeout", "connections", "max_bytes") if name in address.options}
-    return _left_alone(PostgresStore(_theirs(address), **own), address)
-
-
-def _theirs(address: _Address) -> str:
-    """Return the URL without the options that are ours."""
-    ours = _SERVED | _OWN | {"connections": _COUNT}
-    theirs = {name: value for name, value in address.options.items() if name not in ours}
-    return address.parts._replace(query=urlencode(theirs)).geturl()
+    return _left_alone(PostgresStore(urls.server_url(address.url), **own), address)
 
 
 def _left_alone(server: Store, address: _Address) -> Store:
@@ -168,16 +111,10 @@ def _compressed(store: Store, address: _Address) -> Store:
     return Compressed(_sealed(store, address))
 
 
-_KINDS: Mapping[str, tuple[Callable[[_Address], Store], Mapping[str, _Setting]]] = {
-    "memory": (_open_memory, _OWN),
-    "sqlite": (_open_sqlite, _OWN),
-    "redis": (_open_redis, _SERVED | {"db": _TEXT}),
-    "rediss": (_open_redis, _SERVED | dict.fromkeys(("db", *_TLS), _TEXT)),
-    "redis+sentinel": (_open_redis, _SERVED | _SENTINEL),
-    "rediss+sentinel": (_open_redis, _SERVED | _SENTINEL | dict.fromkeys(_TLS, _TEXT)),
-    "redis+cluster": (_open_redis, _SERVED),
-    "rediss+cluster": (_open_redis, _SERVED | dict.fromkeys(_TLS, _TEXT)),
-    "unix": (_open_redis, _SERVED | {"db": _TEXT}),
-    "postgresql": (_open_postgres, _POSTGRES),
-    "postgres": (_open_postgres, _POSTGRES),
+_OPENERS: Mapping[str, Callable[[_Address], Store]] = {
+    "memory": _open_memory,
+    "sqlite": _open_sqlite,
+    **dict.fromkeys(("redis", "redis+sentinel", "redis+cluster"), _open_redis),
+    **dict.fromkeys(("rediss", "rediss+sentinel", "rediss+cluster", "unix"), _open_redis),
+    **dict.fromkeys(("postgresql", "postgres"), _open_postgres),
 }

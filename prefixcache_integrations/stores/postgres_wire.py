@@ -9,9 +9,11 @@ from __future__ import annotations
 import selectors
 import time
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Protocol, TypeAlias
 
 from prefixcache_integrations.errors import ConfigurationError, StoreRefused, StoreUnavailable
+from prefixcache_integrations.stores.urls import ADVICE, taken_apart
 
 try:
     from psycopg import Error, pq
@@ -102,13 +104,13 @@ class _Execute(NamedTuple):
 
 def conninfo(url: str) -> str:
     """Return ``url`` in libpq's own form, with what every connection is to have. Raises `ConfigurationError`."""
-    try:
+    taken_apart(url)
+    with suppress(Error):  # which quotes what it is about
         given = conninfo_to_dict(url)
         # What the last moments before a crash of the server lose is asked again.
         options = f"-c synchronous_commit=off {given.get('options') or ''}".strip()
         return make_conninfo(url, options=options, fallback_application_name="prefixcache", client_encoding="UTF8")
-    except Error as error:
-        raise ConfigurationError(f"no URL of a PostgreSQL server: {error}") from error
+    raise ConfigurationError(f"no URL of a PostgreSQL server: libpq does not understand it; {ADVICE}")
 
 
 class Connection:

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from prefixcache_integrations.errors import ConfigurationError, StoreRefused
+from prefixcache_integrations.errors import StoreRefused
 from prefixcache_integrations.flows.flights import Lease
 from prefixcache_integrations.flows.op import EntryFacts, EntryKey, Flow
 from prefixcache_integrations.stores.faces import TwoFacedStore
@@ -62,10 +62,7 @@ class RedisStore(TwoFacedStore):
     """
 
     def __init__(self, url: str, *, timeout: float = DEFAULT_TIMEOUT, max_value_bytes: int = MAX_VALUE_BYTES) -> None:
-        try:
-            where = place(url)
-        except ValueError as error:
-            raise ConfigurationError(f"no URL of a Redis server: {error}") from error
+        where = place(url)
         self._max_value_bytes = max_value_bytes
         self._clock = time.time
         super().__init__(BlockingClient(where, timeout), AwaitingClient(where, timeout))

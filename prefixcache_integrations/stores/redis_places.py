@@ -8,10 +8,12 @@ User and password are those of the data servers; sentinels have theirs as ``sent
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from prefixcache_integrations.errors import ConfigurationError
+from prefixcache_integrations.stores.urls import taken_apart
 
 try:
     import redis
@@ -55,31 +57,31 @@ class Place(NamedTuple):
 
 
 def place(url: str) -> Place:
-    """Return the place that ``url`` names; connects to nothing. Raises `ValueError`."""
-    scheme, _, topology = urlsplit(url).scheme.partition("+")
+    """Return the place that ``url`` names; connects to nothing. Raises `ConfigurationError`."""
+    parts = taken_apart(url)
+    with suppress(ValueError):  # which quotes what it is about
+        return _place(url, parts)
+    raise ConfigurationError("no URL of a Redis server: redis-py does not understand an option")
+
+
+def _place(url: str, parts: SplitResult) -> Place:
+    scheme, _, topology = parts.scheme.partition("+")
     if not topology:
         return _server(url)
-    parts = urlsplit(url)
     user, separator, addresses = parts.netloc.rpartition("@")
     hosts = [_address(word, SENTINEL_PORT if topology == "sentinel" else REDIS_PORT) for word in addresses.split(",")]
     words = [word for word in parts.path.split("/") if word]
     options = _untyped.connection.parse_url(f"{scheme}://{user}{separator}?{parts.query}")
     if options.pop("connection_class", None) is not None:
         options["ssl"] = True
-    if topology == "cluster" and not words:
+    if topology == "cluster":
         return _cluster(hosts, options)
-    if topology == "sentinel" and len(words) in {1, 2}:
-        return _sentinels(hosts, words[0], options | {"db": int(words[1]) if len(words) > 1 else 0})
-    raise ValueError(
-        "sentinels take /service or /service/db" if topology == "sentinel" else "a cluster has no databases"
-    )
+    return _sentinels(hosts, words[0], options | {"db": int(words[1]) if len(words) > 1 else 0})
 
 
 def _address(word: str, default: int) -> tuple[str, int]:
     parts = urlsplit(f"//{word}")
-    if not parts.hostname:
-        raise ValueError(f"no host in {word!r}")
-    return parts.hostname, parts.port or default
+    return parts.hostname or "", parts.port or default
 
 
 def _once() -> Retry:

@@ -14,11 +14,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import cast
 
-from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.stores.redis_clients import BlockingClient, Command, Disconnect
 from prefixcache_integrations.stores.redis_places import place
 from prefixcache_integrations.stores.report_log import Batch
-from prefixcache_integrations.stores.survey import without_options
+from prefixcache_integrations.stores.urls import server_url
 
 HISTORY = 2000
 """How many batches a process reads when it starts, at most: the latest."""
@@ -73,10 +72,7 @@ class RedisLog:
     def __init__(
         self, url: str, *, app: str, max_bytes: int, horizon: float, timeout: float = 1.0, pause: float = 2.0
     ) -> None:
-        try:
-            self._client = BlockingClient(place(without_options(url)), timeout)
-        except ValueError as error:
-            raise ConfigurationError(f"no URL of a Redis server: {error}") from error
+        self._client = BlockingClient(place(server_url(url)), timeout)
         self.pause = pause
         self._key = f"pfxmem:{{{app or 'default'}}}"
         self._bounds = (max_bytes, int(horizon))

@@ -22,12 +22,12 @@ from weakref import WeakMethod
 
 from msgspec import Struct
 
-from prefixcache_integrations.errors import ConfigurationError, StoreUnavailable
+from prefixcache_integrations.errors import StoreUnavailable
 from prefixcache_integrations.events import Event, Observer, StoreDegraded, tell
 from prefixcache_integrations.insight.sums import Fields, SharedAccounts, Sums, accounts_of, merged
 from prefixcache_integrations.stores.redis_clients import BlockingClient, Command, Disconnect
 from prefixcache_integrations.stores.redis_places import place
-from prefixcache_integrations.stores.survey import without_options
+from prefixcache_integrations.stores.urls import server_url
 
 _BATCH_SECONDS = 86_400
 _ADD = """
@@ -208,10 +208,7 @@ def _fields(client: BlockingClient, key: str) -> Fields:
 
 
 def _connect(url: str, timeout: float) -> BlockingClient:
-    try:
-        return BlockingClient(place(without_options(url)), timeout)
-    except ValueError as error:
-        raise ConfigurationError(f"no URL of a Redis server: {error}") from error
+    return BlockingClient(place(server_url(url)), timeout)
 
 
 def _book_key(book: str) -> str:

@@ -11,14 +11,14 @@ from contextlib import ExitStack, closing, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import unquote
 
 from msgspec import Struct
 
 from prefixcache_integrations.errors import ConfigurationError, StoreUnavailable
 from prefixcache_integrations.stores import postgres_layout
+from prefixcache_integrations.stores.urls import read, scheme, server_url
 
-_OURS = ("max_bytes", "read_only", "timeout", "connections", "memory_ttl", "memory_bytes")
 _PREFIX = "pfx:"
 _ENTRY_COLONS = 2
 _BATCH = 1000
@@ -61,20 +61,15 @@ def survey(url: str, *, progress: Callable[[int], None] = lambda _: None) -> Sur
     Raises `StoreUnavailable` where it cannot be read, `ConfigurationError` for a URL that names no store outside this
     process.
     """
-    scheme = url.partition(":")[0].lower()
-    count = _SURVEYS.get(scheme)
+    count = _SURVEYS.get(scheme(url))
     if count is None:
-        known = ", ".join(f"{name}://" for name in _SURVEYS)
-        raise ConfigurationError(f"no store outside this process for this URL: known are {known}")
-    try:
-        return count(url, progress)
-    except ValueError as error:  # of the standard library, about brackets and ports
-        raise ConfigurationError("this is no URL of a store") from error
+        raise ConfigurationError("no store outside this process: memory:// is gone with the process that has it")
+    return count(url, progress)
 
 
 def sqlite_file(url: str) -> Path:
     """Return the file that a ``sqlite://`` URL names. Raises `StoreUnavailable` if there is none."""
-    path = Path(unquote(urlsplit(url).path.removeprefix("/"))).expanduser().absolute()
+    path = Path(unquote(read(url).parts.path.removeprefix("/"))).expanduser().absolute()
     if not path.is_file():
         raise StoreUnavailable(f"there is no file {path}")
     return path
@@ -106,19 +101,12 @@ def _sqlite(url: str, progress: Callable[[int], None]) -> Survey:
     )
 
 
-def without_options(url: str) -> str:
-    """Return the URL of a store's server without those options that are the store's own."""
-    parts = urlsplit(url)
-    theirs = [(name, value) for name, value in parse_qsl(parts.query) if name not in _OURS]
-    return parts._replace(query=urlencode(theirs)).geturl()
-
-
 def _redis(url: str, progress: Callable[[int], None]) -> Survey:
     from prefixcache_integrations.stores.redis_places import FAILURES, place
 
     entries, sizes = Counter[str](), Counter[str]()
     try:
-        clients = place(without_options(url)).blocking(_TIMEOUT)
+        clients = place(server_url(url)).blocking(_TIMEOUT)
         with ExitStack() as closing_all:
             for client in clients:
                 closing_all.callback(client.close)
@@ -127,8 +115,6 @@ def _redis(url: str, progress: Callable[[int], None]) -> Survey:
                 sizes[name] += size
     except FAILURES as error:
         raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
-    except ValueError as error:
-        raise ConfigurationError(f"no URL of a Redis server: {error}") from error
     namespaces = (NamespaceSurvey(name=name, entries=entries[name], size=sizes[name]) for name in sorted(entries))
     return Survey(kind="redis", namespaces=tuple(namespaces))
 
@@ -152,7 +138,7 @@ def _sizes(client: Any, progress: Callable[[int], None]) -> Iterator[tuple[str, 
 def _postgres(url: str, progress: Callable[[int], None]) -> Survey:
     from prefixcache_integrations.stores.postgres_wire import conninfo
 
-    server = conninfo(without_options(url))  # says what is missing where psycopg is
+    server = conninfo(server_url(url))  # says what is missing where psycopg is
     import psycopg
 
     rows: list[tuple[str, int, int, int]] = []

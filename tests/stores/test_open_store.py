@@ -7,7 +7,12 @@ import pytest
 from prefixcache_integrations.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from prefixcache_integrations.events import StoreSuspended
 from prefixcache_integrations.flows.op import EntryKey
+from prefixcache_integrations.memories import open_memory
 from prefixcache_integrations.stores import MemoryStore, open_store
+from prefixcache_integrations.stores.postgres import PostgresStore
+from prefixcache_integrations.stores.redis import RedisStore
+from prefixcache_integrations.stores.survey import survey
+from prefixcache_integrations.stores.urls import server_url
 
 KEY = EntryKey("", "digest")
 
@@ -42,30 +47,96 @@ def test_the_bound_is_an_option(url, tmp_path, monkeypatch):
     [
         ("mysql://localhost", "mysql"),
         ("redis://localhost?max_bytes=3", "max_bytes"),
-        ("redis://localhost?timeout=soon", "seconds above 0, not 'soon'"),
+        ("redis://localhost?timeout=soon", "timeout must be a number of seconds above 0"),
         ("redis://localhost?timeout=0", "timeout"),
         ("redis://localhost?memory_ttl=-1", "memory_ttl"),
         ("redis://localhost?ssl_ca_certs=ca.pem", "ssl_ca_certs"),
-        ("redis://localhost:port", "URL of a Redis server"),
+        ("redis://localhost:port", "looks like redis://user"),
         ("postgresql://localhost/%zz", "URL of a PostgreSQL server"),
         ("postgresql://localhost?max_bytes=none", "max_bytes"),
         ("postgresql://localhost?colour=red", "colour"),
         ("sqlite:///a.db?read_only=maybe", "true or false"),
-        ("answers.db", "answers.db"),
+        ("answers.db", "a URL of no scheme"),
         ("", "known are memory://, sqlite://"),
         ("sqlite://", "path"),
         ("sqlite:///", "path"),
         ("sqlite://host/answers.db", "path"),
         ("memory://host", "no host"),
         ("memory://?size=3", "size"),
-        ("memory://?max_bytes=many", "many"),
+        ("memory://?max_bytes=many", "max_bytes"),
         ("memory://?max_bytes=0", "above 0"),
-        ("memory://?max_bytes=-1", "-1"),
+        ("memory://?max_bytes=-1", "max_bytes"),
+        ("memory://?max_bytes=\u0663", "max_bytes"),
+        ("memory://?max_bytes=3&max_bytes=4", "twice what max_bytes is"),
+        ("memory:", "a URL of no scheme"),
+        ("sqlite:///a.db#frag", "%23"),
+        ("redis://", "looks like redis://user"),
+        ("redis://u:pa[ss@host", "%5B"),
+        ("redis://host/x", "host:6379/0"),
+        ("redis://host/-1", "host:6379/0"),
+        ("redis://host/0/1", "host:6379/0"),
+        ("redis://host/0?db=1", "twice what db is"),
+        ("redis://host:65536", "host:6379/0"),
+        ("redis://one,two", "host:6379/0"),
+        ("rediss://host?ssl_cert_reqs=bogus", "none, optional, required"),
+        ("rediss://host?ssl_check_hostname=perhaps", "true or false"),
+        ("unix://", "unix:///path"),
+        ("unix://host/socket", "unix:///path"),
+        ("postgresql://", "postgresql://user"),
+        ("postgresql://u:p@host:abc/db", "postgresql://user"),
+        ("postgresql://u:p@ss@host/db", "%40"),
+        ("postgresql://host/db?port=abc", "port"),
+        ("postgresql://host/db?sslmode=full", "verify-full"),
     ],
 )
 def test_what_cannot_work_is_refused_and_named(url, named):
     with pytest.raises(ConfigurationError, match=named):
         open_store(url)
+
+
+SECRETS = [
+    "//user:SECRET@host/0",
+    "user:SECRET@host",
+    ":SECRET",
+    "SECRET",
+    "memory://user:SECRET@host",
+    "sqlite://user:SECRET@/a.db",
+    "sqlite:///a.db?max_bytes=SECRET",
+    *(
+        f"{scheme}://{user}:SECRET{character}SECRET@host/0"
+        for scheme in ("redis", "rediss", "unix", "redis+cluster", "redis+sentinel", "postgresql", "postgres")
+        for user in ("", "user")
+        for character in ("/", "/0/", "?", "#", "[", "?SECRET=", "/?#", "%zz/", "?db=", "?timeout=", "?max_bytes=1&")
+    ),
+    "redis://:6379?SECRET=SECRET@host/0",
+    "redis://user:6379?SECRET@host/0",
+    "postgresql://user:5432?user=SECRET@host/db",
+    "postgresql://user:5432/SECRET@host/db",
+    *(f"postgresql://user:SECRET{character}SECRET@host/db" for character in ("@", "%zz", "%00", " ", "%")),
+]
+"""Passwords that are not percent-encoded as they ought to be."""
+
+
+@pytest.mark.parametrize("begin", [open_store, survey, open_memory, RedisStore, PostgresStore])
+def test_no_error_holds_a_piece_of_a_password(begin):
+    for url in SECRETS:
+        with pytest.raises(ConfigurationError) as raised:
+            begin(url)
+        error, told = raised.value, ""
+        while error is not None:
+            told, error = told + repr(error), error.__cause__ or error.__context__
+        assert "SECRET" not in told.upper()
+
+
+@pytest.mark.parametrize("url", ["unix:///tmp/socket?db=3", "postgresql:///database", "postgresql://?service=mine"])
+def test_a_url_without_a_host_stays_one(url):
+    assert server_url(f"{url}{'&' if '?' in url else '?'}timeout=1") == url
+    open_store(url).close()
+
+
+def test_spaces_in_options_reach_libpq_as_it_reads_them():
+    url = "postgresql://host/db?options=-c%20statement_timeout%3D5"
+    assert server_url(url) == url
 
 
 def test_a_redis_server_is_opened_with_its_own_options_and_ours(start_redis, tmp_path):

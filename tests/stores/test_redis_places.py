@@ -160,7 +160,7 @@ async def test_sentinels_name_the_master_and_its_successor(sentinel):
     ],
 )
 def test_a_url_that_names_no_place_is_refused(url):
-    with pytest.raises(ConfigurationError, match="Redis"):
+    with pytest.raises(ConfigurationError, match="looks like redis"):
         open_store(url)
 
 
