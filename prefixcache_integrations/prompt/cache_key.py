@@ -24,29 +24,45 @@ KEYS = 1024
 MINUTE = 60.0
 
 LASTING = 3600.0
-"""For how many seconds the busiest minute of a key decides over how many routes it is spread."""
+"""For how many seconds the busiest minute of a key decides over how many routes it is spread, and a conversation that
+pauses keeps its own."""
+
+CONVERSATIONS = 16_384
+"""Of how many conversations the routes are known at a time, at most."""
 
 _SERVER_STATE = ("previous_response_id", "conversation")
 """Fields of a request whose beginning is kept by the provider: what is sent does not tell its prefix."""
 
 
 class Route(Struct, frozen=True):
-    """The key of a request, and the one that it is sent with: one of several where one would get too many requests."""
+    """The key of a request, and the ``way`` it is sent: one of several where one would get too many requests.
+
+    ``conversation`` is a number that its requests have in common.
+    """
 
     key: str
-    sent: str
+    way: int = 0
+    conversation: int | None = None
+
+    @property
+    def sent(self) -> str:
+        """The key that it is sent with."""
+        return f"{self.key}-{self.way}" if self.way else self.key
 
 
 class Routes:
-    """How many requests a minute each key gets, and over how many routes it is therefore spread; bounded."""
+    """How many requests a minute each key gets, over how many routes it is therefore spread, and who has which."""
 
     def __init__(self) -> None:
         self._counts: OrderedDict[str, _Count] = OrderedDict()
+        self._taken: OrderedDict[tuple[str, int], _Taken] = OrderedDict()
 
-    def observe(self, key: str, now: float) -> None:
+    def observe(self, route: Route, now: float) -> None:
         """Count a request that is sent at ``now``, in seconds."""
-        count = self._counts.setdefault(key, _Count())
-        self._counts.move_to_end(key)
+        if route.conversation is not None:
+            self._take((route.key, route.conversation), _Taken(route.way, now))
+        count = self._counts.setdefault(route.key, _Count())
+        self._counts.move_to_end(route.key)
         if len(self._counts) > KEYS:
             self._counts.popitem(last=False)
         minute = int(now // MINUTE)
@@ -61,6 +77,24 @@ class Routes:
         if count is None or now - count.most_at > LASTING:
             return 1
         return max(ceil(count.most / rate), 1)
+
+    def way(self, key: str, conversation: int, rate: int, now: float) -> int:
+        """Return which route a request takes: the one its conversation has, where its prefix is; else by a hash."""
+        taken = self._taken.get((key, conversation))
+        if taken is not None and now - taken.at <= LASTING:
+            return taken.way
+        return _way(conversation, self.ways(key, rate, now))
+
+    def _take(self, who: tuple[str, int], taken: _Taken) -> None:
+        self._taken[who] = taken
+        self._taken.move_to_end(who)
+        if len(self._taken) > CONVERSATIONS:
+            self._taken.popitem(last=False)
+
+
+class _Taken(Struct, frozen=True):
+    way: int
+    at: float
 
 
 class _Count(Struct):
@@ -86,16 +120,17 @@ def route(
     ``None`` where the model routes by no key, where the application has set one, and where there are no instructions
     and no tools to go by. Requests that can share a cached prefix have one key: it is made of the model, ``namespace``,
     and as much of instructions and tools as two must have in common for that. By what ``routes`` has counted a busy key
-    is spread; a conversation keeps its route, as long as no more of them are needed.
+    is spread; a conversation keeps its route.
     """
     if not profile.requests_per_key or request.options.get(CACHE_KEY) is not None:
         return None
     if not opening or any(request.options.get(name) is not None for name in _SERVER_STATE):
         return None
     key = f"prefixcache-{_digest(canonical_json([request.model, namespace]), opening)}"
-    ways = 1 if routes is None else routes.ways(key, profile.requests_per_key, now)
-    way = _way(_conversation(request), ways) if ways > 1 else 0
-    return Route(key, f"{key}-{way}" if way else key)
+    if routes is None:
+        return Route(key)
+    conversation = _conversation(request)
+    return Route(key, routes.way(key, conversation, profile.requests_per_key, now), conversation)
 
 
 def opening_digest(prompt: Iterable[Segment], tokens: int) -> bytes:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Address, Level, Request
 from prefixcache_integrations.profiles.profile import CacheProfile
+from prefixcache_integrations.prompt.cache_key import Route
 from prefixcache_integrations.prompt.document_rules import DocumentRules
 from prefixcache_integrations.prompt.documents import Movable, distance, message_of, movable, orders
 from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt, marked_range
@@ -44,13 +45,13 @@ class Foresight(Struct, frozen=True):
     ttl: str | None
     seen: Sighting
 
-    def sighting(self, writes: Mapping[int, float], cache_key: str | None = None) -> Sighting:
+    def sighting(self, writes: Mapping[int, float], route: Route | None = None) -> Sighting:
         """Return what to remember of the request, with the lifetime in seconds that is asked for at each block."""
         steps = list(self.seen.steps)
         for number, seconds in writes.items() if steps else ():
             place = self.order.index(number)
             steps[place] = replace(steps[place], writes=seconds)
-        return replace(self.seen, steps=tuple(steps), cache_key=cache_key)
+        return replace(self.seen, steps=tuple(steps), route=route)
 
 
 class _Candidate(Struct, frozen=True):

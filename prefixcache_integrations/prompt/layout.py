@@ -146,7 +146,7 @@ def decide(
     request = _sent(draft.request, made, draft.note, _marked_messages(draft.reading))
     if foresight is None:
         return Decision(plan=made, request=request, news=news)
-    seen = foresight.sighting(writes(foresight, draft.reading, marks, profile), None if way is None else way.key)
+    seen = foresight.sighting(writes(foresight, draft.reading, marks, profile), way)
     seen = replace(seen, texts=volatile.texts, places=told, reading=reading)
     return Decision(plan=made, request=request, news=news, sighting=seen)
 

@@ -34,7 +34,7 @@ class Reporter:
             bill=sighting.bill,
             tools=sighting.tools,
             agent=sighting.agent,
-            cache_key=sighting.cache_key,
+            cache_key=None if sighting.route is None else sighting.route.key,
             previous=sighting.previous,
             texts=tuple(self._news(tenant, text.template) for text in sighting.texts),
             places=sighting.places,

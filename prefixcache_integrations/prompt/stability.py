@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 from msgspec import Struct, field
 
-from prefixcache_integrations.prompt.cache_key import Routes
+from prefixcache_integrations.prompt.cache_key import Route, Routes
 from prefixcache_integrations.prompt.lookups import Bill, Document, Lookups, Neighbour
 from prefixcache_integrations.prompt.noticed import Noticed
 from prefixcache_integrations.prompt.prefixes import Prefixes, Step
@@ -28,8 +28,8 @@ TICK = 0.001
 class Sighting(Struct, frozen=True):
     """One request, ready to be remembered: its steps in the order sent, and its documents by their digests.
 
-    ``tools`` are the digests of its tools, in the order sent, and ``agent`` is whose they are; ``cache_key`` is the one
-    that routes it, before spreading. ``previous`` is the step at which the request before it in its conversation should
+    ``tools`` are the digests of its tools, in the order sent, and ``agent`` is whose they are; ``route`` is
+    the way it goes. ``previous`` is the step at which the request before it in its conversation should
     have ended, ``None`` without one. ``attempts`` is by what it is known if it is sent once more; ``steps`` are empty
     if it was. ``texts`` are its instructions, as they were recognised; ``places`` are those that change, and were told.
     ``reading`` is its prompt.
@@ -40,7 +40,7 @@ class Sighting(Struct, frozen=True):
     bill: Bill = Bill()
     tools: tuple[bytes, ...] = ()
     agent: bytes = b""
-    cache_key: str | None = None
+    route: Route | None = None
     previous: int | None = None
     attempts: Attempts | None = None
     texts: tuple[Recognition, ...] = ()
@@ -121,7 +121,7 @@ class PromptMemory:
             bill=report.bill,
             tools=report.tools,
             agent=report.agent,
-            cache_key=report.cache_key,
+            route=None if report.cache_key is None else Route(report.cache_key),
             previous=report.previous,
             places=report.places,
         )
@@ -138,8 +138,8 @@ class PromptMemory:
         while self._size > self._limit and len(self._tenants) > 1:
             _, gone = self._tenants.popitem(last=False)
             self._size -= len(gone)
-        if sighting.cache_key is not None:
-            self._routes.observe(sighting.cache_key, now)
+        if sighting.route is not None:
+            self._routes.observe(sighting.route, now)
 
     def _nothing(self) -> Known:
         return Known(limit=self._limit, horizon=self._horizon)

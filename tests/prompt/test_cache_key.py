@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prefixcache_integrations import dialects
 from prefixcache_integrations.canonical import Level
 from prefixcache_integrations.profiles import Provider, resolve
-from prefixcache_integrations.prompt.cache_key import KEYS, Routes, _way
+from prefixcache_integrations.prompt.cache_key import CONVERSATIONS, KEYS, Route, Routes, _way
 from prefixcache_integrations.prompt.layout import Decision, decide
 from prefixcache_integrations.prompt.segments import segments, token_counts
 from prefixcache_integrations.prompt.stability import PromptMemory
@@ -150,14 +150,16 @@ def _tokens(body: dict[str, Any]) -> list[str]:
     ]
 
 
-def busy(memory: PromptMemory, conversations: int, minutes: int = 1, start: float = 0.0) -> Counter[str]:
+def busy(
+    memory: PromptMemory, conversations: int, minutes: int = 1, start: float = 0.0, first: int = 0
+) -> Counter[str]:
     """Send a request of each conversation per minute, and return how many went which way in the last one."""
     went = Counter[str]()
     for minute in range(minutes):
         went.clear()
         for number in range(conversations):
             now = start + minute * 60 + number * 59 / conversations
-            went[key(chat(f"Question {number}"), memory=memory, now=now)] += 1
+            went[key(chat(f"Question {first + number}"), memory=memory, now=now)] += 1
     return went
 
 
@@ -166,7 +168,9 @@ def test_a_key_with_few_requests_is_not_spread() -> None:
 
 
 def test_a_busy_key_is_spread_so_that_each_route_gets_about_what_it_takes() -> None:
-    went = busy(PromptMemory(), 120, minutes=2)
+    memory = PromptMemory()
+    busy(memory, 120)
+    went = busy(memory, 120, start=60.0, first=1000)
     assert set(went) == {key(chat()), *(f"{key(chat())}-{way}" for way in range(1, 8))}
     assert max(went.values()) <= 2 * 15
 
@@ -180,6 +184,15 @@ def test_a_conversation_keeps_its_route_from_turn_to_turn() -> None:
     routes = {key(body, memory=memory, now=130.0 + number) for number, body in enumerate(turns)}
     assert len(routes) == 1
     assert routes == {key(turns[2], memory=memory, now=1000.0)}, "a pause does not take it away"
+
+
+def test_a_conversation_keeps_its_route_while_more_of_them_are_needed() -> None:
+    memory = PromptMemory()
+    went = [key(chat("Question 7"), memory=memory, now=float(minute)) for minute in range(2)]
+    for minute in range(1, 5):
+        busy(memory, 120, start=minute * 60.0, first=minute * 1000)
+        went.append(key(chat("Question 7"), memory=memory, now=minute * 60.0 + 59.5))
+    assert set(went) == {key(chat())}
 
 
 def test_a_key_that_is_busy_no_longer_is_one_again() -> None:
@@ -203,7 +216,7 @@ def test_conversations_are_spread_evenly() -> None:
 
 def test_spreading_is_the_same_in_every_process() -> None:
     memory = PromptMemory()
-    busy(memory, 120, minutes=2)
+    busy(memory, 120, minutes=2, first=1000)
     ways = [key(chat(f"Question {number}"), memory=memory, now=121.0)[36:] for number in range(4)]
     assert ways == ["", "-6", "-5", "-2"]
 
@@ -219,12 +232,15 @@ def test_planning_a_planned_request_spreads_nothing_further() -> None:
 def test_counting_is_bounded() -> None:
     routes = Routes()
     for number in range(KEYS * 2):
-        routes.observe(f"key {number}", 0.0)
+        routes.observe(Route(f"key {number}"), 0.0)
     for _ in range(40):
-        routes.observe("key 1", 1.0)
+        routes.observe(Route("key 1"), 1.0)
     assert len(routes._counts) == KEYS
     assert routes.ways("key 1", 15, 2.0) == 3
     assert routes.ways("another", 15, 2.0) == 1
+    for number in range(CONVERSATIONS + 5):
+        routes.observe(Route("key 1", way=number % 3, conversation=number), 2.0)
+    assert len(routes._taken) == CONVERSATIONS
 
 
 @given(st.lists(st.floats(0, 7200), min_size=1, max_size=80).map(sorted))
@@ -232,6 +248,6 @@ def test_routes_are_as_many_as_the_busiest_recent_minute_needs(times: list[float
     routes = Routes()
     for earlier, now in pairwise([0.0, *times]):
         assert now >= earlier
-        routes.observe("k", now)
+        routes.observe(Route("k"), now)
     minutes = Counter(int(now // 60) for now in times)
     assert 1 <= routes.ways("k", 15, times[-1]) <= -(-max(minutes.values()) // 15)
