@@ -155,13 +155,15 @@ class PrefixCache:
         self._counters.since(start, opened.outcome)
         return opened
 
-    def settle(self, terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None]) -> None:
-        """Do the second half: keep what was answered, and give it to who waits for it."""
-        run(settle(terms, answers, pack), self._io)
+    def settle(self, terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None], began: int) -> None:
+        """Do the second half: keep what was answered to the call that ``began`` then, and give it to who waits."""
+        run(settle(terms, answers, pack, began), self._io)
 
-    async def asettle(self, terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None]) -> None:
+    async def asettle(
+        self, terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None], began: int
+    ) -> None:
         """Do what `settle` does, awaiting."""
-        await arun(settle(terms, answers, pack), self._async_io)
+        await arun(settle(terms, answers, pack, began), self._async_io)
 
     def terms(self, request: Request) -> Terms:
         """Return how ``request`` is cached under the settings of this moment."""
@@ -208,7 +210,10 @@ class PrefixCache:
         return self._counters.stats(self._evictions.total())
 
     def clear(self, namespace: str | None = None) -> None:
-        """Delete every entry of ``namespace``, by default the cache's own. Raises `StoreError` if the store cannot."""
+        """Delete every entry of ``namespace``, by default the cache's own. Raises `StoreError` if the store cannot.
+
+        Calls of this cache in flight get their answers, which are not kept; those of other processes still may be.
+        """
         run(empty(self._named(namespace)), self._io)
 
     async def aclear(self, namespace: str | None = None) -> None:
@@ -226,6 +231,7 @@ class PrefixCache:
         """Delete the entries with ``tag``, those that ``model`` answered, and those of which ``where`` is true.
 
         ``where`` is given the `EntryFacts` of every entry of the namespace; no prompt and no answer is among them.
+        Answers to calls in flight are as with `clear`, to all of the namespace where there is a ``where``.
         Raises `StoreError`.
         """
         for flow in self._invalidations(tag, model, where, namespace):

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar, cast
 from weakref import WeakSet
 
 from prefixcache_integrations.events import Observer, tell
+from prefixcache_integrations.flows.deletions import Outdated
 from prefixcache_integrations.flows.flights import Enter, Find, Flights, GiveUp, Join, Landed, TakeLease, Waited
 from prefixcache_integrations.flows.op import (
     Call,
@@ -182,8 +183,10 @@ def _look_at(op: Op[Any], flights: Flights) -> object:
     match op:
         case Find(key=key):
             return flights.find(key)
-        case GiveUp(namespace=namespace):
-            flights.give_up(namespace)
+        case GiveUp(namespace=namespace, tag=tag):
+            flights.delete(namespace, tag)
+        case Outdated(namespace=namespace, tags=tags, began=began):
+            return flights.outdated(began, namespace, tags)
         case _:
             raise TypeError(f"no way to perform {type(op).__name__} on a store")
     return None

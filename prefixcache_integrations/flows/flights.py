@@ -7,7 +7,7 @@ a leader starts in turn, on whatever thread or task, is known to work for it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,6 +17,7 @@ from weakref import WeakMethod, ref
 
 from msgspec import Struct
 
+from prefixcache_integrations.flows.deletions import Deletions
 from prefixcache_integrations.flows.op import Entry, EntryKey, Op
 
 LONGEST_FLIGHT = 600.0
@@ -47,7 +48,7 @@ _numbers = count(1)
 
 
 def moment() -> int:
-    """Return a number larger than that of every flight that has departed, and smaller than those that will."""
+    """Return a number larger than those of all flights and deletions so far, and smaller than those to come."""
     return next(_numbers)
 
 
@@ -163,9 +164,13 @@ class TakeLease(Op[Lease | None], frozen=True):
 
 
 class GiveUp(Op[None], frozen=True):
-    """Land every flight of ``namespace`` with nothing: whoever asks next leads anew."""
+    """Let no answer be kept that ``namespace`` has asked for so far, with ``tag`` none that carries it.
+
+    Without ``tag`` every flight lands with nothing, too: whoever asks next leads anew.
+    """
 
     namespace: str
+    tag: str | None = None
 
 
 _led: ContextVar[tuple[ref[Flight], ...]] = ContextVar("prefixcache_flights_led", default=())
@@ -182,6 +187,7 @@ class Flights:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self._deletions = Deletions()
         self.begin()
 
     def begin(self) -> None:
@@ -220,6 +226,18 @@ class Flights:
             flights = [flight for key, flight in self._in_the_air.items() if namespace in (None, key.namespace)]
         for flight in flights:
             flight.land("released")
+
+    def delete(self, namespace: str, tag: str | None = None) -> None:
+        """Do what `GiveUp` asks for."""
+        with self._lock:
+            self._deletions.note(moment(), namespace, tag)
+        if tag is None:
+            self.give_up(namespace)
+
+    def outdated(self, began: int, namespace: str, tags: Iterable[str]) -> bool:
+        """Return what `Outdated` asks."""
+        with self._lock:
+            return self._deletions.since(began, namespace, tags)
 
     def _give_up_overdue(self) -> None:
         while oldest := self._overdue():

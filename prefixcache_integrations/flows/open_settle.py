@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, Literal, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Response
 from prefixcache_integrations.errors import CorruptEntry
@@ -24,6 +25,7 @@ from prefixcache_integrations.flows.flights import (
     Seat,
     TakeLease,
     led_here,
+    moment,
 )
 from prefixcache_integrations.flows.op import Emit, Entry, Flow, Pause
 from prefixcache_integrations.flows.response_cache import Reading, Terms, accepted, degraded, missing, read, save
@@ -47,12 +49,13 @@ class Opened(Struct, Generic[T], frozen=True, kw_only=True):
     """What opening a call came to.
 
     ``answer`` where there is one: a "hit", or "joined", of another's call. Without, the caller asks for himself; others
-    wait for it if there is a ``flight``.
+    wait for it if there is a ``flight``. ``began`` is the `moment` from which on he does, for `settle`.
     """
 
     outcome: Literal["hit", "joined", "miss", "bypass"]
     answer: T | None = None
     flight: Flight | None = None
+    began: int = 0
 
 
 def open_call(terms: Terms, revive: Callable[[Entry], T], *, alone: bool = False) -> Flow[Opened[T]]:
@@ -80,6 +83,7 @@ def open_call(terms: Terms, revive: Callable[[Entry], T], *, alone: bool = False
         raise
     if opened.outcome == "miss":
         missing(terms)
+        return replace(opened, began=moment())
     return opened
 
 
@@ -155,11 +159,12 @@ def _abandon(flight: Flight | None) -> None:
         flight.land("released")
 
 
-def settle(terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None]) -> Flow[None]:
+def settle(terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None], began: int) -> Flow[None]:
     """Keep an answer, unless policy objects, and give it to everyone who waits for it, whoever leads their flight.
 
     ``pack`` writes it down, ``None`` if that cannot be done in full. Where it is not kept only the leader's own flight
-    ends: everyone in it asks for himself.
+    ends: everyone in it asks for himself. So it does where entries like it were deleted since the call ``began``: of
+    those who wait one leads anew.
     """
     flight = yield from Find(terms.key)
     landed: Landed = "declined"
@@ -167,7 +172,8 @@ def settle(terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry |
         entry = yield from accepted(terms, answers, pack)
         if entry is not None:
             landed = entry
-            yield from save(terms, entry)
+            if not (yield from save(terms, entry, began)):
+                landed = "released"
     finally:
-        if flight is not None and (landed != "declined" or flight in led_here()):
+        if flight is not None and (isinstance(landed, Entry) or flight in led_here()):
             flight.land(landed)

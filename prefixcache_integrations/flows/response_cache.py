@@ -21,6 +21,7 @@ from prefixcache_integrations.events import (
     StoreDegraded,
     StoreOperation,
 )
+from prefixcache_integrations.flows.deletions import Outdated
 from prefixcache_integrations.flows.flights import GiveUp
 from prefixcache_integrations.flows.op import (
     Discard,
@@ -42,6 +43,8 @@ from prefixcache_integrations.flows.policy import objection
 T = TypeVar("T")
 
 DEFAULT_PATIENCE = 60.0
+
+_DELETED_SINCE = "what is like it was deleted since it was asked for"
 
 
 class Terms(Struct, frozen=True, kw_only=True):
@@ -108,18 +111,27 @@ def accepted(terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry
     return entry
 
 
-def save(terms: Terms, entry: Entry) -> Flow[None]:
-    """Store ``entry`` and tell what came of it."""
+def save(terms: Terms, entry: Entry, began: int) -> Flow[bool]:
+    """Store ``entry`` and tell what came of it; return whether it still counts, or was deleted since ``began``."""
+    tags = _tags(terms.tags, terms.model)
+    outdated = Outdated(terms.key.namespace, tags, began)
+    if (yield from outdated):
+        yield from Emit(EntryRejected(key=terms.key.digest, reason=_DELETED_SINCE))
+        return False
     try:
-        size = yield from Save(terms.key, entry, terms.ttl, _tags(terms.tags, terms.model))
+        size = yield from Save(terms.key, entry, terms.ttl, tags)
     except Exception as error:  # noqa: BLE001 - whatever a store raises, the answer is already there
         yield from degraded("put", error)
-        return
+        return True
+    if (yield from outdated):  # while it was written: the store may have been emptied before it was there
+        yield from _discard(terms.key, _DELETED_SINCE)
+        return False
     yield from Emit(
         EntryRejected(key=terms.key.digest, reason="not taken by the store")
         if size is None
         else EntryStored(key=terms.key.digest, size=size)
     )
+    return True
 
 
 @lru_cache(maxsize=256)
@@ -130,6 +142,7 @@ def _tags(tags: tuple[str, ...], model: str | None) -> tuple[str, ...]:
 
 def invalidate(namespace: str, tag: str) -> Flow[None]:
     """Delete the entries of ``namespace`` that carry ``tag``. As with `empty`, a failing store is an error."""
+    yield from GiveUp(namespace, tag)
     try:
         yield from Invalidate(namespace, tag)
     except Exception as error:
@@ -138,7 +151,11 @@ def invalidate(namespace: str, tag: str) -> Flow[None]:
 
 
 def invalidate_where(namespace: str, where: Callable[[EntryFacts], object]) -> Flow[None]:
-    """Delete the entries of ``namespace`` of which ``where`` is true. As with `empty`, a failing store is an error."""
+    """Delete the entries of ``namespace`` of which ``where`` is true. As with `empty`, a failing store is an error.
+
+    Of what is asked for nobody can say yet whether it would be: none of it is kept.
+    """
+    yield from GiveUp(namespace)
     try:
         entries = yield from ListFacts(namespace)
     except Exception as error:

@@ -50,5 +50,5 @@ def serve(terms: Terms, call: Callable[[], T | Awaitable[T]], codec: Codec[T]) -
         return Served(answer=opened.answer, outcome=opened.outcome)
     with landing(opened.flight):
         answer = yield from Call(call)
-        yield from settle(terms, codec.responses(answer), lambda: codec.write(answer))
+        yield from settle(terms, codec.responses(answer), lambda: codec.write(answer), opened.began)
     return Served(answer=answer, outcome=opened.outcome)

@@ -118,6 +118,8 @@ class ResponseCache(BaseCache):
         opened = self._cache.open(terms, self._reviving(terms), alone=call is None)
         if opened.flight is not None:
             guard.watch(opened.flight, self, prompt, llm_string, awaited=False)
+        if call is not None and opened.answer is None:
+            guard.note(self, prompt, llm_string, opened.began)
         if opened.answer is not None:
             mark_traces(run_manager_of(call), opened.answer)
         return opened.answer
@@ -128,22 +130,24 @@ class ResponseCache(BaseCache):
         opened = await self._cache.aopen(terms, self._reviving(terms), alone=call is None)
         if opened.flight is not None:
             guard.watch(opened.flight, self, prompt, llm_string, awaited=True)
+        if call is not None and opened.answer is None:
+            guard.note(self, prompt, llm_string, opened.began)
         if opened.answer is not None:
             mark_traces(run_manager_of(call), opened.answer)
         return opened.answer
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Keep an answer, if policy allows, and give it to who waits for it; what is kept is a copy."""
-        terms = self._answered(prompt, llm_string)
-        self._cache.settle(terms, _responses(return_val), partial(generations.write, return_val))
+        terms, began = self._answered(prompt, llm_string)
+        self._cache.settle(terms, _responses(return_val), partial(generations.write, return_val), began)
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Do what `update` does, awaiting."""
-        terms = self._answered(prompt, llm_string)
-        await self._cache.asettle(terms, _responses(return_val), partial(generations.write, return_val))
+        terms, began = self._answered(prompt, llm_string)
+        await self._cache.asettle(terms, _responses(return_val), partial(generations.write, return_val), began)
 
     def clear(self, **kwargs: Any) -> None:  # noqa: ANN401 - LangChain's signature
-        """Delete every entry of this cache's namespace. Raises `StoreError` if the store cannot."""
+        """Delete every entry of this cache's namespace as `PrefixCache.clear` does. Raises `StoreError`."""
         _refuse(kwargs)
         self._cache.clear()
 
@@ -182,10 +186,11 @@ class ResponseCache(BaseCache):
         call = call_in_progress()
         return self._asked.terms(prompt, llm_string, call), call
 
-    def _answered(self, prompt: str, llm_string: str) -> Terms:
-        """Return the terms of an answer, which is one to what was asked, whatever has changed since."""
+    def _answered(self, prompt: str, llm_string: str) -> tuple[Terms, int]:
+        """Return the terms of an answer, which is one to what was asked, whatever has changed since, and since when."""
         (terms, _), flight = self._terms(prompt, llm_string), guard.flight_of(self, prompt, llm_string)
-        return terms if flight is None else replace(terms, key=flight.key)
+        asked = terms if flight is None else replace(terms, key=flight.key)
+        return asked, guard.began(self, prompt, llm_string)
 
 
 def _responses(answer: Sequence[Generation]) -> list[Response]:

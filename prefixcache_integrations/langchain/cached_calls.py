@@ -217,7 +217,7 @@ class Streams:
                 yield chunk
                 go_on(opened.flight)
             answer = streamed.finished()
-            door.front.settle(terms, codec.responses(answer), lambda: codec.write(answer))
+            door.front.settle(terms, codec.responses(answer), lambda: codec.write(answer), opened.began)
 
 
 class StreamsAwaited:
@@ -258,4 +258,4 @@ class StreamsAwaited:
                 yield chunk
                 go_on(opened.flight)
             answer = streamed.finished()
-            await door.front.asettle(terms, codec.responses(answer), lambda: codec.write(answer))
+            await door.front.asettle(terms, codec.responses(answer), lambda: codec.write(answer), opened.began)

@@ -56,6 +56,23 @@ def flight_of(cache: object, prompt: str, llm_string: str) -> Flight | None:
     )
 
 
+_MOST_NESTED = 16
+
+_begun: ContextVar[tuple[tuple[int, int], ...]] = ContextVar("prefixcache_calls_begun", default=())
+
+
+def note(cache: object, prompt: str, llm_string: str, began: int) -> None:
+    """Remember here that LangChain, which asked ``cache`` this, makes its call from the moment ``began`` on."""
+    question = hash((id(cache), prompt, llm_string))  # not the texts: a context may live long
+    _begun.set((*_begun.get()[1 - _MOST_NESTED :], (question, began)))
+
+
+def began(cache: object, prompt: str, llm_string: str) -> int:
+    """Return since when the call is made here that asked ``cache`` this: since now, if nobody noted it."""
+    question = hash((id(cache), prompt, llm_string))
+    return next((began for asked, began in reversed(_begun.get()) if asked == question), None) or moment()
+
+
 def _land(flight: Flight | None, *, cancelled: bool) -> None:
     """End what has not landed yet: cancelled, another may lead; failed, it may fail for all, and nobody waits again."""
     if flight is not None:

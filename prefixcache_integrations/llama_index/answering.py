@@ -19,6 +19,7 @@ from prefixcache_integrations.canonical import Request, Response
 from prefixcache_integrations.errors import CorruptEntry
 from prefixcache_integrations.flows.flights import Flight, go_on, halt, landing
 from prefixcache_integrations.flows.op import Entry, EntryKey
+from prefixcache_integrations.flows.open_settle import Opened
 from prefixcache_integrations.flows.response_cache import Terms
 from prefixcache_integrations.llama_index import answers
 from prefixcache_integrations.llama_index.answers import Answer
@@ -151,7 +152,7 @@ class Call(Generic[R]):
             return _generated(opened.answer)
         with _landing_on_error(opened.flight), _nested():
             stream = ask()
-        return _landed_by(self._recorded(terms, written, stream, opened.flight), opened.flight)
+        return _landed_by(self._recorded(terms, written, stream, opened), opened.flight)
 
     async def astream(self, ask: Callable[[], Awaitable[AsyncGenerator[R, None]]]) -> AsyncGenerator[R, None]:
         """Do what `stream` does, awaiting."""
@@ -164,7 +165,7 @@ class Call(Generic[R]):
             return _agenerated(opened.answer)
         with _landing_on_error(opened.flight), _nested():
             stream = await ask()
-        return _landed_by(self._arecorded(terms, written, stream, opened.flight), opened.flight)
+        return _landed_by(self._arecorded(terms, written, stream, opened), opened.flight)
 
     def _terms(self) -> Terms:
         try:
@@ -176,46 +177,46 @@ class Call(Generic[R]):
         return Written(self.shape, live, terms.key.digest)
 
     def _recorded(
-        self, terms: Terms, written: Written[Any], stream: Generator[R, None, None], flight: Flight | None
+        self, terms: Terms, written: Written[Any], stream: Generator[R, None, None], opened: Opened[Any]
     ) -> Generator[R, None, None]:
         streamed: _Streamed[R] = _Streamed(written)
-        with landing(flight):
+        with landing(opened.flight):
             try:
                 while True:
-                    go_on(flight)
+                    go_on(opened.flight)
                     with _nested():
                         piece = next(stream, _NOTHING)
                     if piece is _NOTHING:
                         break
                     streamed.saw(piece)
-                    halt(flight)
+                    halt(opened.flight)
                     yield cast("R", piece)
             finally:
                 stream.close()
             if streamed.began:
                 answer = streamed.answer
-                self.cache.settle(terms, said(answer, streamed.reason), partial(packed, answer))
+                self.cache.settle(terms, said(answer, streamed.reason), partial(packed, answer), opened.began)
 
     async def _arecorded(
-        self, terms: Terms, written: Written[Any], stream: AsyncGenerator[R, None], flight: Flight | None
+        self, terms: Terms, written: Written[Any], stream: AsyncGenerator[R, None], opened: Opened[Any]
     ) -> AsyncGenerator[R, None]:
         streamed: _Streamed[R] = _Streamed(written)
-        with landing(flight):
+        with landing(opened.flight):
             try:
                 while True:
-                    go_on(flight)
+                    go_on(opened.flight)
                     with _nested():
                         piece = await anext(stream, _NOTHING)
                     if piece is _NOTHING:
                         break
                     streamed.saw(piece)
-                    halt(flight)
+                    halt(opened.flight)
                     yield cast("R", piece)
             finally:
                 await stream.aclose()
             if streamed.began:
                 answer = streamed.answer
-                await self.cache.asettle(terms, said(answer, streamed.reason), partial(packed, answer))
+                await self.cache.asettle(terms, said(answer, streamed.reason), partial(packed, answer), opened.began)
 
 
 _NOTHING: Any = object()

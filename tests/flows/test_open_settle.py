@@ -17,7 +17,8 @@ from prefixcache_integrations.events import (
     PassedThrough,
     StoreDegraded,
 )
-from prefixcache_integrations.flows.flights import Enter, Find, Flights, Join, TakeLease, Waited, go_on, halt
+from prefixcache_integrations.flows.deletions import Outdated
+from prefixcache_integrations.flows.flights import Enter, Find, Flights, Join, TakeLease, Waited, go_on, halt, moment
 from prefixcache_integrations.flows.op import Emit, Entry, EntryKey, Load, Pause, Save
 from prefixcache_integrations.flows.open_settle import Opened, open_call, settle
 from prefixcache_integrations.flows.response_cache import Terms
@@ -56,7 +57,8 @@ class Outside:
                 op = flow.send(reply) if error is None else flow.throw(error)
             except StopIteration as done:
                 return done.value
-            self.ops.append(op)
+            if not isinstance(op, Outdated):
+                self.ops.append(op)
             reply, error = self._reply(op), None
             if isinstance(reply, BaseException):
                 reply, error = None, reply
@@ -67,6 +69,8 @@ class Outside:
                 return self.flights.enter(key, awaiting=False, in_loop=False)
             case Find(key=key):
                 return self.flights.find(key)
+            case Outdated(namespace=namespace, tags=tags, began=began):
+                return self.flights.outdated(began, namespace, tags)
             case Emit() | Pause():
                 return None
         return self.replies.pop(0)
@@ -175,7 +179,7 @@ def test_who_follows_gets_what_the_leader_got():
 def test_where_a_leader_got_nothing_to_share_everyone_asks_for_himself(landed):
     outside = Outside(None, Waited(landed, 1.0))
     outside.led_by_another()
-    assert outside.run(open_call(TERMS, revive)) == Opened(outcome="miss")
+    assert outside.run(open_call(TERMS, revive)).outcome == "miss"
 
 
 def test_a_stream_whose_reader_pauses_is_led_by_another():
@@ -235,14 +239,14 @@ def test_a_flight_that_outlasts_patience_is_led_anew_by_who_gives_it_up():
 def test_waiting_for_one_leader_after_another_takes_no_longer_than_patience():
     outside = Outside(None, Waited("released", 6.0), Waited("released", 6.0))
     outside.led_by_another()
-    assert outside.run(open_call(TERMS, revive)) == Opened(outcome="miss")
+    assert outside.run(open_call(TERMS, revive)).outcome == "miss"
     assert [op.patience for op in outside.ops if isinstance(op, Join)] == [10, 4]
 
 
 def test_who_has_no_patience_never_waits():
     outside = Outside(None)
     outside.led_by_another()
-    assert outside.run(open_call(Terms(key=KEY, patience=0), revive)) == Opened(outcome="miss")
+    assert outside.run(open_call(Terms(key=KEY, patience=0), revive)).outcome == "miss"
     outside = Outside(None, None, None)
     assert outside.run(open_call(Terms(key=KEY, patience=0), revive)).flight is not None
     assert not [op for op in outside.ops if isinstance(op, Pause)]
@@ -268,7 +272,7 @@ def test_what_is_not_to_be_cached_enters_no_flight():
 
 def test_a_refresh_reads_nothing_and_leads_nothing():
     outside = Outside()
-    assert outside.run(open_call(Terms(key=KEY, model="model", mode="refresh"), revive)) == Opened(outcome="miss")
+    assert outside.run(open_call(Terms(key=KEY, model="model", mode="refresh"), revive)).outcome == "miss"
     assert outside.ops == [MISS]
 
 
@@ -284,7 +288,7 @@ def test_an_answer_is_stored_before_it_is_shared():
     flight = outside.led_by_another()
     shared = []
     flight.landing.add_done_callback(lambda _: shared.append(len(outside.ops)))
-    outside.run(settle(TERMS, [answer()], lambda: ENTRY))
+    outside.run(settle(TERMS, [answer()], lambda: ENTRY, moment()))
     save = Save(KEY, ENTRY, None, ("model:model",))
     assert outside.ops == [Find(KEY), save, Emit(EntryStored(key="digest", size=7))]
     assert shared == [3]
@@ -296,7 +300,7 @@ def test_an_answer_that_could_not_be_stored_is_shared_all_the_same(error):
     outside = Outside(error)
     flight = outside.led_by_another()
     try:
-        outside.run(settle(TERMS, [answer()], lambda: ENTRY))
+        outside.run(settle(TERMS, [answer()], lambda: ENTRY, moment()))
     except KeyboardInterrupt:
         assert isinstance(error, KeyboardInterrupt)
     assert flight.landing.result(0) == ENTRY
@@ -306,14 +310,14 @@ def test_an_answer_that_is_refused_ends_the_flight_of_its_leader_and_no_other():
     outside = Outside()
     refused = [answer(stop_reason="length")]
     other = outside.led_by_another()
-    outside.run(settle(TERMS, refused, lambda: ENTRY))
+    outside.run(settle(TERMS, refused, lambda: ENTRY, moment()))
     assert isinstance(outside.ops[-1].event, EntryRejected)
     assert not other.landed
     other.land("released")
 
     def lead_and_settle():
         flight = outside.flights.enter(KEY, awaiting=False, in_loop=False).flight
-        outside._run(settle(TERMS, refused, lambda: ENTRY))
+        outside._run(settle(TERMS, refused, lambda: ENTRY, moment()))
         return flight
 
     assert contextvars.copy_context().run(lead_and_settle).landing.result(0) == "declined"

@@ -13,7 +13,8 @@ from prefixcache_integrations.events import (
     PassedThrough,
     StoreDegraded,
 )
-from prefixcache_integrations.flows.flights import Find, GiveUp
+from prefixcache_integrations.flows.deletions import Outdated
+from prefixcache_integrations.flows.flights import Find, GiveUp, moment
 from prefixcache_integrations.flows.op import Emit, Empty, Entry, EntryKey, Invalidate, Load, Remove, Save
 from prefixcache_integrations.flows.open_settle import open_call, settle
 from prefixcache_integrations.flows.response_cache import Terms, empty, invalidate, model_tag
@@ -31,9 +32,9 @@ def drive(flow, replies):
     try:
         while True:
             op = flow.throw(reply) if isinstance(reply, Exception) else flow.send(reply)
-            if not isinstance(op, Find):
+            if not isinstance(op, Find | Outdated):
                 ops.append(op)
-            reply = None if isinstance(op, Emit | Find) else next(replies)
+            reply = None if isinstance(op, Emit | Find | Outdated) else next(replies)
     except StopIteration as done:
         return ops, done.value
     except StoreUnavailable as error:
@@ -110,18 +111,19 @@ def test_an_interrupt_goes_through():
 
 
 def test_an_answer_is_kept_under_the_terms_and_its_size_told():
-    ops, _ = drive(settle(TERMS, [ANSWER], lambda: ENTRY), [123])
+    ops, _ = drive(settle(TERMS, [ANSWER], lambda: ENTRY, moment()), [123])
     assert ops == [Save(KEY, ENTRY, 60, ("model:model",)), Emit(EntryStored(key="digest", size=123))]
 
 
 def test_an_answer_carries_its_tags_and_its_model_as_one_if_it_is_known():
     for model, tags in ((None, ("a", "b")), ("claude", ("a", "b", model_tag("claude")))):
-        ops, _ = drive(settle(Terms(key=KEY, model=model, tags=("a", "b")), [ANSWER], lambda: ENTRY), [123])
+        ops, _ = drive(settle(Terms(key=KEY, model=model, tags=("a", "b")), [ANSWER], lambda: ENTRY, moment()), [123])
         assert ops[0] == Save(KEY, ENTRY, None, tags)
 
 
 def test_a_store_that_fails_to_invalidate_is_an_error_and_an_event():
     flow = invalidate("tenant", "tag")
+    assert flow.send(None) == GiveUp("tenant", "tag")
     assert flow.send(None) == Invalidate("tenant", "tag")
     degraded = flow.throw(StoreUnavailable("down"))
     assert degraded == Emit(StoreDegraded(operation="invalidate", error="StoreUnavailable"))
@@ -134,22 +136,22 @@ def test_an_answer_that_is_refused_is_not_even_packed():
         pytest.fail("packed")
 
     cut = Response(dialect="openai_chat", id="", model="", parts=ANSWER.parts, stop_reason="length")
-    ops, _ = drive(settle(TERMS, [ANSWER, cut], pack), [])
+    ops, _ = drive(settle(TERMS, [ANSWER, cut], pack, moment()), [])
     assert ops == [Emit(EntryRejected(key="digest", reason="cut short by the token limit"))]
 
 
 def test_an_answer_that_cannot_be_written_down_is_rejected():
-    ops, _ = drive(settle(TERMS, [ANSWER], lambda: None), [])
+    ops, _ = drive(settle(TERMS, [ANSWER], lambda: None, moment()), [])
     assert ops == [Emit(EntryRejected(key="digest", reason="cannot be written down in full"))]
 
 
 def test_an_answer_larger_than_the_store_is_rejected():
-    ops, _ = drive(settle(TERMS, [ANSWER], lambda: ENTRY), [None])
+    ops, _ = drive(settle(TERMS, [ANSWER], lambda: ENTRY, moment()), [None])
     assert ops[1:] == [Emit(EntryRejected(key="digest", reason="not taken by the store"))]
 
 
 def test_a_store_that_fails_to_write_loses_no_answer():
-    ops, _ = drive(settle(TERMS, [ANSWER], lambda: ENTRY), [StoreUnavailable("full")])
+    ops, _ = drive(settle(TERMS, [ANSWER], lambda: ENTRY, moment()), [StoreUnavailable("full")])
     assert ops[1:] == [Emit(StoreDegraded(operation="put", error="StoreUnavailable"))]
 
 
@@ -158,7 +160,7 @@ def test_a_bypassed_request_never_touches_the_store():
     ops, answer = drive(look_up(terms, body), [])
     assert answer is None
     assert ops == [Emit(PassedThrough(reason=terms.bypass, model="model"))]
-    ops, _ = drive(settle(terms, [ANSWER], lambda: ENTRY), [])
+    ops, _ = drive(settle(terms, [ANSWER], lambda: ENTRY, moment()), [])
     assert ops == [Emit(EntryRejected(key="digest", reason=terms.bypass))]
 
 
