@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
-from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from prefixcache_integrations.errors import ConfigurationError
 
@@ -160,7 +160,15 @@ def _wrong(kind: _Kind) -> ConfigurationError:
 
 def _is_reachable(host: re.Match[str], kind: _Kind) -> bool:
     port = host["port"]
-    return bool(host["name"] or kind is _POSTGRES) and (not port or 0 < int(port) <= _LARGEST_PORT)
+    named = kind is _POSTGRES or _is_name(host["name"])  # libpq has directories for hosts, and defaults
+    return named and (not port or 0 < int(port) <= _LARGEST_PORT)
+
+
+def _is_name(host: str) -> bool:
+    """Return whether ``host`` can be looked up; Python raises no `OSError` for what cannot."""
+    with suppress(UnicodeError):
+        return bool(unquote(host).encode("idna"))
+    return False
 
 
 def _options(parts: SplitResult) -> Iterator[tuple[str, object]]:

@@ -76,6 +76,8 @@ def test_the_bound_is_an_option(url, tmp_path, monkeypatch):
         ("redis://host/-1", "host:6379/0"),
         ("redis://host/0/1", "host:6379/0"),
         ("redis://host/0?db=1", "twice what db is"),
+        ("redis://host..name", "host:6379/0"),
+        ("redis+cluster://host," + "a" * 64, "and no database"),
         ("redis://host:65536", "host:6379/0"),
         ("redis://one,two", "host:6379/0"),
         ("rediss://host?ssl_cert_reqs=bogus", "none, optional, required"),
