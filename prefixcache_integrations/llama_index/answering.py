@@ -14,6 +14,8 @@ from functools import partial
 from typing import Any, Generic, TypeVar, cast
 from weakref import finalize
 
+from llama_index.core.base.llms.types import ChatResponse
+
 from prefixcache_integrations.cache import PrefixCache
 from prefixcache_integrations.canonical import Request, Response
 from prefixcache_integrations.errors import CorruptEntry
@@ -190,7 +192,7 @@ class Call(Generic[R]):
                         break
                     streamed.saw(piece)
                     halt(opened.flight)
-                    yield cast("R", piece)
+                    yield _apart(cast("R", piece))
             finally:
                 stream.close()
             if streamed.began:
@@ -211,7 +213,7 @@ class Call(Generic[R]):
                         break
                     streamed.saw(piece)
                     halt(opened.flight)
-                    yield cast("R", piece)
+                    yield _apart(cast("R", piece))
             finally:
                 await stream.aclose()
             if streamed.began:
@@ -230,6 +232,16 @@ def _landing_on_error(flight: Flight | None) -> Iterator[None]:
     except BaseException:
         with landing(flight):
             raise
+
+
+def _apart(piece: R) -> R:
+    """Return a copy of ``piece`` for its consumer: an integration goes on building on the blocks that it handed out."""
+    if not isinstance(piece, ChatResponse):
+        return piece
+    try:
+        return piece.model_copy(update={"message": piece.message.model_copy(deep=True)})
+    except Exception:  # noqa: BLE001 - what cannot be copied cannot be written down either
+        return piece
 
 
 def _landed_by(stream: S, flight: Flight | None) -> S:

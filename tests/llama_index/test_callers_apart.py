@@ -48,7 +48,7 @@ def complete(llm):
 
 
 @pytest.mark.parametrize("ask", [chat, achat, complete])
-@pytest.mark.parametrize("kind", ["openai", "responses"])
+@pytest.mark.parametrize("kind", ["claude", "openai", "responses"])
 def test_what_a_consumer_does_to_its_pieces_is_not_stored(llms, simulator, kind, ask):
     hit = ask(enable(getattr(llms, kind)(), cache="memory://"))
     assert len(simulator.calls) == 1
