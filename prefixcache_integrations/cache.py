@@ -14,7 +14,7 @@ from prefixcache_integrations.body_codec import BodyCodec
 from prefixcache_integrations.caching import CacheSettings, current_controls
 from prefixcache_integrations.canonical import JsonObject, Level, PromptPlan, Request, Response, Usage
 from prefixcache_integrations.errors import ConfigurationError, MalformedRequest
-from prefixcache_integrations.events import Observer
+from prefixcache_integrations.events import Observer, checked_observers
 from prefixcache_integrations.flows.op import Entry, EntryFacts, EntryKey, Flow, model_tag
 from prefixcache_integrations.flows.open_settle import Opened, open_call, settle
 from prefixcache_integrations.flows.policy import bypass
@@ -72,7 +72,7 @@ class PrefixCache:
 
         Raises `ConfigurationError` for what cannot be meant.
         """
-        _check(patience, secret)
+        _check(store, patience, secret)
         self._store = store
         self.settings = settings
         self.secret = secret
@@ -82,7 +82,7 @@ class PrefixCache:
         self._flights = new_flights()
         self._evictions = Evictions(store, observers)
         # None of these leads back to this cache: it goes with its last user, and who waits for its calls with it.
-        told: tuple[Observer, ...] = (self._counters.count, *observers, self._evictions.notice, OutageLog())
+        told = (self._counters.count, *checked_observers(observers), self._evictions.notice, OutageLog())
         self._io = StoreIO(store, told, self._flights)
         self._async_io = async_io(store, told, self._flights)
 
@@ -276,8 +276,8 @@ class PrefixCache:
     def _named(self, namespace: str | None) -> str:
         return self.settings.namespace or "" if namespace is None else namespace
 
-    def _timed(self, call: Callable[[], R], start: float) -> Callable[[], R]:
-        def begin() -> R:
+    def _timed(self, call: Callable[[], T], start: float) -> Callable[[], T]:
+        def begin() -> T:
             self._counters.since(start, "miss")
             return call()
 
@@ -289,7 +289,9 @@ class PrefixCache:
         return served
 
 
-def _check(patience: object, secret: object) -> None:
+def _check(store: object, patience: object, secret: object) -> None:
+    if not all(callable(getattr(store, name, None)) for name in ("get", "put", "delete")):
+        raise ConfigurationError(f"a store is one of `stores`, or the URL of one, not a {type(store).__name__}")
     if not isinstance(patience, int | float) or not 0 <= patience < float("inf"):
         raise ConfigurationError(f"patience is a number of seconds, or 0 for none, not {patience!r}")
     if not isinstance(secret, bytes):

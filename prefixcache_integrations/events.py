@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from prefixcache_integrations.canonical.plan import Finding, PromptPlan
 from prefixcache_integrations.canonical.usage import Usage
+from prefixcache_integrations.errors import ConfigurationError
 
 _logger = logging.getLogger("prefixcache_integrations")
 
@@ -234,6 +235,15 @@ Event: TypeAlias = (
     | DuplicatesDropped
 )
 Observer: TypeAlias = Callable[[Event], None]
+
+
+def checked_observers(observers: Iterable[Observer]) -> tuple[Observer, ...]:
+    """Return ``observers`` as they are kept. Raises `ConfigurationError` for what cannot be told anything."""
+    given: object = observers
+    told = tuple(given) if isinstance(given, Iterable) else (given,)
+    if not all(map(callable, told)):
+        raise ConfigurationError(f"observers are a list of functions that take an event, not {observers!r}")
+    return told
 
 
 def tell(observers: Sequence[Observer], event: Event) -> None:

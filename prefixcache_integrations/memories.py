@@ -12,7 +12,7 @@ from secrets import token_hex
 from typing import TypeAlias
 from weakref import WeakMethod, WeakSet
 
-from prefixcache_integrations.errors import CorruptEntry, StoreError
+from prefixcache_integrations.errors import ConfigurationError, CorruptEntry, StoreError
 from prefixcache_integrations.events import Observer, StoreDegraded, tell
 from prefixcache_integrations.prompt.reporting import Reporter
 from prefixcache_integrations.prompt.reports import packed, unpacked
@@ -209,10 +209,12 @@ MemoryChoice: TypeAlias = PromptMemory | str | None
 def chosen_memory(memory: MemoryChoice, observers: Sequence[Observer] = ()) -> PromptMemory | None:
     """Return the memory that was chosen; the ``observers`` of the first to name a URL are told what becomes of it.
 
-    Raises `ConfigurationError` for a URL that means nothing.
+    Raises `ConfigurationError` for a URL that means nothing, and for what is no memory.
     """
-    if not isinstance(memory, str):
+    if memory is None or isinstance(memory, PromptMemory):
         return memory
+    if not isinstance(memory, str):
+        raise ConfigurationError(f"a memory is 'own', a URL, a PromptMemory or None, not {memory!r}")
     if memory == "own":
         return PromptMemory()
     with _registry:

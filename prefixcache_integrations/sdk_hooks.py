@@ -18,12 +18,12 @@ from prefixcache_integrations.canonical import DialectName, Level, Tokenizer, Us
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.dialects import Dialect
 from prefixcache_integrations.errors import ConfigurationError
-from prefixcache_integrations.events import Observer
+from prefixcache_integrations.events import Observer, checked_observers
 from prefixcache_integrations.flows.prepare import Prepared, prepare
 from prefixcache_integrations.memories import MemoryChoice, chosen_memory
 from prefixcache_integrations.on_the_wire import listen, notice
 from prefixcache_integrations.profiles import Provider
-from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules
+from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules, checked_rules
 from prefixcache_integrations.sdk_answers import complete, free, tell_answer
 from prefixcache_integrations.watching import WatchedCall, Watcher
 
@@ -56,10 +56,10 @@ class ClientLayout:
         documents: DocumentRules = ANY_ORDER,
     ) -> None:
         self.level = level
+        self._observers = checked_observers(observers)
         self._memory = chosen_memory(memory, observers)
-        self._documents = documents
-        self._observers = tuple(observers)
-        self._tokenizer = tokenizer or tokens.load()
+        self._documents = checked_rules(documents)
+        self._tokenizer = tokens.chosen(tokenizer)
         self.stream_usage = stream_usage
         self._watcher = Watcher(self._observers, self._tokenizer) if self._observers else None
         self._kinds: dict[type, type] = {}

@@ -47,6 +47,17 @@ def load(encoding: str = "o200k_base", *, download: bool = False) -> Tokenizer:
         return tokenizer
 
 
+def chosen(tokenizer: Tokenizer | None) -> Tokenizer:
+    """Return ``tokenizer``, the best at hand if ``None``. Raises `ConfigurationError` for what counts no tokens."""
+    if tokenizer is None:
+        return load()
+    if not all(callable(getattr(tokenizer, name, None)) for name in ("encode", "count")) or not hasattr(
+        tokenizer, "exact"
+    ):
+        raise ConfigurationError(f"a tokenizer is one of `tokens.load` or the like, not {tokenizer!r}")
+    return tokenizer
+
+
 def _open(encoding: str, *, download: bool) -> Tokenizer:
     try:
         import tiktoken

@@ -23,14 +23,14 @@ from prefixcache_integrations.caching import current_namespace
 from prefixcache_integrations.canonical import DialectName, Level, Tokenizer
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.dialects import Dialect
-from prefixcache_integrations.events import Observer, PassedThrough, tell
+from prefixcache_integrations.events import Observer, PassedThrough, checked_observers, tell
 from prefixcache_integrations.flows.prepare import prepare
 from prefixcache_integrations.langchain.composed import rebuilt
 from prefixcache_integrations.langchain.prompt_view import known_prompt, notice_prompt
 from prefixcache_integrations.langchain.watched import Watches, provider_of
 from prefixcache_integrations.memories import MemoryChoice, chosen_memory
 from prefixcache_integrations.on_the_wire import follower, notice
-from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules
+from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules, checked_rules
 from prefixcache_integrations.watching import WatchedCall, Watcher
 
 RunnableT = TypeVar("RunnableT", bound=Runnable[Any, Any])
@@ -64,10 +64,10 @@ class ModelLayout:
         documents: DocumentRules = ANY_ORDER,
     ) -> None:
         self._memory = chosen_memory(memory, observers)
-        self._documents = documents
+        self._documents = checked_rules(documents)
         self._level = level
-        self._observers = tuple(observers)
-        self._tokenizer = tokenizer or tokens.load()
+        self._observers = checked_observers(observers)
+        self._tokenizer = tokens.chosen(tokenizer)
         self.watcher = Watcher(self._observers, self._tokenizer) if self._observers else None
         self._views: dict[type[BaseChatModel], type[BaseChatModel]] = {}
         self._passed: set[type] = set()

@@ -18,7 +18,7 @@ from prefixcache_integrations.cache import PrefixCache
 from prefixcache_integrations.caching import CacheSettings
 from prefixcache_integrations.canonical import Level, Tokenizer
 from prefixcache_integrations.errors import ConfigurationError
-from prefixcache_integrations.events import Observer, PassedThrough, tell
+from prefixcache_integrations.events import Observer, PassedThrough, checked_observers, tell
 from prefixcache_integrations.llama_index.events import dispatch
 from prefixcache_integrations.llama_index.view import CLIENTS, View
 from prefixcache_integrations.llama_index.views import view_class
@@ -79,8 +79,8 @@ def enable(
         raise ConfigurationError(f"a {type(chosen).__name__} is no LLM of LlamaIndex")
     if isinstance(chosen, StructuredLLM):  # its answers are objects of the app's, made of those of the LLM inside
         raise ConfigurationError("a StructuredLLM calls another LLM: enable the one inside, its `llm`")
-    told = (*observers, dispatch)
-    settings = CacheSettings(ttl=ttl, policy=KeyPolicy(exact=exact), namespace=namespace or None)
+    told = (*checked_observers(observers), dispatch)
+    settings = CacheSettings(ttl=ttl, policy=KeyPolicy(exact=exact), namespace=None if namespace == "" else namespace)
     view = View(
         base=_plain_class(chosen),
         cache=None if cache is None else _response_cache(cache, settings, told),

@@ -41,3 +41,10 @@ class DocumentRules(Struct, frozen=True, kw_only=True):
 
 ANY_ORDER = DocumentRules()
 """Documents may go wherever they pay, and copies of them are left out."""
+
+
+def checked_rules(documents: DocumentRules) -> DocumentRules:
+    """Return ``documents``. Raises `ConfigurationError` for what are no rules."""
+    if not isinstance(documents, DocumentRules):
+        raise ConfigurationError(f"documents is a DocumentRules, not {documents!r}")
+    return documents

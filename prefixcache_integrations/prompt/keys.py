@@ -64,6 +64,9 @@ class KeyPolicy(Struct, frozen=True, kw_only=True):
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:
+        for name in ("exact", "ordered"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(f"{name} is True or False, not {getattr(self, name)!r}")
         if not _is_between(0, self.tolerance, _LARGEST_TOLERANCE):
             raise ConfigurationError(f"a tolerance is from 0 to {_LARGEST_TOLERANCE:g}, not {self.tolerance!r}")
 
