@@ -73,6 +73,7 @@ class PrefixCache:
         Raises `ConfigurationError` for what cannot be meant.
         """
         _check(store, patience, secret)
+        observers = checked_observers(observers)
         self._store = store
         self.settings = settings
         self.secret = secret
@@ -82,7 +83,7 @@ class PrefixCache:
         self._flights = new_flights()
         self._evictions = Evictions(store, observers)
         # None of these leads back to this cache: it goes with its last user, and who waits for its calls with it.
-        told = (self._counters.count, *checked_observers(observers), self._evictions.notice, OutageLog())
+        told: tuple[Observer, ...] = (self._counters.count, *observers, self._evictions.notice, OutageLog())
         self._io = StoreIO(store, told, self._flights)
         self._async_io = async_io(store, told, self._flights)
 
