@@ -7,6 +7,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from langchain_core.caches import BaseCache
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
@@ -73,6 +74,10 @@ class Model(ChatOpenAI):
     """ChatOpenAI whose provider is not asked: it has one answer."""
 
     _answer: AIMessage = PrivateAttr()
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {}  # the answer is no setting
 
     def _generate(self, *_: object, **__: object) -> ChatResult:
         message = self._answer.model_copy(deep=True)

@@ -18,8 +18,10 @@ from typing import Any
 
 import msgspec
 from langchain_core.language_models import BaseChatModel, BaseLLM
-from pydantic import BaseModel, PydanticSchemaGenerationError, TypeAdapter
-from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
+
+from prefixcache_integrations.langchain.llm_string import OWN, TRANSPORT_SETTINGS
+from prefixcache_integrations.langchain.schemas import schema_of
+from prefixcache_integrations.langchain.told import UNREAD, Added, Untold, added_by, told
 
 _OWN_FRAMES = 2
 """How many frames are surely none of LangChain's: this module's and that of the cache."""
@@ -35,9 +37,6 @@ _STREAMING = frozenset(map(id, (BaseChatModel.stream.__code__, BaseChatModel.ast
 
 _DEFAULT_ADDRESS = "https://api.openai.com/v1/"
 _DUMP = "_serialized"
-_UNREAD = frozenset({_DUMP, "cache", "callbacks", "metadata", "name", "profile", "rate_limiter", "tags", "verbose"})
-_SCHEMA_ERRORS = (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema, PydanticUserError, TypeError)
-_Plain = str | int | float | bool | None
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -52,20 +51,21 @@ class _State(msgspec.Struct, frozen=True):
     held: list[tuple[str, str]]
     stale: bool
     unsaid: str
+    url: object
+    added: Added | None
 
     def holds(self, model: BaseChatModel) -> bool:
         """Say whether this is still true of ``model``."""
         fields = model.__dict__
         if self.model() is not model or len(fields) != len(self.fields):
             return False
-        if not all(map(is_, self.fields, fields.values())):
+        if not all(map(is_, self.fields, fields.values())) or _url(model) is not self.url:
             return False
         return not self.held or all(repr(fields[name]) == printed for name, printed in self.held)
 
 
 _MOST_MODELS = 256
 _states: dict[int, _State] = {}
-_schemas: weakref.WeakKeyDictionary[type, dict[str, Any] | None] = weakref.WeakKeyDictionary()
 
 
 def call_in_progress() -> FrameType | None:
@@ -96,11 +96,13 @@ def told_in_full(llm_string: str, call: FrameType | None) -> str:
     """Return ``llm_string`` as it would be if it said all that ``call`` asks the model with."""
     if call is None:
         return llm_string
-    told = call.f_locals
-    if call.f_code in _COMPLETION:
-        arguments = told["kwargs"]
-        return _with(llm_string, f"('call', {_printable(arguments)!r})") if arguments else llm_string
-    return chat_llm_string(told["self"], told["stop"], told["kwargs"], llm_string)
+    asked = call.f_locals
+    model, arguments = asked["self"], asked["kwargs"]
+    if call.f_code not in _COMPLETION:
+        return chat_llm_string(model, asked["stop"], arguments, llm_string)
+    if arguments:
+        llm_string = _with(llm_string, f"('call', {_printable(arguments)!r})")
+    return _with_own(llm_string, model, {"settings": _dump(model), **_address(model)})
 
 
 def chat_llm_string(
@@ -112,7 +114,32 @@ def chat_llm_string(
     if state.stale or printable is not arguments or llm_string is None:
         asked = _fresh(model) if state.stale else model
         llm_string = asked._get_llm_string(stop=stop, **printable)  # noqa: SLF001 - how LangChain makes it
-    return _with(llm_string, state.unsaid) if state.unsaid else llm_string
+    if state.unsaid:
+        llm_string = _with(llm_string, state.unsaid)
+    return llm_string if state.added is None else _with_own(llm_string, model, {})
+
+
+def _with_own(llm_string: str, model: BaseChatModel | BaseLLM, more: Mapping[str, object]) -> str:
+    """Add what the class of ``model`` adds, which may change from call to call, and ``more``."""
+    added = added_by(type(model))
+    try:
+        own = {} if added is None else {**(added.said or {}), **added.of(model)}
+        item = f"({OWN!r}, {told([own, more])!r})"
+    except Untold:
+        item = f"({OWN!r}, None)"
+    return _with(llm_string, item)
+
+
+def _dump(model: BaseLLM) -> Mapping[str, object]:
+    """Return the settings that a completion model is dumped with: its string has but some of them."""
+    if not model.is_lc_serializable():
+        return {}
+    settings = model.to_json().get("kwargs", {})
+    return {
+        name: value
+        for name, value in settings.items()  # type: ignore[attr-defined] # it is the dump of a constructor
+        if name not in TRANSPORT_SETTINGS and name not in model.lc_secrets and name not in UNREAD
+    }
 
 
 def _with(llm_string: str, item: str) -> str:
@@ -135,10 +162,12 @@ def _state(model: BaseChatModel) -> _State:
         held=[
             (name, repr(value))
             for name, value in fields.items()
-            if name not in _UNREAD and isinstance(value, dict | list | set)
+            if name not in UNREAD and isinstance(value, dict | list | set)
         ],
         stale=stale,
         unsaid=f"('unsaid', {unsaid!r})" if unsaid else "",
+        url=_url(model),
+        added=added_by(type(model)),
     )
     return state
 
@@ -153,44 +182,31 @@ def _fresh(model: BaseChatModel) -> BaseChatModel:
 
 
 def _unsaid(model: BaseChatModel) -> dict[str, object]:
-    """Return what LangChain's string leaves out: where the client sends to, and how a custom model is set.
+    """Return what LangChain's string leaves out, besides what the class adds: where the client sends to.
 
     Also what it hides as secret and is more than a credential: the answers of ChatAnthropic's ``mcp_servers`` are of
-    those servers, and for whom their tokens stand. A class that says what its models are identified by is believed:
-    other fields of its may be counters.
+    those servers, and for whom their tokens stand.
     """
-    address = str(getattr(getattr(model, "root_client", None), "base_url", _DEFAULT_ADDRESS))
-    addressed = getattr(model, "openai_api_base", None) or getattr(model, "azure_endpoint", None)
-    told: dict[str, object] = {} if addressed or address == _DEFAULT_ADDRESS else {"base_url": address}
-    told |= {name: hidden for name in model.lc_secrets if isinstance(hidden := getattr(model, name, None), list | dict)}
-    if model.is_lc_serializable() or type(model)._identifying_params is not BaseChatModel._identifying_params:  # noqa: SLF001 - LangChain's name for it
-        return told
-    told["class"] = f"{type(model).__module__}.{type(model).__qualname__}"
-    if type(model)._identifying_params is not BaseChatModel._identifying_params:  # noqa: SLF001 - a property to override
-        return told  # it says itself what identifies it; other fields may be counters and the like
-    plain = {
-        name: value
-        for name, value in model.__dict__.items()
-        if name in type(model).model_fields and name not in _UNREAD and isinstance(value, _Plain)
-    }
-    return {**told, "fields": plain}
+    hidden = {name: getattr(model, name, None) for name in model.lc_secrets}
+    return _address(model) | {name: value for name, value in hidden.items() if isinstance(value, list | dict)}
+
+
+def _address(model: BaseChatModel | BaseLLM) -> dict[str, object]:
+    """Return where the client sends to, unless the settings say so."""
+    if getattr(model, "azure_endpoint", None):
+        return {}
+    address = str(_url(model) or _DEFAULT_ADDRESS)
+    expected = getattr(model, "openai_api_base", None) or _DEFAULT_ADDRESS
+    return {} if address.rstrip("/") == str(expected).rstrip("/") else {"base_url": address}
+
+
+def _url(model: BaseChatModel | BaseLLM) -> object:
+    fields = model.__dict__
+    client = fields.get("root_client") or getattr(fields.get("client"), "_client", None)
+    return getattr(client, "base_url", None)
 
 
 def _printable(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return ``arguments`` with each class as its name and JSON schema: what goes to the provider of it."""
-    schemas = {name: _schema(value) for name, value in arguments.items() if isinstance(value, type)}
+    schemas = {name: schema_of(value) for name, value in arguments.items() if isinstance(value, type)}
     return {**arguments, **{name: schema for name, schema in schemas.items() if schema}} if schemas else arguments
-
-
-def _schema(kind: type) -> dict[str, Any] | None:
-    if kind not in _schemas:
-        _schemas[kind] = _made_schema(kind)
-    return _schemas[kind]
-
-
-def _made_schema(kind: type) -> dict[str, Any] | None:
-    try:
-        schema = kind.model_json_schema() if issubclass(kind, BaseModel) else TypeAdapter(kind).json_schema()
-    except _SCHEMA_ERRORS:
-        return None
-    return {"class": kind.__name__, "doc": kind.__doc__, "schema": schema}

@@ -20,6 +20,9 @@ from prefixcache_integrations.prompt.keys import settled_options
 NOT_IMPLEMENTED = '"type": "not_implemented"'
 """How LangChain's dumps say that an object is not written down in full."""
 
+OWN = "own"
+"""The item that a model's class adds to the string; it says nothing where something cannot be written down."""
+
 TRANSPORT_SETTINGS = frozenset(
     {
         "anthropic_proxy",
@@ -78,6 +81,8 @@ def read_model(llm_string: str) -> CalledModel | None:
         call = {name: value for name, value in pairs if isinstance(name, str)}
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return CalledModel(ambiguous="an argument of the call is printed by name only, such as a class")
+    if OWN in call and call[OWN] is None:
+        return CalledModel(ambiguous="a setting of the model is not printed in full")
     if call.get("stop", ()) is None:
         del call["stop"]
     if serialised is None:

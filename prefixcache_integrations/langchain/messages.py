@@ -8,7 +8,7 @@ cannot change the answer is left out here; how the rest becomes a key is decided
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import cast, get_args
 
@@ -18,11 +18,13 @@ from langchain_core.messages import BaseMessage
 from prefixcache_integrations.canonical import DialectName, JsonObject, Message, Part, PartKind, Request, Role, Tool
 from prefixcache_integrations.canonical.json import as_list, as_object, as_text, without
 from prefixcache_integrations.flows.policy import bypass
+from prefixcache_integrations.langchain.call_blocks import beyond
 from prefixcache_integrations.langchain.llm_string import NOT_IMPLEMENTED, CalledModel, read_model
 from prefixcache_integrations.prompt.keys import KeyFrame, KeyPolicy, key_frame
 
 _MARKERS = ("cache_control", "prompt_cache_breakpoint")
 _STREAM_ARTEFACTS = ("index", "partial_json")
+_NONE: Mapping[str, JsonObject] = {}
 
 _DIALECTS: Mapping[str, DialectName] = {"ChatAnthropic": "anthropic_messages"}
 """By model class; the others count as OpenAI's, the class itself is among the options."""
@@ -180,7 +182,7 @@ def _message(class_name: str, fields: JsonObject) -> Message | None:
         return None
     calls = _objects(fields.get("tool_calls"))
     content = fields.get("content")
-    parts = content_parts(content, known_calls={str(call.get("id")) for call in calls} if calls else ())
+    parts = content_parts(content, known_calls={str(call.get("id")): call for call in calls})
     raw = _message_raw(fields, answered=bool(calls))
     if class_name in ("ChatMessage", "FunctionMessage"):
         raw["class"] = class_name
@@ -226,11 +228,11 @@ def _call(call: JsonObject) -> Part:
     )
 
 
-def content_parts(content: object, *, known_calls: Collection[str] = ()) -> tuple[Part, ...]:
+def content_parts(content: object, *, known_calls: Mapping[str, JsonObject] = _NONE) -> tuple[Part, ...]:
     """Read the content of a message: a string, or a list of strings and blocks.
 
-    Blocks for ``known_calls``, which the message lists among its tool calls, keep their place and nothing else:
-    the providers' packages send what the list says.
+    Blocks for ``known_calls``, which the message lists among its tool calls by id, keep their place and what they say
+    otherwise than the list: the providers' packages send either, by the kind of block.
     """
     if isinstance(content, str):
         return (_text(content),) if content else ()
@@ -241,7 +243,7 @@ def _text(text: str) -> Part:
     return Part(kind="text", raw={"type": "text", "text": text}, text=text)
 
 
-def _part(block: object, known_calls: Collection[str]) -> Part:
+def _part(block: object, known_calls: Mapping[str, JsonObject]) -> Part:
     if isinstance(block, str):
         return _text(block)
     raw = without(as_object(block) or {"unknown": block}, *_MARKERS, *_STREAM_ARTEFACTS)
@@ -252,8 +254,8 @@ def _part(block: object, known_calls: Collection[str]) -> Part:
         return Part(kind=kind, raw=raw, text=str(raw["text"]))
     if kind == "tool_call":
         call_id = as_text(raw.get("call_id")) or as_text(raw.get("id"))
-        known = call_id in known_calls
-        return Part(kind=kind, raw={"type": raw.get("type")} if known else raw, call_id=call_id)
+        call = known_calls.get(call_id) if call_id is not None else None
+        return Part(kind=kind, raw=raw if call is None else beyond(call, raw, as_object(block) or {}), call_id=call_id)
     if kind == "tool_result":
         content = raw.pop("content", None)
         blocks = content if isinstance(content, str | list) else [] if content is None else [content]

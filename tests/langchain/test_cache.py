@@ -28,6 +28,7 @@ from prefixcache_integrations.events import (
 )
 from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.langchain import ResponseCache, asked
+from prefixcache_integrations.langchain.call_site import chat_llm_string
 from prefixcache_integrations.stores import MemoryStore, SQLiteStore
 from prefixcache_integrations.stores.envelope import pack, unpack
 
@@ -39,6 +40,10 @@ class Model(ChatOpenAI):
 
     _calls: list = PrivateAttr(default_factory=list)
     _answer: dict = PrivateAttr(default_factory=dict)
+
+    @property
+    def _identifying_params(self):
+        return {}
 
     @property
     def calls(self):
@@ -328,7 +333,7 @@ def test_a_damaged_row_is_a_miss_is_deleted_and_heals(tmp_path, ask, damage, see
 
 def asked_by(model):
     """Return the two strings that ``model`` asks with for ``hi``."""
-    return dumps([HumanMessage("hi")]), model._get_llm_string()
+    return dumps([HumanMessage("hi")]), chat_llm_string(model, None, {})
 
 
 class BrokenStore:

@@ -31,9 +31,13 @@ def ask(request):
 
 
 class Model(ChatOpenAI):
-    """ChatOpenAI whose provider answers ``Answer 1``, ``Answer 2``, …; copies count on together."""
+    """ChatOpenAI whose provider answers ``Answer 1``, ``Answer 2``, …; copies count on together, and it is no setting."""
 
     _calls: list = PrivateAttr(default_factory=list)
+
+    @property
+    def _identifying_params(self):
+        return {}
 
     def _generate(self, messages, stop=None, run_manager=None, **kwargs):
         self._calls.append(kwargs)
@@ -130,6 +134,10 @@ class Claude(ChatAnthropic):
     """Counts its calls."""
 
     _calls: list = PrivateAttr(default_factory=list)
+
+    @property
+    def _identifying_params(self):
+        return {}
 
     def _generate(self, messages, stop=None, run_manager=None, **kwargs):
         self._calls.append(messages)
@@ -255,3 +263,21 @@ def test_nothing_is_kept_of_a_model_that_is_gone(cache):
     del model
     gc.collect()
     assert number not in call_site._states
+
+
+def test_a_schema_that_was_built_anew_counts(model, ask):
+    class Joke(BaseModel):
+        text: str = Field(description="one")
+
+    ask(model, "hi", response_format=Joke)
+    Joke.model_fields["text"].description = "two"
+    Joke.model_rebuild(force=True)
+    ask(model, "hi", response_format=Joke)
+    assert len(model._calls) == 2
+
+
+def test_a_client_that_was_sent_elsewhere_asks_anew(model, ask):
+    ask(model, "hi")
+    model.root_client.base_url = "http://elsewhere/v1"
+    assert ask(model, "hi").content == "Answer 2"
+    assert ask(model, "hi").content == "Answer 2"

@@ -231,6 +231,65 @@ def test_a_streamed_claude_answer_counts_as_the_whole_one():
     assert key(claude(), conversation(whole)) == key(claude(), conversation(streamed))
 
 
+def by_item(arguments, **fields):
+    """Return an answer as the Responses API gives it, whose call is an item of its content."""
+    item = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "get_order", "arguments": arguments}
+    return answered(content=[item | fields], response_metadata=PROVIDER | {"output_version": "responses/v1"})
+
+
+def by_block(arguments, **fields):
+    """Return an answer of Claude's, whose call is a block of its content."""
+    block = {"type": "tool_use", "id": "call_1", "name": "get_order", "input": arguments}
+    return answered(content=[block | fields], response_metadata={"model_provider": "anthropic"})
+
+
+def by_standard_block(arguments):
+    """Return an answer in LangChain's own blocks, as ChatOpenAI makes them of an item."""
+    block = {"type": "tool_call", "id": "call_1", "name": "get_order", "args": CALL["args"]}
+    extras = {"item_id": "fc_1", "arguments": arguments}
+    metadata = PROVIDER | {"output_version": "v1"}
+    return answered(content=[block | {"extras": extras}], response_metadata=metadata)
+
+
+SAID, SAID_OTHERWISE = '{"order_id":"7","full":true}', '{"order_id":"8","full":true}'
+CALLER = {"type": "code_execution_20250825", "tool_id": "srvtoolu_1"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param(by_item(SAID), by_item(SAID_OTHERWISE), id="an item"),
+        pytest.param(by_item(SAID), by_item('{"order_id":"7","full":1}'), id="what Python takes for the same"),
+        pytest.param(by_item(SAID), by_item("{"), id="an item that is no JSON"),
+        pytest.param(by_item(SAID), by_item(SAID, name="cancel"), id="the name in an item"),
+        pytest.param(by_item(SAID), by_item(SAID, namespace="shop"), id="the namespace of an item"),
+        pytest.param(by_standard_block(SAID), by_standard_block(SAID_OTHERWISE), id="a standard block"),
+        pytest.param(by_block({}, caller=CALLER), by_block({"a": 2}, caller=CALLER), id="a block with a caller"),
+        pytest.param(
+            by_block({}, caller=CALLER, partial_json=SAID),
+            by_block({}, caller=CALLER, partial_json=SAID_OTHERWISE),
+            id="a streamed block with a caller",
+        ),
+        pytest.param(by_block({}), by_block({}, caller=CALLER), id="a caller"),
+    ],
+)
+def test_what_the_block_of_a_call_says_otherwise_than_the_list_counts(one, other):
+    assert key(openai(), one) != key(openai(), other)
+    assert key(openai(), one) == key(openai(), [*one])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param(by_item(SAID), by_item('{"full": true, "order_id": "7"}'), id="an item"),
+        pytest.param(by_item(SAID), by_item(SAID, id="fc_2", status="completed"), id="the item's id and status"),
+        pytest.param(by_block({}), by_block({"a": 2}), id="a block of Claude's, which is not sent"),
+    ],
+)
+def test_what_the_block_of_a_call_says_like_the_list_does_not_count(one, other):
+    assert key(openai(), one) == key(openai(), other)
+
+
 def test_ids_of_server_tools_are_numbered_too():
     def conversation(call_id):
         content = [

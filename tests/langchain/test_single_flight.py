@@ -26,6 +26,7 @@ from prefixcache_integrations.flows.flights import led_here
 from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.flows.response_cache import Terms
 from prefixcache_integrations.langchain import ResponseCache
+from prefixcache_integrations.langchain.call_site import chat_llm_string
 from prefixcache_integrations.stores import MemoryStore, SQLiteStore
 
 
@@ -95,6 +96,10 @@ class Completion(BaseLLM):
     @property
     def _llm_type(self):
         return "completion"
+
+    @property
+    def _identifying_params(self):
+        return {}
 
     def _generate(self, prompts, stop=None, run_manager=None, **kwargs):
         self._provider.call()
@@ -343,7 +348,7 @@ def test_who_runs_out_of_patience_asks_for_himself_and_who_comes_later_waits_for
 
 
 def test_a_lookup_by_hand_leads_nothing_and_waits_for_nobody(cache, chat, provider):
-    question = (dumps([HumanMessage("hi")]), chat._get_llm_string())
+    question = (dumps([HumanMessage("hi")]), chat_llm_string(chat, None, {}))
     assert cache.lookup(*question) is None
     assert in_the_air(cache) == [] == led_here()
     began, go_on = threading.Event(), threading.Event()
@@ -385,7 +390,7 @@ def test_clearing_the_cache_ends_every_wait(cache, chat, provider):
 
 
 def test_an_answer_from_anyone_lands_the_flight(cache, chat, provider, seen):
-    question = (dumps([HumanMessage("hi")]), chat._get_llm_string())
+    question = (dumps([HumanMessage("hi")]), chat_llm_string(chat, None, {}))
     began, go_on = threading.Event(), threading.Event()
     provider.during = lambda: (began.set(), go_on.wait(20))
     with ThreadPoolExecutor(2) as pool:
