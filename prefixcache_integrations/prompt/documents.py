@@ -27,7 +27,7 @@ class Movable(Struct, frozen=True):
 
     ``slots`` are the places in ``fixed`` before which documents may stand: the first thing a user says in a message.
     ``room`` are the places from the first to the last before which a document may. ``recognised`` are the documents,
-    those that could move but are to stay among them.
+    those that could move but are to stay among them; ``looked_up`` those of them that are new in a conversation.
     """
 
     documents: tuple[int, ...]
@@ -35,30 +35,33 @@ class Movable(Struct, frozen=True):
     slots: tuple[int, ...]
     room: Mapping[int, range]
     recognised: tuple[int, ...]
+    looked_up: tuple[int, ...]
 
 
-def movable(request: Request, prompt: Sequence[Piece], keep_top: int = 0) -> Movable:
+def movable(request: Request, prompt: Sequence[Piece], keep_top: int = 0, settled: int = 0) -> Movable:
     """Return which blocks of ``prompt`` are documents that may move.
 
     Documents with citations stay: answers refer to them by number. So do those that are there twice, those of
-    a message that says nothing else, and the first ``keep_top`` of each message, whose others then stay behind them.
+    a message that says nothing else, and the first ``keep_top`` of each message, whose others then stay behind them,
+    and those among the first ``settled`` blocks: the conversation was sent with these where they are.
     """
     documents_ = [*compress(count(), map(attrgetter("is_document"), prompt))]
     if not documents_:
-        return Movable((), tuple(range(len(prompt))), (), {}, ())
+        return Movable((), tuple(range(len(prompt))), (), {}, (), ())
     often = Counter(piece.key for piece in prompt)
     free = {number for number in documents_ if often[prompt[number].key] == 1}
     opening = dict(_openings(request, prompt, free))
     recognised = tuple(number for number in sorted(free) if message_of(prompt[number]) in opening)
     kept = set(_kept(recognised, prompt, opening, keep_top))
-    documents = tuple(number for number in recognised if number not in kept)
+    looked_up = tuple(number for number in recognised if number >= settled)
+    documents = tuple(number for number in looked_up if number not in kept)
     fixed = sorted(set(range(len(prompt))).difference(documents))
     places = {number: place for place, number in enumerate(fixed)}
     slots = {message: places[number] for message, number in opening.items()}
     anywhere = range(max(slots.values(), default=0) + 1)
     homes = {number: slots[message_of(prompt[number])] for number in documents}
     room = {number: range(home, home + 1) if keep_top else anywhere for number, home in homes.items()}
-    return Movable(documents, tuple(fixed), tuple(slots.values()), room, recognised)
+    return Movable(documents, tuple(fixed), tuple(slots.values()), room, recognised, looked_up)
 
 
 def _kept(

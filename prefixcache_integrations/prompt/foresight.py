@@ -81,7 +81,7 @@ def foresee(
     """
     prompt = reading.pieces
     keys = list(map(attrgetter("key"), prompt))
-    found = movable(request, prompt, rules.keep_top)
+    found = movable(request, prompt, rules.keep_top, snapshot.gone_on_with(keys))
     settings = b"".join((level.encode(), profile.name.encode(), repr(rules).encode()))
     given = _digest(keys, settings)
     laid = snapshot.just_sent(given)
@@ -161,7 +161,7 @@ def _blocks(prompt: Sequence[Piece], kinds: Sequence[Kind]) -> list[Block]:
 
 
 def _kinds(request: Request, prompt: Sequence[Piece], found: Movable, known: KnownPrompt) -> list[Kind]:
-    documents = set(found.recognised)
+    documents = set(found.looked_up)
     head, until = marked_range(request, known)
     return ["document" if number in documents else _kind(piece, head, until) for number, piece in enumerate(prompt)]
 

@@ -121,9 +121,13 @@ def _beside(anchor: int, again: tuple[int, ...], profile: CacheProfile) -> tuple
 
 
 def expected_bill(ahead: Ahead, choice: Choice, profile: CacheProfile) -> Bill:
-    """Return what a prompt should save at once against no cache; below zero where it writes more than it reads."""
+    """Return what a prompt should save at once against no cache; below zero where it writes more than it reads.
+
+    A marker below the minimum, set in case our count is off, is not billed.
+    """
     lifetime = profile.lifetime(choice.ttl)
-    written = _extra(ahead, choice.marks[-1], lifetime) if choice.marks and lifetime else 0.0
+    writing = choice.marks and ahead.ends[choice.marks[-1]] >= profile.minimum_tokens
+    written = _extra(ahead, choice.marks[-1], lifetime) if writing and lifetime else 0.0
     return Bill(ahead.ends[-1] if ahead.ends else 0, ahead.found * read_saving(profile) - written)
 
 

@@ -205,6 +205,11 @@ class Snapshot:
         """Return how a prompt begins that was sent before as far as ``path``, as `Prefixes.begun` counts it."""
         return self._prefixes.begun(path)
 
+    def gone_on_with(self, keys: Iterable[bytes]) -> int:
+        """Return how many of these steps a conversation was sent with that they go on with; 0 where it begins."""
+        path = self.path(keys)
+        return len(path) if self.begun(path) > MANY else 0
+
     def expected_reads(self, kind: Class, lifetime: float) -> float:
         """Return how often a prefix will be read before its entry ends, if it is written now."""
         *chances, always = self._chances(kind, lifetime)
