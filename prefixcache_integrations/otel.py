@@ -39,6 +39,7 @@ SCOPE = "prefixcache_integrations"
 
 OPERATION = "gen_ai.operation.name"
 PROVIDER = "gen_ai.provider.name"
+ASKED = "gen_ai.request.model"
 MODEL = "gen_ai.response.model"
 CONVERSATION = "gen_ai.conversation.id"
 TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105 - no secret: a name
@@ -162,11 +163,18 @@ def _call_attributes(event: Any) -> Attributes:  # noqa: ANN401 - any event abou
     named = {
         OPERATION: "chat",
         PROVIDER: _PROVIDERS.get(provider, provider),
-        MODEL: event.model,
+        **_models(event),
         APP: event.labels.app,
         NAMESPACE: event.labels.namespace,
     }
     return {name: value for name, value in named.items() if value is not None}
+
+
+def _models(event: Any) -> Attributes:  # noqa: ANN401 - any event about a call
+    """Return the model asked for and the one that answered: only what was billed had an answer to name one."""
+    if not isinstance(event, UsageRecorded):
+        return {ASKED: event.model}
+    return {ASKED: event.asked, MODEL: None if event.usage == Usage() else event.model}
 
 
 def _record_usage(to: _Instruments, event: UsageRecorded) -> None:

@@ -34,6 +34,7 @@ from prefixcache_integrations.events import (
 WARM = Usage(input_tokens=2_000, cache_read_tokens=1_500, cache_write_tokens=400, output_tokens=50)
 CALL = UsageRecorded(
     model="gpt-5.6-luna",
+    asked="our-luna",
     provider="azure",
     usage=WARM,
     cost=Decimal("0.25"),
@@ -83,7 +84,7 @@ def test_the_names_are_those_of_the_conventions():
     ours = {name: getattr(otel, name) for name in dir(otel) if str(getattr(otel, name)).startswith("gen_ai.")}
     theirs = {value for name, value in vars(gen_ai_attributes).items() if name.startswith("GEN_AI_")}
 
-    assert len(ours) == 9
+    assert len(ours) == 10
     assert set(ours.values()) <= theirs
 
 
@@ -98,6 +99,7 @@ def test_a_call_becomes_the_metrics_of_the_conventions(told):
         assert {
             (otel.OPERATION, "chat"),
             (otel.PROVIDER, "azure.ai.openai"),
+            (otel.ASKED, "our-luna"),
             (otel.MODEL, "gpt-5.6-luna"),
             (otel.APP, "shop"),
             (otel.NAMESPACE, "eu"),
@@ -179,7 +181,16 @@ def test_a_call_can_have_a_span_of_its_own():
     assert call.end_time - call.start_time == 2_000_000_000
     assert otel.CONVERSATION not in call.attributes
     assert (failed.status.is_ok, failed.attributes["error.type"]) == (False, "RateLimitError")
+    assert (failed.attributes[otel.ASKED], failed.attributes.get(otel.MODEL)) == ("m", None)
     assert dict(parent.attributes) == {"prefixcache.response_cache.outcome": "hit"}
+
+
+def test_a_call_that_nobody_heard_the_end_of_names_no_model_that_answered():
+    told = Told(spans="create")
+    told.observer(UsageRecorded(model="m", asked="m", usage=Usage()))
+
+    [span] = told.spans.get_finished_spans()
+    assert (span.attributes[otel.ASKED], span.attributes.get(otel.MODEL)) == ("m", None)
 
 
 def test_spans_can_be_left_alone():
