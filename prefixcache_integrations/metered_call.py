@@ -21,6 +21,9 @@ from prefixcache_integrations.profiles import CacheProfile, Provider, resolve
 if TYPE_CHECKING:
     from prefixcache_integrations.metering import Meter
 
+# What HTTP libraries call it where nothing was sent yet: there was no connection.
+_NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout"})
+
 _NOTHING = Usage(input_tokens=0, cache_read_tokens=0, cache_write_tokens=0, output_tokens=0)
 
 
@@ -118,6 +121,15 @@ class MeteredCall:
     def abandoned(self, answer: object = None) -> RecordedCall | None:
         """Say that nobody waits for the answer any more: it may be billed, and nobody will say for what."""
         return self._billed("abandoned", Usage(), answer)
+
+    def broken_off(self, error: BaseException) -> RecordedCall | None:
+        """Say that the call ended in ``error``: `abandoned` if a provider may have gone on with it, else `failed`.
+
+        It may where it was answering, where the caller was interrupted, and where the caller's patience ran out.
+        """
+        if self.answering or not isinstance(error, Exception) or _waited_in_vain(error):
+            return self.abandoned()
+        return self.failed(error)
 
     def served(
         self, cache: Literal["response_cache", "other_cache"], *, model: str | None = None
@@ -250,3 +262,13 @@ class MeteredCall:
         """Return whether the call had ended before; it has now."""
         ended, self.ended = self.ended, True
         return ended
+
+
+def _waited_in_vain(error: BaseException) -> bool:
+    """Say whether the caller's time ran out: by the names that the SDKs and HTTP libraries give to it."""
+    names: set[str] = set()
+    cause: BaseException | None = error
+    while cause is not None:
+        names |= {kind.__name__ for kind in type(cause).__mro__}
+        cause = cause.__cause__
+    return names.isdisjoint(_NEVER_SENT) and any(name.endswith(("Timeout", "TimeoutError")) for name in names)

@@ -89,6 +89,7 @@ async def _acompleted(events: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, 
 
 _REPEATED = (
     "input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation", "service_tier",
+    "speed", "inference_geo",
 )  # fmt: skip
 
 

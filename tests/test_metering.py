@@ -213,6 +213,33 @@ def test_a_refused_call_is_failed_and_leaves_nothing_to_compare_with(simulator, 
     assert events[1].error == "ValueError"
 
 
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+BROKEN_OFF = {
+    "waited too long": (httpx2.ReadTimeout("slow"), 1, 0),
+    "waited too long, said in other words": (caused(RuntimeError("x"), httpx2.ReadTimeout("slow")), 1, 0),
+    "gave up": (TimeoutError(), 1, 0),
+    "was interrupted": (KeyboardInterrupt(), 1, 0),
+    "got no connection in time": (httpx2.ConnectTimeout("slow"), 0, 1),
+    "got no connection": (caused(httpx2.ConnectError("x"), TimeoutError(110, "timed out")), 0, 1),
+    "was refused": (httpx2.HTTPError("429"), 0, 1),
+}
+
+
+@pytest.mark.parametrize(("error", "unknown", "failed"), BROKEN_OFF.values(), ids=BROKEN_OFF)
+def test_a_call_that_may_have_gone_on_without_its_caller_is_of_unknown_cost(meter, ledger, error, unknown, failed):
+    meter.begin("m").broken_off(error)
+
+    assert (ledger.totals.calls, ledger.totals.unknown.get("cost", 0), ledger.totals.failed) == (
+        unknown,
+        unknown,
+        failed,
+    )
+
+
 def test_a_call_ends_once(meter, ledger):
     call = meter.begin("m")
     call.answered(Usage(input_tokens=1))

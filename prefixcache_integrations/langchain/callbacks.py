@@ -46,8 +46,12 @@ class CachedTokensHandler(BaseCallbackHandler):
     Give it to a model, a chain or an agent as ``config={"callbacks": [handler]}``. ``keep`` bounds `calls`,
     the oldest go first; `totals` cover all. ``prices`` are those in force on the day of the call, ``today``
     says which day that is (UTC). Observers get a `UsageRecorded` for each call a provider answered, with nothing known
-    where the caller stopped listening; `AnswerTimed` for what came out of a response cache, which is recorded as a
-    hit, with no tokens; `CallFailed` for an error. Safe to share between threads.
+    where the caller stopped listening or waiting; `AnswerTimed` for what came out of a response cache, which is
+    recorded as a hit, with no tokens; `CallFailed` for an error. Safe to share between threads. A cancelled ``ainvoke``
+    is told by nobody: it stays in `unfinished`.
+
+    Claude's streams are priced by what the request asks for where LangChain keeps the provider's own words back
+    (`with_prompt_layout` passes them on): at an unknown price where that leaves more than one open.
 
     ``record`` names a file to which a line of JSON is added per call: sizes, digests, tokens, breakpoints, cost,
     times, and why the call missed; prompts and answers only with ``record_content``. ``diagnose`` also compares each
@@ -160,15 +164,13 @@ class CachedTokensHandler(BaseCallbackHandler):
 
     @override
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
-        """End a call that failed; one that was cut off while it answered has been paid for, nobody knows how much."""
+        """End a call that failed; one that was cut off, or took too long, may be billed, and nobody knows for what."""
         run = self._close(run_id)
         if run is None:
             return
-        call = run.call
-        if call.answering or not isinstance(error, Exception):
-            self._log.add(call.abandoned())
-        else:
-            call.failed(error)
+        ended = run.call.broken_off(error)
+        if ended is not None and ended.outcome != "failed":
+            self._log.add(ended)
 
     @override
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: object) -> None:

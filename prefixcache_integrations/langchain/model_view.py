@@ -25,6 +25,7 @@ from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.dialects import Dialect
 from prefixcache_integrations.events import Observer, PassedThrough, checked_observers, tell
 from prefixcache_integrations.flows.prepare import prepare
+from prefixcache_integrations.langchain.claude_usage import TellsUsage
 from prefixcache_integrations.langchain.composed import rebuilt
 from prefixcache_integrations.langchain.prompt_view import known_prompt, notice_prompt
 from prefixcache_integrations.langchain.watched import Watches, provider_of
@@ -154,7 +155,11 @@ def _builder(kind: type) -> DialectName | None:
 
 def _view_class(base: type[BaseChatModel], layout: ModelLayout) -> type[BaseChatModel]:
     """Return a subclass that goes by its parent's name: LangChain's cache keys and traces are made of it."""
-    mixins = ((_AsksForUsage, hasattr(base, "_should_stream_usage")), (Watches, layout.watcher is not None))
+    mixins = (
+        (_AsksForUsage, hasattr(base, "_should_stream_usage")),
+        (TellsUsage, hasattr(base, "_make_message_chunk_from_anthropic_event")),
+        (Watches, layout.watcher is not None),
+    )
     parents = (*(mixin for mixin, is_wanted in mixins if is_wanted), _LaysOut, base)
     names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
     metaclass: Any = type(base)

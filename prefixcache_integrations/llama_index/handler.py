@@ -224,10 +224,10 @@ class CachedTokensEventHandler(BaseEventHandler):
         call = self._close(span)
         if call is None:
             return
-        if call.answering or not isinstance(error, Exception):
-            self._log.add(call.abandoned())
+        ended = call.broken_off(error)
+        self._log.add(ended)
+        if ended is None or ended.outcome != "failed":
             return
-        self._log.add(call.failed(error))
         if around is not None and not around.call.answering:
             around.outer = True  # it fails with this one
 

@@ -1,14 +1,19 @@
 """What the handler says that a call cost, against what the server bills for it."""
 
+import threading
 from datetime import date
 from decimal import Decimal
 
 import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_openai import ChatOpenAI
+from openai import APITimeoutError
 
 from prefixcache_integrations.langchain.callbacks import CachedTokensHandler
+from prefixcache_integrations.langchain.chain import with_prompt_layout
 from prefixcache_integrations.prices import PriceBook
 from prefixcache_integrations.profiles import Price
+from prefixcache_integrations.server import Reply, Simulator
 
 LONG = "The parcel leaves the warehouse in the evening and arrives on the next working day. " * 120
 DAY = date(2026, 11, 21)
@@ -67,6 +72,19 @@ def test_a_streams_writes_of_two_lifetimes_have_no_price(simulator, models, hand
     assert handler.totals.unknown["cost"] == 1
 
 
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_streams_of_a_layout_tell_the_lifetimes_of_their_writes(simulator, models, handler, awaited):
+    model = with_prompt_layout(models.claude())
+    if awaited:
+        async for _ in model.astream(prompt(HOUR, MINUTES), {"callbacks": [handler]}):
+            pass
+    else:
+        list(model.stream(prompt(HOUR, MINUTES), {"callbacks": [handler]}))
+
+    assert handler.totals.cache_write_by_ttl == simulator.calls[0].usage.cache_write_by_ttl
+    assert handler.totals.cost == billed(simulator, "claude-sonnet-4-6")
+
+
 def test_an_answer_that_was_not_streamed_tells_both_lifetimes(simulator, models, handler):
     models.claude().invoke(prompt(HOUR, MINUTES), {"callbacks": [handler]})
 
@@ -93,6 +111,24 @@ def test_a_stream_from_the_us_costs_a_tenth_more(simulator, models, handler):
     list(models.claude("claude-opus-4-6", inference_geo="us").stream("Hello", {"callbacks": [handler]}))
 
     assert handler.totals.cost == billed(simulator, "claude-opus-4-6") * Decimal("1.1")
+
+
+def test_a_call_that_the_caller_did_not_wait_for_is_counted_with_unknown_cost(handler):
+    given_up = threading.Event()
+
+    def slow(_):
+        given_up.wait(10)
+        return Reply(text="late")
+
+    with Simulator(model=slow) as server:
+        model = ChatOpenAI(
+            model="gpt-4o-mini", base_url=server.base_url("openai"), api_key="k", timeout=0.05, max_retries=0
+        )
+        with pytest.raises(APITimeoutError):
+            model.invoke("Hello", {"callbacks": [handler]})
+        given_up.set()
+
+    assert (handler.totals.calls, handler.totals.unknown["cost"]) == (1, 1)
 
 
 @pytest.mark.parametrize("streamed", [False, True])
