@@ -1,14 +1,13 @@
 """Deleting while calls are in flight: what they answer was asked for before, and is not kept after."""
 
-import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from langchain_core.globals import set_llm_cache
-from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage
-from pydantic import Field
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from prefixcache_integrations.cache import PrefixCache
 from prefixcache_integrations.caching import CacheSettings, caching
@@ -132,41 +131,53 @@ def test_a_deletion_while_an_answer_is_being_written_deletes_it():
     assert cache.serve(QUESTION, lambda: body("newer")).outcome == "hit"
 
 
-class Deleting(GenericFakeChatModel):
-    """A model during whose first answer its cache is emptied."""
+ANSWERS = []
+CACHES = []
 
-    messages: object = iter(())
-    answers: list[str] = Field(default_factory=list)
-    delete: object = None
+
+class Deleting(BaseChatModel):
+    """A model during whose first answer the cache is emptied; it holds no state, which would count in its keys."""
+
+    @property
+    def _llm_type(self):
+        return "deleting"
 
     def _generate(self, messages, stop=None, run_manager=None, **kwargs):
-        self.answers.append(f"answer {len(self.answers)}")
-        if len(self.answers) == 1:
-            self.delete()
-        self.messages = iter([AIMessage(self.answers[-1], response_metadata={"finish_reason": "stop"})])
-        return super()._generate(messages, stop, run_manager, **kwargs)
+        ANSWERS.append(f"answer {len(ANSWERS)}")
+        if len(ANSWERS) == 1:
+            CACHES[-1].clear()
+        message = AIMessage(ANSWERS[-1], response_metadata={"finish_reason": "stop"})
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+        text = self._generate(messages).generations[0].text
+        yield ChatGenerationChunk(message=AIMessageChunk(text, response_metadata={"finish_reason": "stop"}))
+
+
+@pytest.fixture
+def model():
+    ANSWERS.clear()
+    CACHES.append(ResponseCache(MemoryStore()))
+    set_llm_cache(CACHES[-1])
+    yield Deleting()
+    set_llm_cache(None)
 
 
 @pytest.mark.parametrize("mode", ["use", "refresh"])
-@pytest.mark.parametrize("awaiting", [False, True])
-def test_langchain_keeps_no_answer_from_before_either(mode, awaiting):
-    cache = ResponseCache(MemoryStore())
-    set_llm_cache(cache)
-    model = Deleting(delete=cache.clear)
-
-    def ask():
-        return asyncio.run(model.ainvoke("hi")).content if awaiting else model.invoke("hi").content
-
-    try:
-        with caching(mode=mode):
-            first = ask()
-        assert [first, ask(), ask()] == ["answer 0", "answer 1", "answer 1"]
-    finally:
-        set_llm_cache(None)
+def test_langchain_keeps_no_answer_from_before_either(model, mode):
+    with caching(mode=mode):
+        first = model.invoke("hi").content
+    assert [first, *(model.invoke("hi").content for _ in range(2))] == ["answer 0", "answer 1", "answer 1"]
 
 
-def test_a_stream_from_before_is_not_kept():
-    cache = ResponseCache(MemoryStore())
-    model = with_response_cache(Deleting(delete=cache.clear), cache)
+@pytest.mark.parametrize("mode", ["use", "refresh"])
+async def test_nor_awaiting(model, mode):
+    with caching(mode=mode):
+        first = (await model.ainvoke("hi")).content
+    assert [first, *[(await model.ainvoke("hi")).content for _ in range(2)]] == ["answer 0", "answer 1", "answer 1"]
+
+
+def test_a_stream_from_before_is_not_kept(model):
+    model = with_response_cache(model, CACHES[-1])
     streams = ["".join(chunk.content for chunk in model.stream("hi")) for _ in range(3)]
     assert streams == ["answer 0", "answer 1", "answer 1"]
