@@ -175,7 +175,6 @@ class CachedTokensEventHandler(BaseEventHandler):
     def _begin(self, span: str, model: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
         provider = _PROVIDERS.get(str(model.get("class_name")))
         call = self._meter.begin(as_text(model.get("model_name")), provider, labels=self._labelled(tags))
-        call.asked = as_text(model.get("engine")) or call.asked  # the deployment, with Azure
         if self._meter.reads_requests:
             listen(id(self), call)
         left = None
