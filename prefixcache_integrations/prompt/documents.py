@@ -102,6 +102,8 @@ def orders(
     by_key = dict(sorted((blocks[number].key, number) for number in found.documents))
     path = _longest_path(blocks, by_key, found, profile, snapshot)
     yield _completed(path.all, frozenset(), blocks, around, found)
+    if snapshot.gone_on_with(blocks[number].key for number in path.all):
+        return  # what a conversation was sent with stays where it is
     begun = set(path.cached)
     begun_documents = {number for number in path.cached if number in set(found.documents)}
     tried = set[frozenset[int]]()

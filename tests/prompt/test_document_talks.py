@@ -50,3 +50,13 @@ def cost(requests: list[dict[str, Any]]) -> float:
 def test_the_second_turn_writes_what_the_first_one_asked_about(system: int) -> None:
     """A write and five reads of it cost 0.29 of six times the whole; one turn later 0.44, until that is learned."""
     assert cost(list(talks(Random(3), system=system))) < 0.36  # noqa: S311 - a seeded run
+
+
+def test_documents_of_earlier_turns_stay_in_the_message_they_were_sent_in() -> None:
+    memory = PromptMemory()
+    for now, body in enumerate(talks(Random(3), system=1500, count=8)):  # noqa: S311 - a seeded run
+        request = CLAUDE.decode_request(body)
+        made = decide(request, PROFILE, WORDS, level="arrange", snapshot=memory.snapshot(now))
+        assert made.sighting is not None
+        memory.observe(made.sighting, now)
+        assert [len(each.parts) for each in made.request.messages] == [len(each.parts) for each in request.messages]
