@@ -81,7 +81,9 @@ def foresee(
     """
     prompt = reading.pieces
     keys = list(map(attrgetter("key"), prompt))
-    found = movable(request, prompt, rules.keep_top, snapshot.gone_on_with(keys))
+    # Where documents may move, what is settled would depend on the order they come in, and planning twice on that.
+    settled = 0 if moving else snapshot.gone_on_with(keys)
+    found = movable(request, prompt, rules.keep_top, settled)
     settings = b"".join((level.encode(), profile.name.encode(), repr(rules).encode()))
     given = _digest(keys, settings)
     laid = snapshot.just_sent(given)

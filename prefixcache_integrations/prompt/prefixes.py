@@ -100,7 +100,7 @@ class Prefixes:
         ``previous`` is the step at which the request before it in the conversation should have ended.
         """
         self.rates.grow_older(clock)
-        if previous is not None and not self._knows(steps[: previous + 1]):
+        if previous is not None and self._sent_elsewhere(steps, previous):
             self.rates.returned_elsewhere(steps[previous].likeness._replace(last=True), clock)
         begun = self.begun(self.path(step.key for step in steps))
         self._renew(steps, now)
@@ -116,6 +116,16 @@ class Prefixes:
         for prefix, kind in zip(seen, kinds, strict=True):
             prefix.wait = self.rates.sent(kind, 1 / often[kind], clock)
         self._forget(now)
+
+    def _sent_elsewhere(self, steps: Sequence[Step], previous: int) -> bool:
+        """Tell whether the request that should have ended at ``previous`` is unknown here.
+
+        Where the conversation is known up to there, it was sent from here, and ended with something else: what was
+        looked up for its question, which the history does not keep.
+        """
+        before = steps[:previous]
+        goes_on = any(step.likeness.kind == "turn" for step in before)
+        return not self._knows(before if goes_on else steps[: previous + 1])
 
     def _knows(self, steps: Sequence[Step]) -> bool:
         at: int | None = ROOT

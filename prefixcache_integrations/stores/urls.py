@@ -78,7 +78,7 @@ _WATCHED = _Kind(
     _SERVED | _SENTINEL,
 )  # fmt: skip
 _CLUSTER = _Kind("redis+cluster://user:password@host:6379,host:6379 and no database", ".*", _MANY, "/?", _SERVED)
-_POSTGRES = _Kind("postgresql://user:password@host:5432/database", "[^@]*", _ANY, "(/[^/@]*)?", _OURS | _LIBPQ)
+_POSTGRES = _Kind("postgresql://user:password@host:5432/database", r"[^@\s]*", _ANY, "(/[^/@]*)?", _OURS | _LIBPQ)
 
 KINDS: Mapping[str, _Kind] = {
     "memory": _Kind("memory:// with no host and no path", "", _NONE, "", _OWN),
