@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from prefixcache_integrations.canonical import CacheMarker, Request, Tokenizer
 from prefixcache_integrations.canonical.json import as_object, without
 from prefixcache_integrations.insight.simulator_boundaries import Rendered, render
+from prefixcache_integrations.prompt.content import COSTS
 from prefixcache_integrations.prompt.fingerprint import prefix_digests, tier_seeds
 from prefixcache_integrations.prompt.thinking import dropped_thinking
 
@@ -48,7 +49,7 @@ def is_explicit(request: Request) -> bool:
 
 def _starts(whole: Rendered) -> list[int]:
     """Return the number of the segment with which each message begins: OpenAI frames every one, and the reply."""
-    frame = 0 if whole.request.dialect == "anthropic_messages" else 1
+    frame = COSTS[whole.request.dialect].frames
     unread = Counter(at.index for at in dropped_thinking(whole.request, whole.profile))
     lengths = [len(message.parts) + frame - unread[at] for at, message in enumerate(whole.request.messages)]
     at = len(whole.segments) - frame - sum(lengths)

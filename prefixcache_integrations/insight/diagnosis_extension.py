@@ -12,8 +12,9 @@ from prefixcache_integrations.insight.diagnosis_assumed import is_explicit
 from prefixcache_integrations.insight.sameness import are_same_json, are_same_messages
 from prefixcache_integrations.insight.simulator_boundaries import EARLIER_MESSAGE_ENDINGS, is_ending
 from prefixcache_integrations.profiles.profile import CacheProfile
+from prefixcache_integrations.prompt.content import COSTS
 from prefixcache_integrations.prompt.fingerprint import PROPERTIES, setting
-from prefixcache_integrations.prompt.segments import REPLY_TOKENS, added_tokens, token_counts
+from prefixcache_integrations.prompt.segments import added_tokens, token_counts
 from prefixcache_integrations.prompt.thinking import kept_thinking, last_said, read_segments, without_thinking
 
 
@@ -31,7 +32,7 @@ class Reading(Struct, frozen=True, kw_only=True):
     @property
     def prompt_tokens(self) -> int:
         """The length of the whole prompt, with what primes the reply."""
-        return self.length + _reply(self.request)
+        return self.length + COSTS[self.request.dialect].reply
 
     @property
     def left(self) -> int:
@@ -43,7 +44,7 @@ def read_in_full(request: Request, profile: CacheProfile, tokenizer: Tokenizer, 
     """Return the reading of a request that ``left`` so much in the cache, ``None`` where it is not to be remembered."""
     if left == 0 or not _ends_marked(request, profile):
         return None
-    length = sum(token_counts(read_segments(request, profile), tokenizer)) - _reply(request)
+    length = sum(token_counts(read_segments(request, profile), tokenizer)) - COSTS[request.dialect].reply
     reading = Reading(request=request, profile=profile, length=length)
     return reading if reading.left == left else None
 
@@ -82,10 +83,6 @@ _PLAIN = frozenset({"text", "tool_call", "tool_result", "thinking", "refusal"})
 def is_plain(part: Part) -> bool:
     """Tell whether a block is none that changes how the blocks before it are read."""
     return part.kind in _PLAIN and all(map(is_plain, part.content))
-
-
-def _reply(request: Request) -> int:
-    return 0 if request.dialect == "anthropic_messages" else REPLY_TOKENS
 
 
 def _ends_marked(request: Request, profile: CacheProfile) -> bool:

@@ -23,8 +23,9 @@ from prefixcache_integrations.insight.simulator_boundaries import (
 )
 from prefixcache_integrations.insight.simulator_rules_anthropic import hoisted
 from prefixcache_integrations.profiles.profile import CacheProfile
+from prefixcache_integrations.prompt.content import COSTS
 from prefixcache_integrations.prompt.fingerprint import DIGEST_BYTES
-from prefixcache_integrations.prompt.segments import REPLY_TOKENS, Segment, token_counts, token_ids
+from prefixcache_integrations.prompt.segments import Segment, token_counts, token_ids
 
 _SCOPE = "conversation"
 
@@ -162,7 +163,7 @@ def _longest(rows: Sequence[Boundary]) -> Boundary | None:
 
 def _left(previous: _Side, read: int) -> Boundary | None:
     """Return the longest entry that ``previous`` wrote or read, but for what only primes the reply."""
-    reply = REPLY_TOKENS if previous.rendered.request.dialect != "anthropic_messages" else 0
+    reply = COSTS[previous.rendered.request.dialect].reply
     rows = [*previous.found.writes, *(row for row in previous.found.reads if row.tokens == read)]
     return _longest([row for row in rows if row.tokens <= previous.found.prompt_tokens - reply])
 

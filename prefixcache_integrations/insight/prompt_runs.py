@@ -13,6 +13,7 @@ from prefixcache_integrations.canonical import Address, CacheMarker, Part, Reque
 from prefixcache_integrations.canonical.json import as_object, as_text
 from prefixcache_integrations.insight.diagnosis_extension import is_extension, is_plain
 from prefixcache_integrations.profiles import CacheProfile
+from prefixcache_integrations.prompt.content import COSTS
 from prefixcache_integrations.prompt.fingerprint import RollingDigest, tier_seeds
 from prefixcache_integrations.prompt.segments import Segment, added_segments, segments, token_counts
 
@@ -72,7 +73,7 @@ class PromptRows(Struct, frozen=True, kw_only=True):
 
     def _asked(self) -> int:
         """Return the row with which the question begins."""
-        messages, frame = self.request.messages, _frame(self.request)
+        messages, frame = self.request.messages, COSTS[self.request.dialect].frames
         count = next((len(messages) - at for at, each in enumerate(reversed(messages)) if each.role == "assistant"), 0)
         return len(self.groups) - frame - sum(frame + len(message.parts) for message in messages[count:])
 
@@ -117,7 +118,7 @@ def prompt_rows(
             rolling=RollingDigest(tier_seeds(request, profile)),
         )
         return _joined(nothing, request, segments(request), tokenizer)
-    kept = len(known.groups) - _frame(request)
+    kept = len(known.groups) - COSTS[request.dialect].frames
     before = PromptRows(
         request=known.request,
         profile=profile,
@@ -144,7 +145,7 @@ def _only_adds(known: PromptRows, request: Request, profile: CacheProfile) -> bo
 
 
 def _joined(before: PromptRows, request: Request, added: Sequence[Segment], tokenizer: Tokenizer) -> PromptRows:
-    first, rolling, reply = len(before.groups), before.rolling.copy(), len(added) - _frame(request)
+    first, rolling, reply = len(before.groups), before.rolling.copy(), len(added) - COSTS[request.dialect].frames
     digests = [rolling.add(segment) for segment in added[:reply]]
     digests += map(rolling.copy().add, added[reply:])
     sizes = (len(segment.text.encode()) for segment in added)
@@ -180,11 +181,6 @@ def _group(request: Request, segment: Segment) -> Group | None:
         return "system"  # the schema of the answer
     kind = None if segment.at.part is None else request.messages[segment.at.index].parts[segment.at.part].kind
     return "documents" if kind in ("document", "image", "audio") else None
-
-
-def _frame(request: Request) -> int:
-    """Return how many segments frame a message, and prime the reply."""
-    return 0 if request.dialect == "anthropic_messages" else 1
 
 
 def _backwards(blocks: Sequence[int], holders: Sequence[Tool | Part]) -> Iterator[tuple[int, Tool | Part]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from prefixcache_integrations.canonical import JsonObject, Part, PartKind
+from prefixcache_integrations.canonical import DialectName, JsonObject, Part, PartKind
 from prefixcache_integrations.canonical.json import as_object, as_text, without
 from prefixcache_integrations.prompt.identity import wire_text
 from prefixcache_integrations.prompt.images import claude_image_tokens, openai_image_tokens
@@ -22,15 +22,38 @@ AUDIO_TOKENS = 100
 """A recording of unknown length; ten seconds at the rate that OpenAI bills."""
 
 
+MESSAGE_TOKENS = 4
+"""What each message costs beside its content: three of framing and one for the role (OpenAI cookbook, "How to
+count tokens with tiktoken")."""
+
+REPLY_TOKENS = 3
+"""What primes the reply, at the end of every request (OpenAI cookbook, as above)."""
+
+
 class Costs(Struct, frozen=True):
-    """What a provider counts beside the text of a block: an image, and the framing of a tool call."""
+    """What a provider counts beside the text of a prompt, in tokens.
+
+    An image, the framing of a tool call and of a message, and what primes the reply at the end. ``frames`` is of how
+    many segments each of the latter two is.
+    """
 
     image: Callable[[JsonObject], int]
-    tool_call: int
+    tool_call: int = 0
+    message: int = 0
+    reply: int = 0
+    frames: int = 0
 
 
-CLAUDE_COSTS = Costs(claude_image_tokens, 0)
-OPENAI_COSTS = Costs(openai_image_tokens, TOOL_CALL_TOKENS)
+CLAUDE_COSTS = Costs(claude_image_tokens)
+"""Claude's docs publish no framing."""
+
+OPENAI_COSTS = Costs(openai_image_tokens, TOOL_CALL_TOKENS, MESSAGE_TOKENS, REPLY_TOKENS, frames=1)
+
+COSTS: Mapping[DialectName, Costs] = {
+    "anthropic_messages": CLAUDE_COSTS,
+    "openai_chat": OPENAI_COSTS,
+    "openai_responses": OPENAI_COSTS,
+}
 
 
 def part_text(part: Part, path: str) -> str:

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from prefixcache_integrations.canonical import Message, Part, Request, Tokenizer
 from prefixcache_integrations.profiles.profile import CacheProfile, Tier
 from prefixcache_integrations.prompt.cache_key import opening_digest
+from prefixcache_integrations.prompt.content import COSTS
 from prefixcache_integrations.prompt.content_hash import marker_hash, message_hashes, part_hash, written
 from prefixcache_integrations.prompt.fingerprint import PROPERTIES, all_parts, tier_seeds
 from prefixcache_integrations.prompt.pieces import Piece, pieces_of, seeded_digest, step_of
@@ -184,7 +185,7 @@ def read(request: Request, profile: CacheProfile, tokenizer: Tokenizer, begun: B
     pieces, steps = (*before[0], *new), (*before[1], *map(step_of, new))
     said = None
     if begun.hashes:
-        end = len(pieces) - (request.dialect != "anthropic_messages")  # what primes the reply ends every prompt
+        end = len(pieces) - COSTS[request.dialect].frames  # what primes the reply ends every prompt
         since = 0 if known is None else known.hash if added else known.before
         said = Said(begun.hashes[-1], len(request.messages), pieces[:end], steps[:end], traits, mixed, since)
     whole = (*leading.pieces, *pieces)

@@ -25,6 +25,7 @@ from prefixcache_integrations.canonical.json import as_object, as_text, without
 from prefixcache_integrations.profiles.profile import Tier
 from prefixcache_integrations.prompt.content import (
     CLAUDE_COSTS,
+    COSTS,
     OPENAI_COSTS,
     Costs,
     fixed_tokens,
@@ -39,15 +40,8 @@ SegmentKind: TypeAlias = Literal[
     "tools", "format", "system", "user", "assistant", "tool_call", "tool_result", "thinking", "image", "frame"
 ]
 
-MESSAGE_TOKENS = 4
-"""What each message costs beside its content: three of framing and one for the role (OpenAI cookbook, "How to
-count tokens with tiktoken")."""
-
-REPLY_TOKENS = 3
-"""What primes the reply, at the end of every request (OpenAI cookbook, as above)."""
-
 NAME_TOKENS = 1
-"""What a participant's name costs beside itself (OpenAI cookbook, as above)."""
+"""What a participant's name costs beside itself (OpenAI cookbook, "How to count tokens with tiktoken")."""
 
 TOOLS_TOKENS = 9
 """What tool definitions cost beside their text: a system message of their own (openai-chat-tokens by H. Marr,
@@ -108,10 +102,10 @@ def added_tokens(messages: Sequence[Message], dialect: DialectName, tokenizer: T
 
     They are not the first instructions, and nothing is asked of them but their length.
     """
-    costs, frame = (CLAUDE_COSTS, 0) if dialect == "anthropic_messages" else (OPENAI_COSTS, MESSAGE_TOKENS)
-    total = frame * len(messages)
+    costs = COSTS[dialect]
+    total = costs.message * len(messages)
     for message in messages:
-        name = (as_text(message.raw.get("name")) or "") if frame else ""
+        name = (as_text(message.raw.get("name")) or "") if costs.frames else ""
         total += tokenizer.count(name) + NAME_TOKENS if name else 0
         for part in message.parts:
             text = part_text(part, "")
@@ -171,7 +165,7 @@ def _openai(request: Request) -> Iterator[Segment]:
         yield from _openai_tools(request, TOOLS_TOKENS if padded is None else TOOLS_TOKENS_IN_SYSTEM)
     yield from _response_format(request)
     if request.system:
-        yield _frame("system", MESSAGE_TOKENS, "system")
+        yield _frame("system", OPENAI_COSTS.message, "system")
         for index, part in enumerate(request.system):
             at = Address("system", index)
             yield _padded(_block(part, at, "system", "system", OPENAI_COSTS), padded)
@@ -183,7 +177,7 @@ def _openai_messages(request: Request, since: int) -> Iterator[Segment]:
     for index in range(since, len(request.messages)):
         tier: Tier = "system" if index < opening else "messages"
         yield from _openai_message(request.messages[index], index, tier, padded)
-    yield _frame("reply", REPLY_TOKENS, "messages")
+    yield _frame("reply", OPENAI_COSTS.reply, "messages")
 
 
 def _openai_tools(request: Request, framing: int) -> Iterator[Segment]:
@@ -219,7 +213,7 @@ def _openai_message(message: Message, index: int, tier: Tier, padded: Address | 
         tier=tier,
         text=name,
         identity=wire_bytes(["frame", message.role, fields], f"messages[{index}]"),
-        fixed_tokens=MESSAGE_TOKENS + (NAME_TOKENS if name else 0),
+        fixed_tokens=OPENAI_COSTS.message + (NAME_TOKENS if name else 0),
         ends_message=not message.parts,
     )
     for segment in _parts(message, index, tier, OPENAI_COSTS):

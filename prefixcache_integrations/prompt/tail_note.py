@@ -16,8 +16,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Address, Message, Move, Part, Request, Role, Tokenizer
+from prefixcache_integrations.prompt.content import COSTS
 from prefixcache_integrations.prompt.ranking import is_ranking
-from prefixcache_integrations.prompt.segments import MESSAGE_TOKENS
 
 _PLACEHOLDER = re.compile(r"\[value(\d{1,4}): stated at the end\]")
 _STAND_IN = re.compile(rf"{_PLACEHOLDER.pattern}|\[stated in <documents_\d+>, before the question\]")
@@ -131,7 +131,7 @@ def note_tokens(note: Note | None, request: Request, tokenizer: Tokenizer) -> in
     """Return what ``note`` adds to the prompt."""
     if note is None:
         return 0
-    framing = MESSAGE_TOKENS if note.role is not None and request.dialect != "anthropic_messages" else 0
+    framing = 0 if note.role is None else COSTS[request.dialect].message
     return framing + tokenizer.count(note.text)
 
 

@@ -6,7 +6,8 @@ from msgspec.structs import replace
 
 from prefixcache_integrations.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT, OPENAI_RESPONSES
 from prefixcache_integrations.insight.sameness import are_same_messages, grown, worded
-from prefixcache_integrations.prompt.segments import REPLY_TOKENS, added_tokens, segments, token_counts
+from prefixcache_integrations.prompt.content import REPLY_TOKENS
+from prefixcache_integrations.prompt.segments import added_tokens, segments, token_counts
 from tests.prompt.bodies import CHAT_BODIES, CLAUDE_BODIES, RESPONSES_BODIES
 from tests.prompt.words import WORDS
 

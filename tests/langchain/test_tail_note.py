@@ -44,12 +44,6 @@ def server():
         yield running
 
 
-@pytest.fixture
-def simulator(server):
-    server.reset()
-    return server
-
-
 @pytest.fixture(params=LATE)
 def kind(request):
     return request.param
