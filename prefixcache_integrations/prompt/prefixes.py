@@ -27,6 +27,12 @@ class Step(Struct, frozen=True, array_like=True):
     writes: float = 0.0
 
 
+def ending(steps: Sequence[Step]) -> int:
+    """Return the step that ends what is said in a prompt; behind it is what primes the reply. -1 without one."""
+    places = (place for place in reversed(range(len(steps))) if steps[place].likeness.kind != "framing")
+    return next(places, -1)
+
+
 class Prefix(Struct):
     """What is known of one prefix. ``alive_until``: when its entry at the provider ends, 0 where none was written.
 
@@ -157,8 +163,10 @@ class Prefixes:
                 prefix.lifetime = max(step.writes, prefix.lifetime if prefix.alive(now) else 0.0)
                 prefix.alive_until = max(prefix.alive_until, now + prefix.lifetime)
             numbers.append(at)
-        if numbers:
-            prefix.turns = self._known[prefix.parent].turns + 1
+        end = ending(steps)
+        turns = self._known[self._known[numbers[end]].parent].turns + 1 if end >= 0 else 0
+        for at in numbers[end:] if turns else ():
+            self._known[at].turns = turns
         for at in reversed(numbers):  # so that what continues a prefix is forgotten before it
             self._known.move_to_end(at)
         return numbers

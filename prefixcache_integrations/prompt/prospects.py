@@ -13,7 +13,7 @@ from msgspec import Struct
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.lookups import Document, Neighbour
 from prefixcache_integrations.prompt.pieces import Block
-from prefixcache_integrations.prompt.prefixes import Step
+from prefixcache_integrations.prompt.prefixes import Step, ending
 from prefixcache_integrations.prompt.pricing import Ahead, First
 from prefixcache_integrations.prompt.rates import MANY, Likeness
 from prefixcache_integrations.prompt.reading import Reading
@@ -84,16 +84,15 @@ def ahead(
 
 
 def _steps(blocks: Sequence[Block], around: Company) -> tuple[Step, ...]:
-    likenesses, last = _Likenesses(around), len(blocks) - 1
-    rows = enumerate(blocks)
-    return tuple(Step(block.key, likenesses.next(block, last=number == last)) for number, block in rows)
+    likenesses = _Likenesses(around)
+    return _with_last([Step(block.key, likenesses.next(block)) for block in blocks])
 
 
-def _with_last(plain: Sequence[Step]) -> tuple[Step, ...]:
-    if not plain:
-        return ()
-    *before, last = plain
-    return (*before, Step(last.key, last.likeness._replace(last=True)))
+def _with_last(steps: Sequence[Step]) -> tuple[Step, ...]:
+    end = ending(steps)
+    if end < 0:
+        return tuple(steps)
+    return (*steps[:end], Step(steps[end].key, steps[end].likeness._replace(last=True)), *steps[end + 1 :])
 
 
 def _firsts(steps: Sequence[Step], path: Sequence[int], snapshot: Snapshot) -> Iterator[First]:
@@ -128,12 +127,12 @@ class _Likenesses:
         self._surprise = 0.0
         self._seen = False
 
-    def next(self, block: Block, *, last: bool) -> Likeness:
+    def next(self, block: Block) -> Likeness:
         if block.kind == "document":
             self._seen = True
             self._surprise -= log2(self._around.chances[block.key])
             self._having = [documents for documents in self._having if block.key in documents]
         if not self._seen:
-            return Likeness(block.kind, last=last)
+            return Likeness(block.kind)
         surprise = min(int(self._surprise), MOST_SURPRISE)
-        return Likeness(block.kind, True, surprise, min(len(self._having), MOST_SUPPORT), last)  # noqa: FBT003 - a field
+        return Likeness(block.kind, True, surprise, min(len(self._having), MOST_SUPPORT))  # noqa: FBT003 - a field
