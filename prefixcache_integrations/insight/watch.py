@@ -54,7 +54,7 @@ class Watch:
                 turn = self._conversations.preview(without_note(request), at, session)
                 if turn.previous is None:
                     return ()
-                previous, elapsed = turn.previous.request, at - turn.previous.at
+                previous, elapsed = turn.previous.request, turn.elapsed
                 beside = [
                     Sent(request=each.request, profile=profile, seconds_before=max(turn.previous.at - each.at, 0.0))
                     for each in self._conversations.beside(turn.previous)
@@ -94,7 +94,7 @@ class Watch:
                     turn.request,
                     profile=profile,
                     usage=usage,
-                    elapsed=turn.at - previous.at,
+                    elapsed=turn.elapsed,
                     previous_begun=turn.previous_begun,
                     price=profile.price(self._day()),
                     verdict=verdict,

@@ -106,6 +106,70 @@ def test_a_moved_marker_is_no_difference():
     assert talks.place(marked("a", "b"), 1).previous is first
 
 
+def test_branches_follow_what_they_both_go_on_with():
+    talks = Conversations()
+    trunk = talks.place(request("a", "b", "c"), 0, "s")
+    one = talks.place(request("a", "b", "c", "d", "one"), 1, "s")
+    two = talks.place(request("a", "b", "c", "d", "two"), 2, "s")
+    three = talks.place(request("a", "b", "c", "d", "three"), 3, "s")
+    two_again = talks.place(request("a", "b", "c", "d", "two", "e", "f"), 4, "s")
+    one_again = talks.place(request("a", "b", "c", "d", "one", "e", "f"), 5, "s")
+
+    assert [turn.previous for turn in (one, two, three, two_again, one_again)] == [trunk, trunk, trunk, two, one]
+    assert len(set(names(trunk, one, two, three, two_again, one_again))) == 1
+    assert (two.elapsed, three.elapsed, one_again.elapsed) == (1, 1, 4)  # each branch reads the trunk anew
+
+
+def test_a_branch_of_what_was_never_sent_alone_follows_nothing():
+    talks = Conversations()
+    one = talks.place(request("a", "b", "one"), 0, "s")
+    two = talks.place(request("a", "b", "two"), 1, "s")
+
+    assert two.previous is None
+    assert names(one) == names(two)
+
+
+def test_a_question_asked_again_follows_itself():
+    talks = Conversations()
+    talks.place(request("a"), 0, "s")
+    second = talks.place(request("a", "b", "c"), 1, "s")
+    talks.place(request("a", "b", "c", "d", "e"), 2, "s")
+
+    assert talks.place(request("a", "b", "c"), 3, "s").previous is second
+
+
+def test_an_answer_rewritten_in_the_middle_is_no_branch():
+    talks = Conversations()
+    talks.place(request("a"), 0, "s")
+    second = talks.place(request("a", "b", "c"), 1, "s")
+
+    assert talks.place(request("a", "B", "c", "d", "e"), 2, "s").previous is second
+    assert talks.preview(request("a", "B", "c"), 2, "s").previous is not None
+
+
+def test_documents_in_another_order_are_no_branch():
+    talks = Conversations()
+
+    def asked(*documents):
+        blocks = [{"type": "text", "text": text} for text in (*documents, "which?")]
+        messages = [*({"role": role, "content": role} for role in ("user", "assistant")), {"role": "user"}]
+        messages[-1]["content"] = blocks
+        return ANTHROPIC_MESSAGES.decode_request({"model": "m", "max_tokens": 1, "messages": messages})
+
+    first = talks.place(asked("one", "two"), 0, "s")
+    assert talks.place(asked("two", "one"), 1, "s").previous is first
+
+
+def test_more_branches_than_turns_are_kept_forget_what_was_gone_on_with_first():
+    talks = Conversations(max_turns=4)
+    branches = [talks.place(request("a", "b", f"{number}"), number, "s") for number in range(3)]
+    longer = [talks.place(request("a", "b", f"{number}", "c", "d"), number, "s") for number in range(3)]
+    longest = [talks.place(request("a", "b", f"{number}", "c", "d", "e", "f"), number, "s") for number in range(3)]
+
+    assert [turn.previous for turn in longer] == branches
+    assert [turn.previous for turn in longest] == longer
+
+
 def test_a_refused_turn_gives_its_place_back():
     talks = Conversations()
     first = talks.place(request("a"), 0, "s")
@@ -123,14 +187,14 @@ def test_what_is_laid_out_anew_keeps_its_place_and_its_name():
     assert talks.place(request("b"), 0).conversation == "conversation 2"
 
 
-def test_only_the_latest_sessions_and_heads_are_remembered():
-    talks = Conversations(max_sessions=2, max_heads=2)
+def test_only_the_latest_sessions_and_turns_are_remembered():
+    talks = Conversations(max_sessions=2, max_turns=2)
     for number in range(50):
         talks.place(request(f"x{number}"), 0, str(number))
         talks.place(request(f"y{number}"), 0, "same")
 
-    assert len(talks._heads) == 2
-    assert len(talks._heads["session:same"]) == 2
+    assert len(talks._turns) == 2
+    assert len(talks._turns["session:same"]) == 2
 
 
 def test_a_request_that_only_instructs_stands_alone():
