@@ -9,22 +9,24 @@ from operator import attrgetter
 from msgspec import Struct
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import Address, Level, Request
+from prefixcache_integrations.canonical import Address, Request
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.cache_key import Route
-from prefixcache_integrations.prompt.document_rules import DocumentRules
 from prefixcache_integrations.prompt.documents import Movable, distance, message_of, movable, orders
 from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt, marked_range
 from prefixcache_integrations.prompt.pieces import Block, Piece
 from prefixcache_integrations.prompt.pricing import Ahead, Choice, best_marks, expected_bill, worth_unmarked
-from prefixcache_integrations.prompt.prospects import ahead, company
+from prefixcache_integrations.prompt.prospects import Company, ahead, company
 from prefixcache_integrations.prompt.rates import Kind
 from prefixcache_integrations.prompt.reading import Reading
 from prefixcache_integrations.prompt.repeats import Attempts, Laid
 from prefixcache_integrations.prompt.stability import Sighting, Snapshot
+from prefixcache_integrations.prompt.terms import Terms
 from prefixcache_integrations.prompt.tool_lists import tool_digest
 from prefixcache_integrations.prompt.tools import agent_of
 from prefixcache_integrations.prompt.turns import latest_reply
+
+_key = attrgetter("key")
 
 DIGEST_BYTES = 16
 WORTH_MOVING = 1.0
@@ -61,69 +63,88 @@ class _Candidate(Struct, frozen=True):
     previous: int
 
 
-def foresee(
-    request: Request,
-    reading: Reading,
-    profile: CacheProfile,
-    snapshot: Snapshot,
-    *,
-    level: Level,
-    enough: int,
-    rules: DocumentRules,
-    moving: bool,
-    known: KnownPrompt = NOTHING_KNOWN,
-) -> Foresight:
+def foresee(request: Request, reading: Reading, terms: Terms, snapshot: Snapshot, *, moving: bool) -> Foresight:
     """Return how to send the prompt of ``request``, as it was read, going by what ``snapshot`` knows.
 
-    Documents move by the ``rules``, and only if they are ``moving`` at all. ``enough`` are the tokens from which on a
-    marker is worth setting. ``known`` is what a template says of the request: which text is its own, and what this call
-    filled in.
+    Documents move by the rules of ``terms``, and only if they are ``moving`` at all.
     """
-    prompt = reading.pieces
-    keys = list(map(attrgetter("key"), prompt))
+    keys = list(map(_key, reading.pieces))
     # Where documents may move, what is settled would depend on the order they come in, and planning twice on that.
     settled = 0 if moving else snapshot.gone_on_with(keys)
-    found = movable(request, prompt, rules.keep_top, settled)
-    settings = b"".join((level.encode(), profile.name.encode(), repr(rules).encode()))
+    found = movable(request, reading.pieces, terms.documents.keep_top, settled)
+    settings = _settings(terms)
     given = _digest(keys, settings)
     laid = snapshot.just_sent(given)
     if laid is not None:
         same = Attempts(given, _digest([keys[number] for number in laid.order], settings), None)
-        return Foresight(
-            laid.order, found.recognised, found.documents, laid.marks, laid.ttl, Sighting((), attempts=same)
-        )
-    as_given = tuple(range(len(prompt)))
-    plain = known is NOTHING_KNOWN and not found.recognised
-    blocks = prompt if plain else _blocks(prompt, _kinds(request, prompt, found, known))
-    documents, reply = frozenset(found.documents), latest_reply(request)
-    around = company({keys[number]: prompt[number].tokens for number in found.recognised}, snapshot)
-
-    def candidate(order: tuple[int, ...]) -> _Candidate:
-        in_order = blocks if order is as_given else [blocks[number] for number in order]
-        view = ahead(in_order, around, profile, snapshot, reading if plain else None)
-        previous = _previous_tail(prompt, order, documents, reply)
-        return _Candidate(order, _choice(view, profile, snapshot, enough, previous), view, previous)
-
-    kept = sent = remembered = candidate(as_given)
-    if found.documents and moving:
-        others = [candidate(order) for order in dict.fromkeys(orders(blocks, around, found, profile, snapshot))]
-        best = max(others, key=lambda each: each.choice.worth)
-        if rules.max_distance >= 1 or distance(best.order, found, prompt) <= rules.max_distance:
-            sent, remembered = _better(kept, best, profile)
-    marks = tuple(sent.order[place] for place in sent.choice.marks)
-    laid = Laid(sent.order, marks, sent.choice.ttl)
+        return _foresight(laid, found, Sighting((), attempts=same))
+    outlook = _outlook(request, reading, found, terms, snapshot)
+    kept = outlook.candidate(outlook.as_given)
+    sent, remembered = outlook.chosen(kept) if found.documents and moving else (kept, kept)
+    laid = Laid(sent.order, tuple(sent.order[place] for place in sent.choice.marks), sent.choice.ttl)
+    gone_out = given if sent is kept else _digest([keys[number] for number in sent.order], settings)
     seen = Sighting(
         steps=remembered.ahead.steps,
-        documents=around.documents,
-        bill=expected_bill(sent.ahead, sent.choice, profile),
+        documents=outlook.around.documents,
+        bill=expected_bill(sent.ahead, sent.choice, terms.profile),
         tools=tuple(tool_digest(tool.name) for tool in request.tools),
         agent=agent_of(request),
         previous=None if remembered.previous < 0 else remembered.previous,
-        attempts=Attempts(
-            given, _digest([keys[number] for number in sent.order], settings) if sent is not kept else given, laid
-        ),
+        attempts=Attempts(given, gone_out, laid),
     )
-    return Foresight(sent.order, found.recognised, found.documents, marks, sent.choice.ttl, seen)
+    return _foresight(laid, found, seen)
+
+
+def _foresight(laid: Laid, found: Movable, seen: Sighting) -> Foresight:
+    return Foresight(laid.order, found.recognised, found.documents, laid.marks, laid.ttl, seen)
+
+
+class _Outlook(Struct, frozen=True):
+    """A prompt, with all that does not depend on the order in which it is sent; ``plain``: it has no documents."""
+
+    reading: Reading
+    blocks: Sequence[Block]
+    as_given: tuple[int, ...]
+    plain: bool
+    found: Movable
+    around: Company
+    reply: int
+    terms: Terms
+    snapshot: Snapshot
+
+    def candidate(self, order: tuple[int, ...]) -> _Candidate:
+        """Return what one order is worth."""
+        profile, prompt = self.terms.profile, self.reading.pieces
+        in_order = self.blocks if order is self.as_given else [self.blocks[number] for number in order]
+        view = ahead(in_order, self.around, profile, self.snapshot, self.reading if self.plain else None)
+        previous = _previous_tail(prompt, order, frozenset(self.found.documents), self.reply)
+        choice = _choice(view, profile, self.snapshot, self.terms.limits.enough, previous)
+        return _Candidate(order, choice, view, previous)
+
+    def chosen(self, kept: _Candidate) -> tuple[_Candidate, _Candidate]:
+        """Return in which order to send the prompt, and in which to remember it: as it came (``kept``), or a better."""
+        profile, rules = self.terms.profile, self.terms.documents
+        tried = orders(self.blocks, self.around, self.found, profile, self.snapshot)
+        best = max(map(self.candidate, dict.fromkeys(tried)), key=lambda each: each.choice.worth)
+        if rules.max_distance < 1 and distance(best.order, self.found, self.reading.pieces) > rules.max_distance:
+            return kept, kept
+        return _better(kept, best, profile)
+
+
+def _outlook(request: Request, reading: Reading, found: Movable, terms: Terms, snapshot: Snapshot) -> _Outlook:
+    prompt = reading.pieces
+    plain = terms.known is NOTHING_KNOWN and not found.recognised
+    return _Outlook(
+        reading=reading,
+        blocks=prompt if plain else _blocks(prompt, _kinds(request, prompt, found, terms.known)),
+        as_given=tuple(range(len(prompt))),
+        plain=plain,
+        found=found,
+        around=company({prompt[number].key: prompt[number].tokens for number in found.recognised}, snapshot),
+        reply=latest_reply(request),
+        terms=terms,
+        snapshot=snapshot,
+    )
 
 
 def _better(kept: _Candidate, best: _Candidate, profile: CacheProfile) -> tuple[_Candidate, _Candidate]:
@@ -131,6 +152,10 @@ def _better(kept: _Candidate, best: _Candidate, profile: CacheProfile) -> tuple[
     if best.choice.worth > WORTH_MOVING and best.ahead.found >= kept.ahead.found:
         return best, best
     return kept, best if profile.max_breakpoints and not kept.choice.marks else kept
+
+
+def _settings(terms: Terms) -> bytes:
+    return b"".join((terms.level.encode(), terms.profile.name.encode(), repr(terms.documents).encode()))
 
 
 def _digest(keys: Sequence[bytes], settings: bytes) -> bytes:
