@@ -1,7 +1,28 @@
 import pytest
 
+from prefixcache_integrations.server import Simulator
 from tests import postgres_server
 from tests.redis_server import ADVICE, RedisServer, find_server
+
+
+@pytest.fixture
+def events():
+    """Return a list for an observer to append to."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def server():
+    """One simulator for the tests of a module, which may have it answer in its own way."""
+    with Simulator() as running:
+        yield running
+
+
+@pytest.fixture
+def simulator(server):
+    """Return the simulator of the module, with an empty cache."""
+    server.reset()
+    return server
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,6 @@ from prefixcache_integrations.insight import recording
 from prefixcache_integrations.insight.ledger import Ledger
 from prefixcache_integrations.metering import Meter
 from prefixcache_integrations.prices import PriceBook
-from prefixcache_integrations.server import Simulator
 
 LONG = "The parcel leaves the warehouse in the evening and arrives on the next working day. " * 120
 MARK = {"mode": "explicit"}
@@ -31,26 +30,9 @@ PATHS = {
 }
 
 
-@pytest.fixture(scope="module")
-def server():
-    with Simulator() as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(server):
-    server.reset()
-    return server
-
-
 @pytest.fixture
 def ledger():
     return Ledger(clock=lambda: 0)
-
-
-@pytest.fixture
-def events():
-    return []
 
 
 @pytest.fixture

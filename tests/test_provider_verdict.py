@@ -14,25 +14,12 @@ from prefixcache_integrations.insight.verdict import read_verdict
 from prefixcache_integrations.metering import Meter
 from prefixcache_integrations.prices import PriceBook
 from prefixcache_integrations.profiles import resolve
-from prefixcache_integrations.server import Simulator
 from prefixcache_integrations.tokens import load
 
 LONG = "The parcel leaves the warehouse in the evening and arrives on the next working day. " * 120
 MARK = {"cache_control": {"type": "ephemeral"}}
 TOOL = {"name": "track", "description": "Say where a parcel is.", "input_schema": {"type": "object"}}
 FUNCTION = {"type": "function", "name": "track", "description": "Say where.", "parameters": {"type": "object"}}
-
-
-@pytest.fixture(scope="module")
-def server():
-    with Simulator() as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(server):
-    server.reset()
-    return server
 
 
 @pytest.fixture

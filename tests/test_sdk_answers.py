@@ -29,12 +29,6 @@ def server():
 
 
 @pytest.fixture
-def simulator(server):
-    server.reset()
-    return server
-
-
-@pytest.fixture
 def claude(simulator):
     with anthropic.Anthropic(base_url=simulator.base_url("anthropic"), **SETTINGS) as client:
         yield client

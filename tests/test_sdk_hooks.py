@@ -44,12 +44,6 @@ def server():
 
 
 @pytest.fixture
-def simulator(server):
-    server.reset()
-    return server
-
-
-@pytest.fixture
 def clients(simulator):
     """Open every kind of client on the simulator; the caller's layout is put on by the test."""
     anthropic_url, openai_url = simulator.base_url("anthropic"), simulator.base_url("openai")

@@ -1,12 +1,15 @@
 """The real LangChain classes over the real SDKs, pointed at one simulator per test module."""
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
 from langchain_anthropic import ChatAnthropic
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
 
+from prefixcache_integrations.langchain import ResponseCache
 from prefixcache_integrations.server import Simulator
+from prefixcache_integrations.stores import MemoryStore
 
 # LangChain keeps its HTTP clients for good: connections that stay open would be warned about, and belong to one loop.
 COMMON = {"api_key": "k", "max_retries": 0, "default_headers": {"Connection": "close"}}
@@ -16,12 +19,6 @@ COMMON = {"api_key": "k", "max_retries": 0, "default_headers": {"Connection": "c
 def server():
     with Simulator(deployments={"our-deployment": "gpt-4o-mini"}) as running:
         yield running
-
-
-@pytest.fixture
-def simulator(server):
-    server.reset()
-    return server
 
 
 @pytest.fixture
@@ -44,3 +41,16 @@ def models(simulator):
         )
 
     return SimpleNamespace(claude=claude, openai=openai, azure=azure)
+
+
+@pytest.fixture
+def cache():
+    return ResponseCache(MemoryStore())
+
+
+@pytest.fixture(params=["sync", "async"])
+def ask(request):
+    """Return a function that asks a model, blocking or awaiting: a test that uses it runs both ways."""
+    if request.param == "sync":
+        return lambda model, *args, **kwargs: model.invoke(*args, **kwargs)
+    return lambda model, *args, **kwargs: asyncio.run(model.ainvoke(*args, **kwargs))

@@ -36,11 +36,6 @@ def server(start_redis):
     return start_redis()
 
 
-@pytest.fixture
-def events():
-    return []
-
-
 async def test_four_hundred_warm_questions_at_once_ask_no_provider(server, events):
     cache = ResponseCache.from_url(server.url() + "?timeout=2", observers=[events.append])
     model = Counted(cache=cache)

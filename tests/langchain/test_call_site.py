@@ -1,6 +1,5 @@
 """Requests that LangChain asks a cache for with the same two strings, though they are not the same."""
 
-import asyncio
 import gc
 from typing import Any
 
@@ -14,20 +13,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, Field, PrivateAttr
 from typing_extensions import TypedDict
 
-from prefixcache_integrations.langchain import ResponseCache, call_site
-from prefixcache_integrations.stores import MemoryStore
-
-
-@pytest.fixture
-def cache():
-    return ResponseCache(MemoryStore())
-
-
-@pytest.fixture(params=["sync", "async"])
-def ask(request):
-    if request.param == "sync":
-        return lambda model, *args, **kwargs: model.invoke(*args, **kwargs)
-    return lambda model, *args, **kwargs: asyncio.run(model.ainvoke(*args, **kwargs))
+from prefixcache_integrations.langchain import call_site
 
 
 class Model(ChatOpenAI):

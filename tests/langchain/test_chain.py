@@ -18,6 +18,7 @@ from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.events import PassedThrough
 from prefixcache_integrations.langchain import CachedTokensHandler, with_prompt_layout
 from prefixcache_integrations.server import Reply, Simulator, ToolUse
+from tests.sent import markers, names, reads, text
 
 LONG = "The parcel leaves the warehouse in the evening and arrives on the next working day. " * 120
 
@@ -42,31 +43,6 @@ class Verdict(BaseModel):
 
 PROMPT = ChatPromptTemplate([("system", LONG), MessagesPlaceholder("history", optional=True), ("human", "{question}")])
 QUESTIONS = [{"question": "Where is my parcel?"}, {"question": "And the other one?"}]
-
-
-def names(body):
-    return [tool.get("function", tool)["name"] for tool in body["tools"]]
-
-
-def markers(value):
-    """Count cache markers anywhere in a body."""
-    if isinstance(value, dict):
-        own = sum(name in value for name in ("cache_control", "prompt_cache_breakpoint"))
-        return own + sum(map(markers, value.values()))
-    return sum(map(markers, value)) if isinstance(value, list) else 0
-
-
-def text(content):
-    return content if isinstance(content, str) else "".join(block["text"] for block in content)
-
-
-def reads(simulator):
-    return [call.usage.cache_read_tokens for call in simulator.calls]
-
-
-@pytest.fixture
-def events():
-    return []
 
 
 def test_the_chain_that_was_given_goes_on_as_it_is(simulator, models):

@@ -22,6 +22,7 @@ from langchain_openai import ChatOpenAI
 
 from prefixcache_integrations.events import PassedThrough, PromptPlanned
 from prefixcache_integrations.langchain import with_prompt_layout
+from tests.sent import reads, text
 
 POLICY = "The parcel leaves the warehouse in the evening and arrives on the next working day. " * 100
 EXAMPLES = [{"in": f"Parcel {number}, please. " * 10, "out": f"It is in van {number}. " * 10} for number in range(10)]
@@ -69,17 +70,8 @@ def model(request, models):
     return request.param(models)
 
 
-@pytest.fixture
-def events():
-    return []
-
-
 def arranged(chain, *observers):
     return with_prompt_layout(chain, level="arrange", observers=observers)
-
-
-def text(content):
-    return content if isinstance(content, str) else "".join(block["text"] for block in content)
 
 
 def said(body):
@@ -100,10 +92,6 @@ def instructions(body):
 def behind(body):
     """Return all that follows the instructions."""
     return "\n".join(text for _, text in said(body)[1:])
-
-
-def reads(simulator):
-    return [call.usage.cache_read_tokens for call in simulator.calls]
 
 
 def bodies(simulator):

@@ -23,6 +23,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 
 from prefixcache_integrations.events import PassedThrough, PromptPlanned
 from prefixcache_integrations.langchain import with_prompt_layout
+from tests.sent import reads
 
 pytestmark = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainDeprecationWarning")
 
@@ -42,15 +43,6 @@ def track(order: str) -> str:
 def cancel(order: str) -> str:
     """Cancel an order that has not been sent."""
     return order
-
-
-def reads(simulator):
-    return [call.usage.cache_read_tokens for call in simulator.calls]
-
-
-@pytest.fixture
-def events():
-    return []
 
 
 class Clerk(RunnableSerializable[dict[str, Any], Any]):

@@ -24,6 +24,7 @@ from prefixcache_integrations.events import PassedThrough, PromptPlanned
 from prefixcache_integrations.insight.simulator import CacheSettings
 from prefixcache_integrations.langchain import CachedTokensHandler, PromptLayoutMiddleware
 from prefixcache_integrations.server import Reply, Simulator, ToolUse
+from tests.sent import markers, names, reads
 
 LONG = "The parcel leaves the warehouse in the evening and arrives on the next working day. " * 120
 
@@ -61,22 +62,6 @@ def agent(model, *middleware, tools=TOOLS, prompt=LONG, **settings):
 
 def ask(agent, text="Where is my parcel?", **config):
     return agent.invoke({"messages": [HumanMessage(text)]}, config=config)
-
-
-def names(body):
-    return [tool.get("function", tool)["name"] for tool in body["tools"]]
-
-
-def markers(value):
-    """Count cache markers anywhere in a body."""
-    if isinstance(value, dict):
-        own = sum(name in value for name in ("cache_control", "prompt_cache_breakpoint"))
-        return own + sum(map(markers, value.values()))
-    return sum(map(markers, value)) if isinstance(value, list) else 0
-
-
-def reads(simulator):
-    return [call.usage.cache_read_tokens for call in simulator.calls]
 
 
 # Tools in another order

@@ -17,6 +17,7 @@ from prefixcache_integrations.caching import caching
 from prefixcache_integrations.canonical.json import without
 from prefixcache_integrations.events import PassedThrough, PromptPlanned
 from prefixcache_integrations.langchain.model_view import ModelLayout
+from tests.sent import markers, names
 
 LONG = "The parcel leaves the warehouse in the evening and arrives on the next working day. " * 120
 
@@ -44,11 +45,6 @@ TOOLS = [track, cancel]
 
 
 @pytest.fixture
-def events():
-    return []
-
-
-@pytest.fixture
 def layout(events):
     return ModelLayout(observers=[events.append])
 
@@ -71,18 +67,6 @@ def model(request):
 
 def bodies(model, view, **options):
     return model._get_request_payload(QUESTION, **options), view._get_request_payload(QUESTION, **options)
-
-
-def names(body):
-    return [tool.get("function", tool)["name"] for tool in body["tools"]]
-
-
-def markers(value):
-    """Count cache markers anywhere in a body."""
-    if isinstance(value, dict):
-        own = sum(name in value for name in ("cache_control", "prompt_cache_breakpoint"))
-        return own + sum(map(markers, value.values()))
-    return sum(map(markers, value)) if isinstance(value, list) else 0
 
 
 # What a view shares with its model

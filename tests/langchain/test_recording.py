@@ -32,11 +32,6 @@ def ledger():
 
 
 @pytest.fixture
-def events():
-    return []
-
-
-@pytest.fixture
 def path(tmp_path):
     return tmp_path / "run.jsonl"
 

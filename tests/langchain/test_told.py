@@ -1,6 +1,5 @@
 """What a model is that is not LangChain's own: what of it counts, and what makes it one that is not cached."""
 
-import asyncio
 import dataclasses
 from typing import Any
 
@@ -13,18 +12,6 @@ from pydantic import BaseModel, Field, PrivateAttr
 
 from prefixcache_integrations.langchain import ResponseCache, with_response_cache
 from prefixcache_integrations.stores import MemoryStore
-
-
-@pytest.fixture
-def cache():
-    return ResponseCache(MemoryStore())
-
-
-@pytest.fixture(params=["sync", "async"])
-def ask(request):
-    if request.param == "sync":
-        return lambda model, *args, **kwargs: model.invoke(*args, **kwargs)
-    return lambda model, *args, **kwargs: asyncio.run(model.ainvoke(*args, **kwargs))
 
 
 class Answers:

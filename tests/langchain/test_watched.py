@@ -11,11 +11,6 @@ from prefixcache_integrations.langchain import CachedTokensHandler, PromptLayout
 LONG = "The parcel leaves the warehouse in the evening and arrives on the next working day. " * 120
 
 
-@pytest.fixture
-def events():
-    return []
-
-
 def broken(events):
     return [event for event in events if isinstance(event, PrefixBroken)]
 

@@ -67,12 +67,6 @@ def server():
 
 
 @pytest.fixture
-def simulator(server):
-    server.reset()
-    return server
-
-
-@pytest.fixture
 def llms(simulator):
     """Build LLMs that talk to the simulator: ``llms.claude(**settings)`` and so on."""
     from llama_index.llms.anthropic import Anthropic

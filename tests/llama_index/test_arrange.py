@@ -14,6 +14,7 @@ from examples.llama_index.embedding import HashedWords
 from prefixcache_integrations.llama_index import StableOrderPostprocessor, enable
 from prefixcache_integrations.llama_index.arrange import _cut
 from prefixcache_integrations.prompt.document_rules import DocumentRules
+from tests.sent import reads
 
 RULES = "Answer from the handbook, name the page, and never promise what it does not say. " * 80
 TURNS = [f"Question {number}: how long for {thing}, and what does it cost?" for number, thing in enumerate(
@@ -40,10 +41,6 @@ def engine(kind, llm, retriever=None):
         system_prompt=RULES,
         memory=Memory.from_defaults(token_limit=100_000),
     )
-
-
-def reads(simulator):
-    return [call.usage.cache_read_tokens for call in simulator.calls]
 
 
 @pytest.mark.parametrize("provider", ["openai", "claude"])

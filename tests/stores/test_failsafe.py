@@ -58,11 +58,6 @@ def moody():
 
 
 @pytest.fixture
-def events():
-    return []
-
-
-@pytest.fixture
 def store(moody, clock, events):
     return FailSafe(moody, observers=(events.append,), clock=clock)
 
