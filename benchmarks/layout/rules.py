@@ -5,7 +5,8 @@ Written apart from the package's own simulator and planner, on purpose: the two 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Protocol
@@ -83,15 +84,13 @@ class Prefixes:
 
 
 @dataclass(slots=True)
-class Markers:
-    """Claude's rule: entries exist where a marker stood, and a marker looks back over so many blocks for one.
+class _Marked(ABC):
+    """Entries exist where a marker stood; what has fewer than ``minimum`` tokens is never one.
 
-    Reads cost a tenth and writes a quarter more; what has fewer than ``minimum`` tokens is never an entry. A read
-    refreshes an entry. ``ttl`` in seconds, ``None``: entries stay.
+    Reads cost a tenth and writes a quarter more. A read refreshes an entry. ``ttl`` in seconds, ``None``: entries stay.
     """
 
     minimum: int = 1024
-    lookback: int = 20
     read: float = 0.1
     write: float = 1.25
     ttl: float | None = None
@@ -106,72 +105,63 @@ class Markers:
         at: float | None = None,
         also: Sequence[int] = (),
     ) -> Bill:
-        """Return the bill of a request with ``markers`` at these indices, and remember its entries."""
-        del also
-        now = at or 0.0
-        numbers, ends = self._prefixes.of(parts), _sums(tokens)
-        live = [index for index in sorted(set(markers)) if ends[index] >= self.minimum]
-        found = max((self._found(numbers, index, now) for index in live), default=-1)
-        written_to = ends[live[-1]] if live else 0
-        for index in (*live, *([found] if found >= 0 else [])):
-            self.entries[numbers[index]] = now
-        read = ends[found] if found >= 0 else 0
-        written = max(0, written_to - read)
-        cost = ends[-1] + (self.read - 1) * read + (self.write - 1) * written
-        return Bill(cost, ends[-1], read, written)
+        """Return the bill of a request with ``markers`` at these indices, and remember its entries.
 
-    def _found(self, numbers: Sequence[int], marker: int, now: float) -> int:
-        for index in range(marker, max(-1, marker - self.lookback), -1):
-            written = self.entries.get(numbers[index])
-            if written is not None and (self.ttl is None or now - written <= self.ttl):
-                return index
-        return -1
-
-
-@dataclass(slots=True)
-class Breakpoints:
-    """The rule of GPT-5.6 and later: entries stand at breakpoints, and are found at breakpoints alone.
-
-    The latest ``budget`` are written, the latest ``lookups`` are looked up. Prices and lifetimes as in `Markers`.
-    """
-
-    minimum: int = 1024
-    budget: int = 4
-    lookups: int = 80
-    read: float = 0.1
-    write: float = 1.25
-    ttl: float | None = None
-    _prefixes: Prefixes = field(default_factory=Prefixes)
-    entries: dict[int, float] = field(default_factory=dict)
-
-    def bill(
-        self,
-        parts: Sequence[Hashable],
-        tokens: Sequence[int],
-        markers: Sequence[int],
-        at: float | None = None,
-        also: Sequence[int] = (),
-    ) -> Bill:
-        """Return the bill of a request with breakpoints at these indices, and remember its entries.
-
-        What is at ``also`` is looked up, and not written.
+        What is at ``also`` is looked up where the rule can, and not written.
         """
         now = at or 0.0
         numbers, ends = self._prefixes.of(parts), _sums(tokens)
         live = [index for index in sorted(set(markers)) if ends[index] >= self.minimum]
-        looked_up = sorted({*live, *also})[-self.lookups :]
-        found = [index for index in looked_up if self._holds(numbers[index], now)]
-        written_to = ends[live[-1]] if live else 0
-        for index in {*live[-self.budget :], *found[-1:]}:
+        found = next((index for index in self._looked_up(live, also) if self._holds(numbers[index], now)), None)
+        for index in {*self._written(live), *([] if found is None else [found])}:
             self.entries[numbers[index]] = now
-        read = ends[found[-1]] if found else 0
-        written = max(0, written_to - read)
-        cost = ends[-1] + (self.read - 1) * read + (self.write - 1) * written
-        return Bill(cost, ends[-1], read, written)
+        read = 0 if found is None else ends[found]
+        written = max(0, (ends[live[-1]] if live else 0) - read)
+        return Bill(ends[-1] + (self.read - 1) * read + (self.write - 1) * written, ends[-1], read, written)
+
+    @abstractmethod
+    def _looked_up(self, live: Sequence[int], also: Sequence[int]) -> Iterable[int]:
+        """Return where an entry is looked for, the latest place first."""
+
+    @abstractmethod
+    def _written(self, live: Sequence[int]) -> Sequence[int]:
+        """Return which markers write."""
 
     def _holds(self, number: int, now: float) -> bool:
         written = self.entries.get(number)
         return written is not None and (self.ttl is None or now - written <= self.ttl)
+
+
+@dataclass(slots=True)
+class Markers(_Marked):
+    """Claude's rule: a marker looks back over so many blocks for an entry."""
+
+    lookback: int = 20
+
+    def _looked_up(self, live: Sequence[int], also: Sequence[int]) -> Iterable[int]:
+        del also
+        places = {index for marker in live for index in range(max(0, marker - self.lookback + 1), marker + 1)}
+        return sorted(places, reverse=True)
+
+    def _written(self, live: Sequence[int]) -> Sequence[int]:
+        return live
+
+
+@dataclass(slots=True)
+class Breakpoints(_Marked):
+    """The rule of GPT-5.6 and later: entries are found at breakpoints alone.
+
+    The latest ``budget`` are written, the latest ``lookups`` are looked up.
+    """
+
+    budget: int = 4
+    lookups: int = 80
+
+    def _looked_up(self, live: Sequence[int], also: Sequence[int]) -> Iterable[int]:
+        return sorted({*live, *also}, reverse=True)[: self.lookups]
+
+    def _written(self, live: Sequence[int]) -> Sequence[int]:
+        return live[-self.budget :]
 
 
 @dataclass(slots=True)
