@@ -13,11 +13,10 @@ from prefixcache_integrations import tokens
 from prefixcache_integrations.body_codec import BodyCodec
 from prefixcache_integrations.caching import CacheSettings, current_controls
 from prefixcache_integrations.canonical import JsonObject, Level, PromptPlan, Request, Response, Usage
-from prefixcache_integrations.errors import ConfigurationError, MalformedRequest
+from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.events import Observer, checked_observers
-from prefixcache_integrations.flows.op import Entry, EntryFacts, EntryKey, Flow, model_tag
+from prefixcache_integrations.flows.op import Entry, EntryFacts, Flow, model_tag
 from prefixcache_integrations.flows.open_settle import Opened, open_call, settle
-from prefixcache_integrations.flows.policy import bypass
 from prefixcache_integrations.flows.response_cache import (
     DEFAULT_PATIENCE,
     Terms,
@@ -29,11 +28,11 @@ from prefixcache_integrations.flows.serve import Codec, Served, serve
 from prefixcache_integrations.insight.diagnosis import Explanation, explain
 from prefixcache_integrations.outages import OutageLog
 from prefixcache_integrations.profiles import Provider, resolve
-from prefixcache_integrations.prompt.keys import response_key
 from prefixcache_integrations.prompt.layout import plan
 from prefixcache_integrations.runner import StoreIO, aclose, arun, async_io, new_flights, run
 from prefixcache_integrations.stats import Counters, Evictions, Stats
 from prefixcache_integrations.stores import Store, open_store
+from prefixcache_integrations.terms import terms_of
 
 Where: TypeAlias = Callable[[EntryFacts], object]
 """Says of an entry whether to delete it."""
@@ -169,22 +168,7 @@ class PrefixCache:
     def terms(self, request: Request) -> Terms:
         """Return how ``request`` is cached under the settings of this moment."""
         settings = current_controls().applied(self.settings)
-        namespace = settings.namespace or ""
-        refused = "asked to skip the cache" if settings.mode == "skip" else bypass(request)
-        if self.require_namespace and not namespace:
-            refused = refused or "no namespace is named"
-        try:
-            digest = response_key(request, namespace=namespace, policy=settings.policy, secret=self.secret)
-        except (MalformedRequest, RecursionError):
-            digest, refused = "", refused or "the request cannot be written down"
-        return Terms(
-            key=EntryKey(namespace, digest),
-            model=request.model or None,
-            ttl=settings.ttl,
-            tags=settings.tags,
-            mode="use" if settings.mode == "skip" else settings.mode,
-            bypass=refused,
-        )
+        return terms_of(request, settings, secret=self.secret, require_namespace=self.require_namespace)
 
     def plan(self, request: Request, *, provider: Provider | None = None, level: Level = "canonical") -> PromptPlan:
         """Return how ``request`` would be laid out for the provider's prompt cache. Raises `MalformedRequest`."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
 from prefixcache_integrations.events import Observer, tell
@@ -267,7 +267,8 @@ def run(flow: Flow[T], io: SyncIO) -> T:
         try:
             op = flow.send(result) if error is None else flow.throw(error)
         except StopIteration as done:
-            return cast("T", done.value)
+            value: T = done.value
+            return value
         result = error = None
         try:
             result = io.perform(op)
@@ -283,7 +284,8 @@ async def arun(flow: Flow[T], io: AsyncIO) -> T:
         try:
             op = flow.send(result) if error is None else flow.throw(error)
         except StopIteration as done:
-            return cast("T", done.value)
+            value: T = done.value
+            return value
         result = error = None
         try:
             result = await io.perform(op)

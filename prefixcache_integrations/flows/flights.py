@@ -178,7 +178,10 @@ _led: ContextVar[tuple[ref[Flight], ...]] = ContextVar("prefixcache_flights_led"
 
 def led_here() -> list[Flight]:
     """Return the flights in the air that this thread or task leads, or that whom it works for leads; oldest first."""
-    known = (reference() for reference in _led.get())
+    led = _led.get()
+    if not led:
+        return []
+    known = (reference() for reference in led)
     return [flight for flight in known if flight is not None and not flight.landed]
 
 

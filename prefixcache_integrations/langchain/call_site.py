@@ -19,9 +19,10 @@ from typing import Any
 import msgspec
 from langchain_core.language_models import BaseChatModel, BaseLLM
 
-from prefixcache_integrations.langchain.llm_string import OWN, TRANSPORT_SETTINGS
+from prefixcache_integrations.langchain.llm_string import TRANSPORT_SETTINGS
+from prefixcache_integrations.langchain.own import Own, own_item
 from prefixcache_integrations.langchain.schemas import schema_of
-from prefixcache_integrations.langchain.told import UNREAD, Added, Untold, added_by, told
+from prefixcache_integrations.langchain.told import UNREAD, added_by
 
 _OWN_FRAMES = 2
 """How many frames are surely none of LangChain's: this module's and that of the cache."""
@@ -42,17 +43,18 @@ _DUMP = "_serialized"
 class _State(msgspec.Struct, frozen=True):
     """What is known of a model as long as its fields are the same.
 
-    They are told by identity, and ``held`` ones, which may change in place, by what they print too. Only a field that
+    They are told by identity, and ``held`` ones, which may change in place, by what is ``printed`` too. Only a field that
     leads back to its model keeps it alive here, until `_MOST_MODELS` others have been seen.
     """
 
     model: weakref.ref[Any]
     fields: tuple[object, ...]
-    held: list[tuple[str, str]]
+    held: list[str]
+    printed: list[str]
     stale: bool
     unsaid: str
     url: object
-    added: Added | None
+    own: Own | None
 
     def holds(self, model: BaseChatModel) -> bool:
         """Say whether this is still true of ``model``."""
@@ -61,7 +63,7 @@ class _State(msgspec.Struct, frozen=True):
             return False
         if not all(map(is_, self.fields, fields.values())) or _url(model) is not self.url:
             return False
-        return not self.held or all(repr(fields[name]) == printed for name, printed in self.held)
+        return [*map(repr, map(fields.get, self.held))] == self.printed
 
 
 _MOST_MODELS = 256
@@ -102,32 +104,23 @@ def told_in_full(llm_string: str, call: FrameType | None) -> str:
         return chat_llm_string(model, asked["stop"], arguments, llm_string)
     if arguments:
         llm_string = _with(llm_string, f"('call', {_printable(arguments)!r})")
-    return _with_own(llm_string, model, {"settings": _dump(model), **_address(model)})
+    return _with(llm_string, own_item(model, {"settings": _dump(model), **_address(model)}))
 
 
 def chat_llm_string(
     model: BaseChatModel, stop: list[str] | None, arguments: Mapping[str, Any], llm_string: str | None = None
 ) -> str:
     """Return the string that stands for ``model`` called with ``arguments``; ``llm_string`` is LangChain's, if made."""
-    state = _state(model)
+    state = _states.get(id(model))
+    if state is None or not state.holds(model):
+        state = _state(model)
     printable = _printable(arguments)
     if state.stale or printable is not arguments or llm_string is None:
         asked = _fresh(model) if state.stale else model
         llm_string = asked._get_llm_string(stop=stop, **printable)  # noqa: SLF001 - how LangChain makes it
     if state.unsaid:
         llm_string = _with(llm_string, state.unsaid)
-    return llm_string if state.added is None else _with_own(llm_string, model, {})
-
-
-def _with_own(llm_string: str, model: BaseChatModel | BaseLLM, more: Mapping[str, object]) -> str:
-    """Add what the class of ``model`` adds, which may change from call to call, and ``more``."""
-    added = added_by(type(model))
-    try:
-        own = {} if added is None else {**(added.said or {}), **added.of(model)}
-        item = f"({OWN!r}, {told([own, more])!r})"
-    except Untold:
-        item = f"({OWN!r}, None)"
-    return _with(llm_string, item)
+    return llm_string if state.own is None else _with(llm_string, state.own.item(model))
 
 
 def _dump(model: BaseLLM) -> Mapping[str, object]:
@@ -148,26 +141,21 @@ def _with(llm_string: str, item: str) -> str:
 
 
 def _state(model: BaseChatModel) -> _State:
-    known = _states.get(id(model))
-    if known is not None and known.holds(model):
-        return known
     unsaid = _unsaid(model)
     stale = model._get_llm_string() != _fresh(model)._get_llm_string()  # noqa: SLF001 - as LangChain makes it, and anew
-    number, fields = id(model), model.__dict__
+    number, fields, added = id(model), model.__dict__, added_by(type(model))
+    held = [name for name, value in fields.items() if name not in UNREAD and isinstance(value, dict | list | set)]
     while len(_states) >= _MOST_MODELS:
         _states.pop(next(iter(_states)), None)
     state = _states[number] = _State(
         model=weakref.ref(model, lambda _: _states.pop(number, None)),
         fields=tuple(fields.values()),
-        held=[
-            (name, repr(value))
-            for name, value in fields.items()
-            if name not in UNREAD and isinstance(value, dict | list | set)
-        ],
+        held=held,
+        printed=[repr(fields[name]) for name in held],
         stale=stale,
         unsaid=f"('unsaid', {unsaid!r})" if unsaid else "",
         url=_url(model),
-        added=added_by(type(model)),
+        own=None if added is None else Own(added),
     )
     return state
 
@@ -208,5 +196,10 @@ def _url(model: BaseChatModel | BaseLLM) -> object:
 
 def _printable(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return ``arguments`` with each class as its name and JSON schema: what goes to the provider of it."""
+    for value in arguments.values():
+        if isinstance(value, type):
+            break
+    else:
+        return arguments
     schemas = {name: schema_of(value) for name, value in arguments.items() if isinstance(value, type)}
-    return {**arguments, **{name: schema for name, schema in schemas.items() if schema}} if schemas else arguments
+    return {**arguments, **{name: schema for name, schema in schemas.items() if schema}}

@@ -22,7 +22,7 @@ from prefixcache_integrations.errors import CorruptEntry
 from prefixcache_integrations.flows.op import Entry
 from prefixcache_integrations.flows.policy import STOP_FIELDS, stop_reason
 from prefixcache_integrations.langchain.messages import content_parts
-from prefixcache_integrations.langchain.revive import Fields, revived
+from prefixcache_integrations.langchain.revive import Fields, maker
 
 T = TypeVar("T")
 
@@ -199,7 +199,7 @@ def _generation(record: _Record, key: str, new_id: Callable[[], str]) -> Generat
         "invalid_tool_calls": message.invalid_tool_calls,
         "usage_metadata": message.zero_usage,
     }
-    return revived(fields, record.info)
+    return maker()(fields, record.info)
 
 
 def _zeros(usage: Mapping[str, Any]) -> dict[str, int | dict[str, int]]:

@@ -80,7 +80,10 @@ def _land(flight: Flight | None, *, cancelled: bool) -> None:
 
 
 def _watched_here() -> list[Flight]:
-    asked = ((flight, _watched.get(flight)) for flight in led_here())
+    led = led_here()
+    if not led:
+        return led
+    asked = ((flight, _watched.get(flight)) for flight in led)
     return [flight for flight, known in asked if known and known.told_by_error]
 
 

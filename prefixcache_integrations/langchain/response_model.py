@@ -47,9 +47,9 @@ def with_response_cache(model: RunnableT, cache: ResponseCache | PrefixCache | s
         return cast("RunnableT", model.model_copy(update={"bound": bound}))
     if not isinstance(model, BaseChatModel):
         raise ConfigurationError(f"a response cache is put on a chat model, not on a {type(model).__name__}")
-    if isinstance(cache, str):
-        cache = PrefixCache.from_url(cache)
-    return cast("RunnableT", _view(model, cache.front if isinstance(cache, ResponseCache) else cache))
+    if isinstance(cache, ResponseCache):
+        cache = cache.front
+    return cast("RunnableT", _view(model, cache if isinstance(cache, PrefixCache) else PrefixCache.from_url(cache)))
 
 
 def _view(model: BaseChatModel, cache: PrefixCache) -> BaseChatModel:

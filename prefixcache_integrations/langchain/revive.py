@@ -29,14 +29,12 @@ _GIVEN_MESSAGE = frozenset(
 _GIVEN_GENERATION = frozenset({"text", "message", "generation_info"})
 
 
-def revived(fields: Fields, info: dict[str, Any] | None) -> ChatGeneration:
-    """Return a generation of an `AIMessage` of ``fields``, which it keeps and does not copy."""
-    return maker()(fields, info)
-
-
 @cache
 def maker() -> _Maker:
-    """Return the fastest way of making generations that is right with the LangChain that is installed."""
+    """Return the fastest way of making generations that is right with the LangChain that is installed.
+
+    A generation is made of an `AIMessage` of the fields it is given, which it keeps and does not copy.
+    """
     return filled if all(_alike(filled(*sample()), validated(*sample())) for sample in _SAMPLES) else validated
 
 

@@ -11,14 +11,14 @@ import dataclasses
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import cached_property
 from hashlib import sha256
 from pathlib import PurePath
 from threading import Lock, RLock
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType, NoneType
 from typing import Any
 from uuid import UUID, uuid4
 from weakref import WeakKeyDictionary
@@ -44,6 +44,7 @@ _IDLE: tuple[type, ...] = (logging.Logger, logging.LoggerAdapter, type(Lock()), 
 """What no answer depends on, whatever is in it."""
 
 _PRINTED = (Decimal, PurePath, UUID, date, time, timedelta)
+_SETTLED = frozenset({NoneType, str, int, float, bool, bytes, SecretStr, SecretBytes, *_IDLE, *_PRINTED, datetime})
 
 
 class Untold(Exception):
@@ -60,23 +61,32 @@ class Added(Struct, frozen=True):
     said: dict[str, object] | None
     fields: tuple[str, ...] = ()
     private: tuple[str, ...] = ()
-    known: tuple[str, ...] = ()
+    known: frozenset[str] = frozenset()
     identity: bool = False
 
-    def of(self, model: BaseModel) -> dict[str, object]:
-        """Return what counts of ``model`` itself. Raises `Untold`."""
-        private = model.__pydantic_private__ or {}
-        found = {name: told(model.__dict__.get(name)) for name in self.fields}
-        found |= {name: told(private[name]) for name in self.private if name in private}
-        for name in self.known:
-            try:
-                found[name] = told(model.__dict__.get(name))
-            except Untold:
-                continue
+    def held(self, model: BaseModel) -> dict[str, object]:
+        """Return what counts of ``model`` itself, as it holds it."""
+        values, private = model.__dict__, model.__pydantic_private__ or {}
+        held = dict(zip(self.known, map(values.get, self.known), strict=True))
+        held |= zip(self.fields, map(values.get, self.fields), strict=True)
+        for name in self.private:
+            if name in private:
+                held[name] = private[name]
         if self.said is not None and model.__pydantic_extra__:
-            found["extra"] = told(model.__pydantic_extra__)
+            held["extra"] = model.__pydantic_extra__
         if self.identity:
-            found["identity"] = told(model._identifying_params)  # type: ignore[attr-defined] # noqa: SLF001 - LangChain's name for it
+            held["identity"] = model._identifying_params  # type: ignore[attr-defined] # noqa: SLF001 - LangChain's name for it
+        return held
+
+    def of(self, held: Mapping[str, object]) -> dict[str, object]:
+        """Return what is ``held``, written down. Raises `Untold`."""
+        found: dict[str, object] = {}
+        for name, value in held.items():
+            try:
+                found[name] = told(value)
+            except Untold:
+                if name not in self.known:
+                    raise
         return found
 
 
@@ -99,18 +109,17 @@ def _made(kind: type[BaseModel]) -> Added | None:
     if own is teller and _of_house(own) and serialised and not issubclass(own, BaseLLM):
         return None
     base: type[BaseModel] = teller if issubclass(teller, BaseModel) else BaseModel
-    known = (
-        tuple(name for name in base.model_fields if name not in UNREAD) if _silent(base, serialised=serialised) else ()
+    known = frozenset(base.model_fields) - UNREAD if _silent(base, serialised=serialised) else frozenset()
+    fields = tuple(
+        name
+        for name, field in own.model_fields.items()
+        if name not in base.model_fields or (field.exclude and not base.model_fields[name].exclude)
     )
     return Added(
         said=_class(own) if known or not _of_house(own) else None,
-        fields=tuple(
-            name
-            for name, field in own.model_fields.items()
-            if name not in base.model_fields or (field.exclude and not base.model_fields[name].exclude)
-        ),
+        fields=fields,
         private=tuple(name for name in own.__private_attributes__ if name not in base.__private_attributes__),
-        known=known,
+        known=known.difference(fields),
         identity=serialised and not _of_house(teller),
     )
 
@@ -138,6 +147,13 @@ def told(value: object) -> object:
         return _told(value)
     except RecursionError as error:
         raise Untold from error
+
+
+def is_settled(value: object) -> bool:
+    """Say whether ``value`` is the same for as long as it is the same object."""
+    if type(value) is tuple:
+        return all(map(is_settled, value))
+    return type(value) in _SETTLED or isinstance(value, Enum)
 
 
 def _told(value: object) -> object:
@@ -174,7 +190,7 @@ def _told_model(model: BaseChatModel | BaseLLM) -> object:
     return {
         "class": _name(type(model)),
         "dump": _told(dump),
-        "added": None if added is None else [added.said, added.of(model)],
+        "added": None if added is None else [added.said, added.of(added.held(model))],
         "base_url": str(getattr(client, "base_url", "")),
     }
 

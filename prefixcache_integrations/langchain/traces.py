@@ -16,11 +16,15 @@ def mark_traces(run_manager: object, answer: Sequence[Generation]) -> None:
     What handlers are given of a run's metadata is a copy; the run itself is in the tracer that stands among the
     handlers of ``run_manager``.
     """
-    run = str(getattr(run_manager, "run_id", ""))
     for handler in getattr(run_manager, "handlers", ()):
         kept = getattr(handler, "run_map", None)
-        if isinstance(kept, Mapping) and run in kept and (marker := _marker(answer)) is not None:
-            kept[run].extra.setdefault("metadata", {})[MARKER] = marker
+        if kept is not None:
+            _mark(kept, str(getattr(run_manager, "run_id", "")), answer)
+
+
+def _mark(kept: object, run: str, answer: Sequence[Generation]) -> None:
+    if isinstance(kept, Mapping) and run in kept and (marker := _marker(answer)) is not None:
+        kept[run].extra.setdefault("metadata", {})[MARKER] = marker
 
 
 def _marker(answer: Sequence[Generation]) -> Mapping[str, object] | None:

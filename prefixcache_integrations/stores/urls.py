@@ -107,7 +107,10 @@ class StoreUrl(NamedTuple):
 
 def scheme(url: str) -> str:
     """Return the scheme of ``url`` if it names a kind of store. Raises `ConfigurationError`."""
-    found = re.match(r"[A-Za-z][A-Za-z0-9+.-]*(?=://)", url)
+    given: object = url
+    if not isinstance(given, str):
+        raise ConfigurationError(f"a store is named by a URL, as sqlite:///a.db, not by {type(given).__name__}")
+    found = re.match(r"[A-Za-z][A-Za-z0-9+.-]*(?=://)", given)
     name = found[0].lower() if found else ""
     if name not in KINDS:
         known = ", ".join(f"{scheme}://" for scheme in KINDS)

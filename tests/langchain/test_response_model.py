@@ -286,9 +286,11 @@ def test_calls_are_controlled_one_by_one(model, simulator):
     assert len(simulator.calls) == 4
 
 
-def test_only_chat_models_take_a_cache(front):
+def test_only_chat_models_take_a_cache_and_only_a_cache(front, models):
     with pytest.raises(ConfigurationError):
         with_response_cache(get_order, front)
+    with pytest.raises(ConfigurationError, match="not by int"):
+        with_response_cache(models.openai(), 123)
 
 
 ANSWERS = {

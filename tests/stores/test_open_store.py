@@ -57,6 +57,8 @@ def test_the_bound_is_an_option(url, tmp_path, monkeypatch):
         ("postgresql://localhost?colour=red", "colour"),
         ("sqlite:///a.db?read_only=maybe", "true or false"),
         ("answers.db", "a URL of no scheme"),
+        (123, "not by int"),
+        (b"memory://", "not by bytes"),
         ("", "known are memory://, sqlite://"),
         ("sqlite://", "path"),
         ("sqlite:///", "path"),
