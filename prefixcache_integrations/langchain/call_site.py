@@ -43,7 +43,7 @@ _DUMP = "_serialized"
 class _State(msgspec.Struct, frozen=True):
     """What is known of a model as long as its fields are the same.
 
-    They are told by identity, and ``held`` ones, which may change in place, by what is ``printed`` too. Only a field that
+    They are told by identity, and those ``held`` that may change in place by what is ``printed`` too. Only a field that
     leads back to its model keeps it alive here, until `_MOST_MODELS` others have been seen.
     """
 
