@@ -1,10 +1,11 @@
 """``python -m benchmarks.accounting``: what metering adds to a call of about 100,000 tokens in a growing conversation.
 
-Each turn is decoded anew, as from the wire: no object of the turns before is in it, only texts are shared, as an app
-shares them. Its new words have been counted before, as a planner does. Told is the processor time of the calling
-thread: the median over all turns of all rounds, the kinds interleaved, beside the 90th percentile. Other work on the
-machine slows it down still, by shared caches: read it beside the load. A row is a conversation: one of few long
-messages, one of many, and an agent whose turns are tool calls and their results.
+Each turn is a body of its own: no list or object of the turns before is in it, only texts are shared, as an app shares
+them. Its new words have been counted before, as a planner does. Told is the processor time of the calling thread: the
+median over all turns of all rounds, the kinds interleaved, beside the least. Other work on the machine slows it down
+still, by shared caches: read it beside the load. A row is a conversation: one of few long messages, one of many, and an
+agent whose turns are tool calls and their results. What the diagnosis adds to the ledger is told in all, with the
+reading of the body that it needs, and without that.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 
 from benchmarks.diagnosis.scripts import prose
 from benchmarks.diagnosis.shapes import SHAPES, Body, Script, Shape
@@ -64,17 +65,19 @@ def billed(bodies: list[Body], shape: Shape, tokenizer: Tokenizer) -> Iterator[U
         yield ticket.usage
 
 
-def measure(meter: Meter, bodies: list[Body], bills: list[Usage], shape: Shape) -> list[float]:
-    """Return the processor seconds that each call spends in the meter, the first two left out."""
-    taken, labels = [], Labels(app="shop", session="s", tags=("bench",))
+def measure(meter: Meter, bodies: list[Body], bills: list[Usage], shape: Shape) -> list[tuple[float, float]]:
+    """Return the processor seconds of each call, in all and without reading it; the first two are left out."""
+    taken, labels, dialect = [], Labels(app="shop", session="s", tags=("bench",)), dialects.by_name(shape.dialect)
     for body, usage in zip(bodies, bills, strict=True):
-        request = dialects.by_name(shape.dialect).decode_request(body)
         started = time.thread_time()
-        call = meter.begin(request.model, shape.provider, labels=labels)
-        if meter.reads_requests:
+        request = meter.reader.read(dialect, body) if meter.reads_requests else None
+        read = time.thread_time()
+        call = meter.begin(body["model"], shape.provider, labels=labels)
+        if request is not None:
             call.sent(request)
         recorded = call.answered(usage)
-        taken.append(time.thread_time() - started)
+        ended = time.thread_time()
+        taken.append((ended - started, ended - read))
         if recorded is None or recorded.broken is not None:
             raise AssertionError(recorded)
     return taken[2:]
@@ -83,9 +86,9 @@ def measure(meter: Meter, bodies: list[Body], bills: list[Usage], shape: Shape) 
 def main() -> None:
     """Print microseconds per call."""
     tokenizer = tokens.load()
-    settings = ("ledger", "ledger, diagnosis", "ledger, diagnosis, recording")
-    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors; median and 90th percentile in us")
-    print(f"{'conversation':14}{'shape':20}{'messages':>9}" + "".join(f"{name:>30}" for name in settings))
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors; median and least in us")
+    names = ("ledger", "+ diagnosis: all", "without reading", "+ recording: all", "without reading")
+    print(f"{'conversation':14}{'shape':20}{'messages':>9}" + "".join(f"{name:>18}" for name in names))
     for kind in WORDS:
         for shape in SHAPES:
             bodies = shape.bodies(script(kind))
@@ -93,11 +96,11 @@ def main() -> None:
             taken: defaultdict[str, list[float]] = defaultdict(list)
             for _ in range(ROUNDS):
                 for name, meter in meters(tokenizer):
-                    taken[name] += measure(meter, bodies, bills, shape)
-            cells = "".join(
-                f"{median(taken[name]) * 1e6:>23.0f} {quantiles(taken[name], n=10)[-1] * 1e6:>6.0f}"
-                for name in settings
-            )
+                    for whole, rest in measure(meter, bodies, bills, shape):
+                        taken[name].append(whole)
+                        taken[f"{name} without reading"].append(rest)
+            rows = list(taken.values())
+            cells = "".join(f"{median(row) * 1e6:>11.0f} {min(row) * 1e6:>6.0f}" for row in (rows[0], *rows[2:]))
             print(f"{kind:14}{shape.name:20}{len(bodies[TURNS // 2]['messages']):>9}{cells}")
     print(f"load average {os.getloadavg()[0]:.1f}")
 
@@ -105,8 +108,8 @@ def main() -> None:
 def meters(tokenizer: Tokenizer) -> Iterator[tuple[str, Meter]]:
     """Yield a meter of each kind."""
     with tempfile.TemporaryDirectory() as folder:
-        options = ({}, {"diagnose": True}, {"record": Path(folder) / "run.jsonl"})
-        for name, given in zip(("ledger", "ledger, diagnosis", "ledger, diagnosis, recording"), options, strict=True):
+        options = {"ledger": {}, "diagnosis": {"diagnose": True}, "recording": {"record": Path(folder) / "run.jsonl"}}
+        for name, given in options.items():
             yield name, Meter(observers=[Ledger(clock=time.time)], tokenizer=tokenizer, **given)
 
 

@@ -16,6 +16,7 @@ from prefixcache_integrations import tokens
 from prefixcache_integrations.canonical import JsonObject, Tokenizer
 from prefixcache_integrations.canonical.json import as_text
 from prefixcache_integrations.dialects import Dialect
+from prefixcache_integrations.dialects.reader import BodyReader
 from prefixcache_integrations.errors import PrefixCacheError
 from prefixcache_integrations.events import Labels, Observer
 from prefixcache_integrations.insight.recording import RecordedCall
@@ -66,6 +67,7 @@ class Meter:
         self.clock = clock
         self.timer = timer
         self.day = day
+        self.reader = BodyReader()
         self._recorder = None if record is None else Recorder(record)
         self._tokenizer = tokenizer
         self._watch: Watch | None = None
@@ -85,7 +87,7 @@ class Meter:
         call.dialect = dialect
         if self.reads_requests:
             with suppress(PrefixCacheError):
-                call.sent(dialect.decode_request(body))
+                call.sent(self.reader.read(dialect, body))
         return call
 
     @property

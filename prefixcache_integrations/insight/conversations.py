@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Message, Request
 from prefixcache_integrations.insight.prompt_runs import PromptRows
-from prefixcache_integrations.insight.sameness import Wording, grown, worded
+from prefixcache_integrations.insight.sameness import grown
 
 _INSTRUCTIONS = ("system", "developer")
 _Words: TypeAlias = tuple[str, ...]
@@ -35,9 +35,8 @@ class Turn:
     with, ``elapsed`` the seconds since ``previous`` was.
     """
 
-    def __init__(self, request: Request, at: float, wording: Wording, begins_like: Turn | None = None) -> None:
+    def __init__(self, request: Request, at: float, begins_like: Turn | None = None) -> None:
         self.request = request
-        self.wording = wording
         self.at = self.read_at = at
         self.followed = False
         self.elapsed = 0.0
@@ -140,10 +139,10 @@ def _behind(turns: Sequence[Turn], request: Request, at: float, session: str | N
 def _turn(request: Request, at: float, turns: Sequence[Turn]) -> tuple[Turn, Turn | None]:
     """Return ``request`` as a turn that shares what it can with one of ``turns``, and that one: nothing is twice."""
     for each in reversed(turns):
-        wording = grown(each.wording, request.messages)
-        if wording is not None:
-            return Turn(replace(request, messages=wording.messages), at, wording, begins_like=each), each
-    return Turn(request, at, worded(request.messages)), None
+        messages = grown(each.request.messages, request.messages)
+        if messages is not None:
+            return Turn(replace(request, messages=messages), at, begins_like=each), each
+    return Turn(request, at), None
 
 
 def _opening(request: Request) -> str:

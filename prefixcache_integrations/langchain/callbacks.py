@@ -133,7 +133,7 @@ class CachedTokensHandler(BaseCallbackHandler):
         if not self._meter.reads_requests:
             return
         listen(self, call)
-        request = request_of(serialized, messages[0], parameters) if messages else None
+        request = request_of(serialized, messages[0], parameters, self._meter.reader) if messages else None
         if request is not None:
             call.sent(request)
 

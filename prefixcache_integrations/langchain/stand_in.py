@@ -16,6 +16,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
 from prefixcache_integrations.canonical import Request
+from prefixcache_integrations.dialects.reader import BodyReader
 from prefixcache_integrations.langchain.model_view import wire_body
 
 _CLASSES = {
@@ -27,7 +28,7 @@ _SECRET = "none-needed"  # noqa: S105 - stands where a model insists on a key
 
 
 def request_of(
-    serialized: Mapping[str, Any], messages: Sequence[BaseMessage], parameters: Mapping[str, Any]
+    serialized: Mapping[str, Any], messages: Sequence[BaseMessage], parameters: Mapping[str, Any], reader: BodyReader
 ) -> Request | None:
     """Return the request as it goes on the wire if nothing lays it out, ``None`` where that cannot be said."""
     try:
@@ -38,7 +39,7 @@ def request_of(
         call = {name: value for name, value in parameters.items() if name not in own or own[name] != value}
         payload: dict[str, Any] = model._get_request_payload(list(messages), **call)  # type: ignore[attr-defined] # noqa: SLF001 - see model_view
         dialect, fields = wire_body(model, payload)
-        return dialect.decode_request(fields)
+        return reader.read(dialect, fields)
     except Exception:  # noqa: BLE001 - their code, on a model we made up: whatever it raises, the call goes on
         return None
 

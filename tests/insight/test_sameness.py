@@ -5,7 +5,7 @@ from hypothesis import given
 from msgspec.structs import replace
 
 from prefixcache_integrations.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT, OPENAI_RESPONSES
-from prefixcache_integrations.insight.sameness import are_same_messages, grown, worded
+from prefixcache_integrations.insight.sameness import are_same_messages, grown
 from prefixcache_integrations.prompt.content import REPLY_TOKENS
 from prefixcache_integrations.prompt.segments import added_tokens, segments, token_counts
 from tests.prompt.bodies import CHAT_BODIES, CLAUDE_BODIES, RESPONSES_BODIES
@@ -36,22 +36,21 @@ def call(arguments):
 @given(CLAUDE_BODIES)
 def test_what_begins_alike_is_shared_and_stays_equal(body):
     first, second = (ANTHROPIC_MESSAGES.decode_request(json.loads(json.dumps(body))).messages for _ in range(2))
-    found = grown(worded(first[:-1]), second)
+    found = grown(first[:-1], second)
 
     assert (found is None) == (len(first) == 1)
     if found:
-        assert found.messages == second
-        assert all(old is new for old, new in zip(first[:-1], found.messages, strict=False))
-        assert found.layers == worded(second).layers
+        assert found == second
+        assert all(old is new for old, new in zip(first[:-1], found, strict=False))
 
 
 def test_a_message_that_is_marked_otherwise_stays_the_new_one():
     first, second = messages("a", "b", text("c", **MARK)), messages("a", "b", text("c"), "d", text("e", **MARK))
-    found = grown(worded(first), second)
+    found = grown(first, second)
 
-    assert found.messages == second
-    assert found.messages[0] is first[0]
-    assert found.messages[2] is second[2]
+    assert found == second
+    assert found[0] is first[0]
+    assert found[2] is second[2]
     assert are_same_messages(first, second[:3])
 
 
@@ -59,10 +58,10 @@ def test_a_message_that_is_marked_otherwise_stays_the_new_one():
 def test_a_tool_result_that_is_marked_otherwise_is_shared_too(content):
     first = messages("a", call({}), result(content, **MARK))
     second = messages("a", call({}), result(content), "d", text("e", **MARK))
-    found = grown(worded(first), second)
+    found = grown(first, second)
 
-    assert found.messages == second
-    assert found.messages[1] is first[1]
+    assert found == second
+    assert found[1] is first[1]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +83,7 @@ def test_a_tool_result_that_is_marked_otherwise_is_shared_too(content):
 def test_what_python_calls_equal_is_not_always_the_same_on_the_wire(old, new):
     before, after = messages("a", old, "c"), messages("a", new, "c", "d", "e")
 
-    assert grown(worded(before), after) is None
+    assert grown(before, after) is None
     assert not are_same_messages(before, after[:3])
 
 

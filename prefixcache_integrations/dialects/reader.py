@@ -1,0 +1,179 @@
+"""Reads the bodies of growing conversations: of one that goes on with a body read before, only what is new is read."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from itertools import compress, islice
+from operator import ne
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from prefixcache_integrations.canonical import DialectName, JsonObject, Request
+from prefixcache_integrations.canonical.json import as_list, without
+from prefixcache_integrations.dialects.dialect import Dialect
+from prefixcache_integrations.errors import MalformedRequest
+
+_MESSAGES: Mapping[DialectName, str] = {
+    "anthropic_messages": "messages",
+    "openai_chat": "messages",
+    "openai_responses": "input",
+}
+
+_LOOK_BACK = 256
+"""How many messages a turn may add to be known again: as many are looked at where nothing is."""
+
+_KEYS = 8
+"""By how many of its ends a conversation is known: others may go on from each of the latest."""
+
+_Key: TypeAlias = tuple[DialectName, bytes]
+
+
+class BodyReader:
+    """Reads bodies, and remembers the latest. Thread-safe.
+
+    What a body has in common with one that was read before becomes the same objects again: the messages that are at the
+    same places, and what stands before them. Two have in common what is written with the same bytes, key order
+    included. Requests are made of copies: they do not see what the maker of a body does to it afterwards.
+
+    Args:
+        max_bodies: How many conversations are remembered, by their latest bodies.
+        max_bytes: Of which size in all.
+    """
+
+    def __init__(self, *, max_bodies: int = 256, max_bytes: int = 64 * 1024 * 1024) -> None:
+        self._max_bodies = max_bodies
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._reads: OrderedDict[int, _Read] = OrderedDict()
+        self._ends: dict[_Key, _Read] = {}
+        self._lock = threading.Lock()
+
+    def read(self, dialect: Dialect, body: JsonObject) -> Request:
+        """Return what ``dialect`` decodes of ``body``. Raises `MalformedRequest` like it."""
+        given = _given(dialect, body)
+        if given is None:
+            return dialect.decode_request(body)
+        known = self._known(dialect, given)
+        read = _read(dialect, given, known)
+        if read is None:
+            return dialect.decode_request(body)
+        self._remember(read, known)
+        return read.request
+
+    def _known(self, dialect: Dialect, given: _Given) -> _Read:
+        """Return the body that ``given`` goes on with: it has the last but one of that one's messages."""
+        rows = islice(reversed(given.rows), _LOOK_BACK)
+        with self._lock:
+            return next(filter(None, (self._ends.get((dialect.name, row)) for row in rows)), _NOTHING)
+
+    def _remember(self, read: _Read, known: _Read) -> None:
+        with self._lock:
+            if read.ends[:-1]:
+                self._forget(known)
+            self._reads[id(read)] = read
+            self._bytes += read.size
+            self._ends.update(dict.fromkeys(read.ends, read))
+            while self._reads and (len(self._reads) > self._max_bodies or self._bytes > self._max_bytes):
+                self._forget(next(iter(self._reads.values())))
+
+    def _forget(self, read: _Read) -> None:
+        if self._reads.pop(id(read), None) is None:
+            return  # there was none, or another thread was first
+        self._bytes -= read.size
+        for key in read.ends:
+            if self._ends.get(key) is read:
+                del self._ends[key]
+
+
+class _Given(NamedTuple):
+    """A body to read: its messages and all the rest, the frame, each also as bytes. ``None``: the frame is no JSON."""
+
+    items: Sequence[object]
+    rows: list[bytes]
+    rest: JsonObject
+    frame: bytes | None
+
+
+class _Read(Struct, frozen=True, kw_only=True, eq=False):
+    """A body that was read, and the request that it says.
+
+    ``ends`` are the messages by which it is known: the last but one of this body, as the last may be marked otherwise
+    in the next, and those of the bodies that it goes on with.
+    """
+
+    rows: list[bytes]
+    frame: bytes | None
+    request: Request
+    size: int
+    ends: tuple[_Key, ...]
+
+
+
+def _given(dialect: Dialect, body: JsonObject) -> _Given | None:
+    """Return ``body`` as bytes; ``None`` without messages, and where they cannot be written: they are no JSON."""
+    field = _MESSAGES[dialect.name]
+    items = as_list(body.get(field))
+    if not items:
+        return None
+    rest = without(body, field)
+    try:
+        rows = [*map(_encode, items)]
+    except _NO_JSON:
+        return None
+    try:
+        frame = _encode(rest)
+    except _NO_JSON:
+        return _Given(items, rows, rest, None)
+    return _Given(items, rows, rest, frame)
+
+
+def _read(dialect: Dialect, given: _Given, known: _Read) -> _Read | None:
+    """Return ``given`` as it is read where ``known`` was; ``None`` where copies do not say the same."""
+    shared = min(len(known.rows), len(given.rows))
+    rows = [*known.rows[:shared], *given.rows[shared:]]
+    new = [*compress(range(shared), map(ne, rows, given.rows)), *range(shared, len(rows))] or [len(rows) - 1]
+    is_framed_alike = given.frame is not None and given.frame == known.frame
+    made = _made(dialect, given, new, framed=not is_framed_alike)
+    if made is None:
+        return None
+    messages = [*known.request.messages[:shared], *made.messages[len(new) - len(rows) + shared :]]
+    for index, message in zip(new, made.messages, strict=True):
+        rows[index], messages[index] = given.rows[index], message
+    goes_on = new[0] >= len(known.rows) - 1
+    return _Read(
+        rows=rows,
+        frame=given.frame,
+        request=replace(known.request if is_framed_alike else made, messages=tuple(messages)),
+        size=len(given.frame or b"") + sum(map(len, rows)),
+        ends=(*(known.ends[1 - _KEYS :] if goes_on else ()), (dialect.name, rows[-2:][0])),
+    )
+
+
+def _made(dialect: Dialect, given: _Given, new: Sequence[int], *, framed: bool) -> Request | None:
+    """Return what is decoded of copies of the messages ``new``, in a frame that says nothing unless it is asked for."""
+    rest = given.rest
+    try:
+        items = [_decode(given.rows[index]) for index in new]
+        if framed and given.frame is not None:
+            rest = _decode(given.frame)
+    except (*_NO_JSON, msgspec.DecodeError):
+        return None
+    if items != [given.items[index] for index in new] or rest != given.rest:
+        return None
+    body = {**(rest if framed else {"model": rest.get("model")}), _MESSAGES[dialect.name]: items}
+    try:
+        made = dialect.decode_request(body)
+    except MalformedRequest:
+        return None
+    return made if len(made.messages) == len(items) else None
+
+
+_NOTHING = _Read(rows=[], frame=None, request=Request(dialect="openai_chat", model=""), size=0, ends=())
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+_NO_JSON = (TypeError, ValueError, OverflowError, RecursionError)
