@@ -113,7 +113,6 @@ class _Read(Struct, frozen=True, kw_only=True, eq=False):
     ends: tuple[_Key, ...]
 
 
-
 def _given(dialect: Dialect, body: JsonObject) -> _Given | None:
     """Return ``body`` as bytes; ``None`` without messages, and where they cannot be written: they are no JSON."""
     field = _MESSAGES[dialect.name]
