@@ -10,6 +10,8 @@ from decimal import Decimal
 
 import httpx2
 import pytest
+from anthropic.types.messages import MessageBatchIndividualResponse
+from msgspec.structs import replace
 
 from prefixcache_integrations import dialects
 from prefixcache_integrations.canonical import Usage
@@ -76,8 +78,8 @@ def target(simulator, name):
     }
 
 
-def ask(simulator, meter, name, question="Where is it?", *, stream=False, **fields):
-    sent = body(name, question, stream=stream, **fields)
+def ask(simulator, meter, name, question="Where is it?", *, stream=False, extra=None, **fields):
+    sent = body(name, question, stream=stream, **fields) | (extra or {})
     call = meter.send(dialects.by_name(name), sent, PATHS[name][0])
     answer = httpx2.post(json=sent, **target(simulator, name))
     if answer.status_code != 200:
@@ -158,6 +160,45 @@ def test_eight_threads_add_up_alike(simulator, meter, ledger):
 
     check(ledger, simulator)
     assert ledger.totals.calls == 27
+
+
+TIERS = {
+    "chat, flex": ("openai_chat", {"service_tier": "flex"}, "0.5"),
+    "chat, fast": ("openai_chat", {"service_tier": "fast"}, "2"),
+    "responses, priority": ("openai_responses", {"model": "gpt-5.4-mini", "service_tier": "priority"}, "2"),
+    "responses, flex": ("openai_responses", {"model": "gpt-5.4-mini", "service_tier": "flex"}, "0.5"),
+    "Claude, in the US": ("anthropic_messages", {"inference_geo": "us"}, "1.1"),
+    "Claude, fast in the US": (
+        "anthropic_messages", {"model": "claude-opus-4-8", "speed": "fast", "inference_geo": "us"}, "2.2",
+    ),
+    "Claude, priority where there is some": ("anthropic_messages", {"service_tier": "auto"}, "1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("case", TIERS.values(), ids=TIERS)
+def test_money_is_that_of_the_tier_in_which_calls_were_processed(simulator, meter, ledger, case, stream):
+    name, extra, factor = case
+    for _ in range(2):
+        ask(simulator, meter, name, stream=stream, extra=extra)
+
+    check(ledger, simulator)
+    plain = [replace(call.usage, service_tier=None, speed=None, region=None) for call in simulator.calls]
+    prices, model = PriceBook(genai_prices=False), simulator.calls[0].request.model
+    listed = sum(prices.cost(usage, model, on=date(2026, 11, 21)) for usage in plain)
+    assert ledger.totals.cost == listed * Decimal(factor) > 0
+
+
+def test_a_batchs_result_costs_half(simulator, meter, ledger):
+    sent = body("anthropic_messages")
+    answer = httpx2.post(json=sent, **target(simulator, "anthropic_messages")).json()
+    message = answer | {"usage": answer["usage"] | {"service_tier": "batch"}}
+    line = {"custom_id": "1", "result": {"type": "succeeded", "message": message}}
+    told = MessageBatchIndividualResponse.model_validate(line).result.message.model_dump(mode="json")
+    meter.send(dialects.ANTHROPIC_MESSAGES, sent, "anthropic").received(told)
+
+    cost = PriceBook(genai_prices=False).cost(simulator.calls[0].usage, "claude-sonnet-4-6", on=date(2026, 11, 21))
+    assert ledger.totals.cost == cost / 2
 
 
 @pytest.mark.parametrize("name", PATHS)

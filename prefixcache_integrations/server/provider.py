@@ -24,6 +24,7 @@ from prefixcache_integrations.server.clock import SimulatorClock
 from prefixcache_integrations.server.compose import compose
 from prefixcache_integrations.server.faces import Face, api_key, error_body, missing_key, nearest, unknown_path
 from prefixcache_integrations.server.models import Model, Reply
+from prefixcache_integrations.server.tiers import processed
 
 MAX_CALLS = 100_000
 """How many calls are remembered; the oldest go first."""
@@ -149,7 +150,7 @@ class Provider:
         with self._lock:
             ticket = self._cache.begin(request, profile, scope=call.scope or "", now=call.at)
         reply = self._reply(request)
-        usage = self._billed(ticket.usage, reply)
+        usage = processed(self._billed(ticket.usage, reply), request, profile)
         answered = Answered(request=request, usage=usage, scope=call.scope or "")
         extra = diagnosis(answered, profile, lambda name: self._recall(name, answered.scope), self._tokenizer)
         response = compose(request, reply, usage, number=call.number, now=call.at, extra=extra)

@@ -139,7 +139,7 @@ def test_claude_writes_keep_their_lifetimes(simulator, models, handler):
 def test_a_stream_without_usage_is_unknown_not_zero(simulator, models, handler):
     list(models.openai().stream(PLAIN, config={"callbacks": [handler]}))
 
-    assert handler.calls[0].usage == Usage()
+    assert handler.calls[0].usage == Usage(service_tier="default")
     assert handler.calls[0].cost is None
     assert handler.calls[0].note == "the provider did not say what this call consumed"
     assert handler.totals.unknown["input_tokens"] == 1

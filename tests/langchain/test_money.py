@@ -9,6 +9,7 @@ import pytest
 from anthropic.resources.messages import Messages
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_openai import ChatOpenAI
+from msgspec.structs import replace
 from openai import APITimeoutError
 
 from prefixcache_integrations.langchain.callbacks import CachedTokensHandler
@@ -36,8 +37,8 @@ def prompt(system=None, question=None):
     ]
 
 
-def billed(simulator, model):
-    costs = [BOOK.cost(call.usage, model, provider="anthropic", on=DAY) for call in simulator.calls]
+def billed(simulator, model, provider="anthropic"):
+    costs = [BOOK.cost(call.usage, model, provider=provider, on=DAY) for call in simulator.calls]
     assert None not in costs
     return sum(costs)
 
@@ -118,7 +119,71 @@ def test_a_stream_that_asked_for_the_standard_tier_has_its_price(simulator, mode
 def test_a_stream_from_the_us_costs_a_tenth_more(simulator, models, handler):
     list(models.claude("claude-opus-4-6", inference_geo="us").stream("Hello", {"callbacks": [handler]}))
 
-    assert handler.totals.cost == billed(simulator, "claude-opus-4-6") * Decimal("1.1")
+    standard = BOOK.cost(replace(simulator.calls[0].usage, region=None), "claude-opus-4-6", on=DAY)
+    assert handler.totals.cost == billed(simulator, "claude-opus-4-6") == standard * Decimal("1.1")
+
+
+PROCESSED = {
+    "in the US": ("claude-opus-4-8", {"inference_geo": "us"}, "1.1"),
+    "anywhere": ("claude-opus-4-8", {"inference_geo": "global"}, "1"),
+    "priority where there is some": ("claude-opus-4-8", {"model_kwargs": {"service_tier": "auto"}}, "1"),
+    "fast": ("claude-opus-4-8", {"model_kwargs": {"speed": "fast"}}, "2"),
+}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("laid_out", [False, True])
+@pytest.mark.parametrize("case", PROCESSED.values(), ids=PROCESSED)
+def test_how_claude_processes_a_call_is_in_its_price(simulator, models, handler, *, case, laid_out, streamed):
+    name, asked, factor = case
+    if "speed" in str(asked) and "speed" not in inspect.signature(Messages.create).parameters:
+        pytest.skip("this SDK knows no speed")
+    model = models.claude(name, **asked)
+    model = with_prompt_layout(model) if laid_out else model
+    for _ in range(2):
+        answered(model, streamed, handler)
+
+    plain = replace(simulator.calls[0].usage, region=None, speed=None)
+    assert BOOK.cost(plain, name, on=DAY) * Decimal(factor) == BOOK.cost(simulator.calls[0].usage, name, on=DAY)
+    if streamed and not laid_out and "model_kwargs" in asked:
+        assert handler.totals.unknown["cost"] == 2  # the stream does not tell which it was
+    else:
+        assert handler.totals.cost == billed(simulator, name)
+        assert handler.totals.cache_read_tokens > 1_024
+
+
+def answered(model, streamed, handler):
+    is_openai = isinstance(model, ChatOpenAI)
+    messages = prompt() if is_openai else prompt(MINUTES)
+    if streamed:
+        usage = {"stream_usage": True} if is_openai and not model.use_responses_api else {}
+        list(model.stream(messages, {"callbacks": [handler]}, **usage))
+    else:
+        model.invoke(messages, {"callbacks": [handler]})
+
+
+TIERS = {"default": "1", "auto": "1", "flex": "0.5", "priority": "2", "fast": "2"}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("responses", [False, True])
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("name", ["gpt-5.6-luna", "gpt-5.4-mini"])
+def test_the_tier_that_openai_used_is_in_the_price(simulator, models, handler, *, name, tier, responses, streamed):
+    model = models.openai(name, service_tier=tier, use_responses_api=responses)
+    for _ in range(2):
+        answered(model, streamed, handler)
+
+    costs = [BOOK.cost(replace(call.usage, service_tier=None), name, on=DAY) for call in simulator.calls]
+    assert handler.totals.cost == billed(simulator, name, "openai") == sum(costs) * Decimal(TIERS[tier])
+    assert handler.totals.cache_read_tokens > 1_024
+
+
+def test_a_tier_that_the_model_has_not_got_is_not_billed(simulator, models, handler):
+    answered(models.openai("gpt-5.4-nano", service_tier="priority"), False, handler)
+
+    assert simulator.calls[0].usage.service_tier == "default"
+    assert handler.totals.cost == billed(simulator, "gpt-5.4-nano", "openai")
 
 
 def test_a_call_that_the_caller_did_not_wait_for_is_counted_with_unknown_cost(handler):
