@@ -17,20 +17,15 @@ from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.events import Observer, checked_observers
 from prefixcache_integrations.flows.op import Entry, EntryFacts, Flow, model_tag
 from prefixcache_integrations.flows.open_settle import Opened, open_call, settle
-from prefixcache_integrations.flows.response_cache import (
-    DEFAULT_PATIENCE,
-    Terms,
-    empty,
-    invalidate,
-    invalidate_where,
-)
+from prefixcache_integrations.flows.response_cache import DEFAULT_PATIENCE, Terms, empty, invalidate, invalidate_where
 from prefixcache_integrations.flows.serve import Codec, Served, serve
 from prefixcache_integrations.insight.diagnosis import Explanation, explain
 from prefixcache_integrations.outages import OutageLog
 from prefixcache_integrations.profiles import Provider, resolve
 from prefixcache_integrations.prompt.layout import plan
-from prefixcache_integrations.runner import StoreIO, aclose, arun, async_io, new_flights, run
+from prefixcache_integrations.runner import arun, run
 from prefixcache_integrations.stats import Counters, Evictions, Stats
+from prefixcache_integrations.store_io import StoreIO, aclose, async_io, new_flights
 from prefixcache_integrations.stores import Store, open_store
 from prefixcache_integrations.terms import terms_of
 

@@ -5,7 +5,8 @@ import pytest
 from prefixcache_integrations.errors import CorruptEntry, StoreUnavailable
 from prefixcache_integrations.events import CacheMiss
 from prefixcache_integrations.flows.op import Emit, Empty, Entry, EntryKey, Invalidate, Load, Op, Remove, Save
-from prefixcache_integrations.runner import AsyncStoreIO, InlineIO, StoreIO, aclose, arun, async_io, run
+from prefixcache_integrations.runner import arun, run
+from prefixcache_integrations.store_io import AsyncStoreIO, InlineIO, StoreIO, aclose, async_io
 from prefixcache_integrations.stores import MemoryStore
 from prefixcache_integrations.stores.wrapper import Wrapper
 
@@ -45,8 +46,14 @@ def test_every_operation_is_performed_on_the_store(perform):
     assert seen == [CacheMiss(key="digest")]
 
 
-async def test_a_store_with_an_awaiting_face_is_awaited_and_any_other_is_called_inline():
-    for store, kind in ((MemoryStore(), InlineIO), (Wrapper(MemoryStore()), AsyncStoreIO)):
+class Waiting(Wrapper):
+    waits = True
+
+
+async def test_a_store_with_an_awaiting_face_is_awaited_and_any_other_is_called_inline_also_in_wrappers():
+    inline, awaited = MemoryStore(), Waiting(MemoryStore())
+    kinds = {inline: InlineIO, Wrapper(inline): InlineIO, awaited: AsyncStoreIO, Wrapper(awaited): AsyncStoreIO}
+    for store, kind in kinds.items():
         seen = []
         io = async_io(store, [seen.append])
         assert isinstance(io, kind)

@@ -1,7 +1,7 @@
 """What a flow may ask of the outside, and how its answer is typed.
 
 A flow is a generator: it yields operations, is sent their results, and has errors thrown in where it
-yielded. `prefixcache_integrations.runner` performs the operations, blocking or awaiting.
+yielded. `prefixcache_integrations.runner` drives flows, blocking or awaiting.
 """
 
 from __future__ import annotations

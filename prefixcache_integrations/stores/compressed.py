@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from prefixcache_integrations.errors import CorruptEntry
 from prefixcache_integrations.flows.op import EntryKey, Flow
+from prefixcache_integrations.stores.store import Kept, Store
 from prefixcache_integrations.stores.wrapper import Get, Put, Wrapper
 
 try:
@@ -20,6 +21,9 @@ MIN_BYTES = 1024
 LEVEL = 3
 MAX_BYTES = 64 * 2**20
 """The most that a value may grow to when it is read: few bytes can promise a great many."""
+
+REMEMBERED_BYTES = 8 * 2**20
+"""Of what was expanded lately so much is remembered, as stored and as expanded: expanding takes longer than reading."""
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
 
@@ -42,12 +46,45 @@ class Compressed(Wrapper):
     Without zstandard (extra ``zstd``) it compresses nothing, and values that others compressed are not there.
     """
 
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self._lately = _Lately()
+
     def _get(self, key: EntryKey) -> Flow[bytes | None]:
         value = yield from Get(self._inner, key)
-        return _expanded(value) if value is not None and value.startswith(_MAGIC) else value
+        return self._lately.expanded(key, value) if value is not None and value.startswith(_MAGIC) else value
 
     def _put(self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> Flow[bool]:
         return (yield from Put(self._inner, key, _compressed(value), ttl, tags))
+
+
+class _Lately:
+    """What was expanded lately. The store is still asked every time: another value is expanded anew."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[EntryKey, tuple[bytes, Kept]] = {}  # read without the lock, so in the order of first sight
+        self._bytes = 0
+
+    def expanded(self, key: EntryKey, value: bytes) -> bytes | None:
+        """Return what ``value`` of ``key`` expands to."""
+        known = self._known.get(key)
+        if known is not None and known[0] == value:
+            return known[1]
+        expanded = _expanded(value)
+        if expanded is None or len(value) + len(expanded) > REMEMBERED_BYTES // 8:
+            return expanded
+        kept = Kept(expanded)
+        with self._lock:
+            self._forget(key)
+            self._known[key] = value, kept
+            self._bytes += len(value) + len(kept)
+            while self._bytes > REMEMBERED_BYTES:
+                self._forget(next(iter(self._known)))
+        return kept
+
+    def _forget(self, key: EntryKey) -> None:
+        self._bytes -= sum(map(len, self._known.pop(key, ())))
 
 
 def _compressed(value: bytes) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
 from typing import Any, TypeAlias
@@ -36,13 +36,13 @@ class Line(ABC):
         self._sender: asyncio.Task[None] | None = None
         self.lifetime: AsyncGenerator[None, None] | None = None
 
-    async def perform(self, op: Op[Any]) -> object:
-        """Perform ``op`` with the next batch. Raises `StoreUnavailable`."""
+    def perform(self, op: Op[Any]) -> asyncio.Future[Any]:
+        """Return what performs ``op`` with the next batch. Raises `StoreUnavailable`."""
         future = self._loop.create_future()
         self._waiting.append((op, future))
         if self._sender is None:
             self._sender = self._loop.create_task(self._send_all())
-        return await future
+        return future
 
     @abstractmethod
     async def send(self, batch: Sequence[Waiting]) -> None:
@@ -106,16 +106,20 @@ class Lines:
         self._lines: dict[asyncio.AbstractEventLoop, Line] = {}
         self._lock = threading.Lock()
 
-    async def perform(self, op: Op[Any]) -> object:
-        """Perform ``op`` on the running loop's line. Raises `StoreUnavailable`."""
-        line = self._lines.get(asyncio.get_running_loop()) or await self._open()
-        return await line.perform(op)
+    def perform(self, op: Op[Any]) -> Awaitable[object]:
+        """Return what performs ``op`` on the running loop's line. Raises `StoreUnavailable`."""
+        line = self._lines.get(asyncio.get_running_loop())
+        return self._perform_first(op) if line is None else line.perform(op)
 
     async def close(self) -> None:
         """Release the running loop's line, if it has one."""
         line = self._lines.get(asyncio.get_running_loop())
         if line is not None and line.lifetime is not None:
             await line.lifetime.aclose()
+
+    async def _perform_first(self, op: Op[Any]) -> object:
+        line = await self._open()
+        return await line.perform(op)
 
     async def _open(self) -> Line:
         loop, line = asyncio.get_running_loop(), self._begin()

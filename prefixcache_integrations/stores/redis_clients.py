@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Any
 from weakref import WeakSet
@@ -80,9 +80,9 @@ class AwaitingClient:
     def __init__(self, place: Place, timeout: float) -> None:
         self._lines = Lines(partial(_RedisLine, place, timeout))
 
-    async def perform(self, op: Op[Any]) -> object:
+    def perform(self, op: Op[Any]) -> Awaitable[object]:
         """Perform ``op``. Raises `StoreUnavailable`."""
-        return await (self._lines.close() if isinstance(op, Disconnect) else self._lines.perform(op))
+        return self._lines.close() if isinstance(op, Disconnect) else self._lines.perform(op)
 
 
 class _RedisLine(Line):

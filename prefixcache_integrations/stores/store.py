@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from prefixcache_integrations.flows.op import EntryFacts, EntryKey
 
@@ -105,3 +105,8 @@ class AsyncStore(Protocol):
     async def aclose(self) -> None:
         """See `Store.close`; also releases what the running event loop holds open."""
         ...
+
+
+def waits(store: Store) -> TypeGuard[AsyncStore]:
+    """Return whether ``store`` is to be awaited: a wrapper has an awaiting face, and waits as the store inside does."""
+    return isinstance(store, AsyncStore) and bool(getattr(store, "waits", True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, cast
 
@@ -12,7 +12,7 @@ from prefixcache_integrations.flows.flights import Lease
 from prefixcache_integrations.flows.op import EntryFacts, EntryKey, Flow, Op, T_co
 from prefixcache_integrations.stores.faces import TwoFacedStore
 from prefixcache_integrations.stores.leases import alease, lease
-from prefixcache_integrations.stores.store import AsyncStore, Store
+from prefixcache_integrations.stores.store import AsyncStore, Store, waits
 
 
 class StoreCall(Op[T_co], frozen=True):
@@ -111,14 +111,19 @@ class _Calls:
 class _AsyncCalls:
     """Performs store calls, awaiting; a store without an awaiting face answers at once."""
 
-    async def perform(self, op: Op[Any]) -> object:
+    def perform(self, op: Op[Any]) -> Awaitable[object]:
         call = cast("StoreCall[Any]", op)
         store, *arguments = astuple(call)
         if isinstance(call, TakeLease):
-            return await alease(store, call.key)
+            return alease(store, call.key)
         if _awaits(type(call.store)):
-            return await getattr(store, f"a{call.method}")(*arguments)
-        return getattr(store, call.method)(*arguments)
+            awaited: Awaitable[object] = getattr(store, f"a{call.method}")(*arguments)
+            return awaited
+        return _at_once(getattr(store, call.method), arguments)
+
+
+async def _at_once(method: Callable[..., object], arguments: Sequence[Any]) -> object:
+    return method(*arguments)
 
 
 @lru_cache(maxsize=256)
@@ -133,6 +138,11 @@ class Wrapper(TwoFacedStore):
     def __init__(self, inner: Store) -> None:
         super().__init__(_Calls(), _AsyncCalls())
         self._inner = inner
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is to be awaited."""
+        return waits(self._inner)
 
     @property
     def evicted(self) -> int | None:

@@ -12,7 +12,8 @@ from prefixcache_integrations.errors import CorruptEntry
 from prefixcache_integrations.flows.op import Entry, EntryKey
 from prefixcache_integrations.flows.response_cache import Terms
 from prefixcache_integrations.flows.serve import Served, serve
-from prefixcache_integrations.runner import StoreIO, arun, async_io, new_flights, run
+from prefixcache_integrations.runner import arun, run
+from prefixcache_integrations.store_io import StoreIO, async_io, new_flights
 from prefixcache_integrations.stores import MemoryStore
 from prefixcache_integrations.stores.wrapper import Wrapper
 

@@ -18,7 +18,8 @@ from prefixcache_integrations.flows.op import Entry, EntryKey
 from prefixcache_integrations.flows.open_settle import open_call
 from prefixcache_integrations.flows.response_cache import Terms
 from prefixcache_integrations.langchain.generations import CODEC, read, write
-from prefixcache_integrations.runner import StoreIO, run
+from prefixcache_integrations.runner import run
+from prefixcache_integrations.store_io import StoreIO
 from prefixcache_integrations.stores import MemoryStore, SQLiteStore
 from prefixcache_integrations.stores.compressed import Compressed
 from prefixcache_integrations.stores.envelope import pack

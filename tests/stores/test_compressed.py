@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefixcache_integrations.errors import CorruptEntry
+from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.stores import MemoryStore, compressed
 from prefixcache_integrations.stores.compressed import MAX_BYTES, Compressed
 from prefixcache_integrations.stores.wrapper import Get, Put, Wrapper
@@ -84,6 +85,43 @@ def test_a_value_that_was_cut_or_altered_or_promises_too_much_is_corrupt(store, 
         inner.put(KEY, value)
         with pytest.raises(CorruptEntry):
             store.get(KEY)
+
+
+@pytest.fixture
+def expanded(monkeypatch):
+    """What is expanded, in order."""
+    seen, expand = [], compressed._expanded
+    monkeypatch.setattr(compressed, "_expanded", lambda value: seen.append(value) or expand(value))
+    return seen
+
+
+def test_what_was_expanded_lately_is_not_expanded_again_while_it_is_what_is_stored(store, inner, expanded):
+    store.put(KEY, b"the same again " * 100)
+    assert store.get(KEY) == store.get(KEY) == b"the same again " * 100
+    assert len(expanded) == 1
+    Compressed(inner).put(KEY, b"another " * 200)
+    assert store.get(KEY) == b"another " * 200
+    inner.put(KEY, inner.get(KEY)[:-1])
+    with pytest.raises(CorruptEntry):
+        store.get(KEY)
+    inner.delete(KEY)
+    assert store.get(KEY) is None
+
+
+def test_what_is_remembered_is_bounded(store, expanded, monkeypatch):
+    keys = [EntryKey("", str(number)) for number in range(20)]
+    values = [os.urandom(1000) * 2 for _ in keys]
+    monkeypatch.setattr(compressed, "REMEMBERED_BYTES", 8 * 4000)
+    for key, value in zip(keys, values, strict=True):
+        store.put(key, value)
+        assert store.get(key) == value
+    expanded.clear()
+    assert [store.get(key) for key in reversed(keys)] == values[::-1]
+    assert 0 < len(expanded) < len(keys)
+    store.put(KEY, large := os.urandom(2000) * 2)
+    expanded.clear()
+    assert store.get(KEY) == store.get(KEY) == large
+    assert len(expanded) == 2
 
 
 def test_where_zstandard_is_missing_compressed_values_are_not_there_and_new_ones_are_kept_plain(
