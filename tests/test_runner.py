@@ -9,6 +9,7 @@ from prefixcache_integrations.runner import arun, run
 from prefixcache_integrations.store_io import AsyncStoreIO, InlineIO, StoreIO, aclose, async_io
 from prefixcache_integrations.stores import MemoryStore
 from prefixcache_integrations.stores.wrapper import Wrapper
+from tests.stores.awaited import Waiting
 
 KEY = EntryKey("tenant", "digest")
 ENTRY = Entry(codec="test/1", body=b"answer")
@@ -44,10 +45,6 @@ def test_every_operation_is_performed_on_the_store(perform):
     result = perform(tour(), StoreIO(MemoryStore(), [seen.append]))
     assert result == (None, True, ENTRY, None, None, None)
     assert seen == [CacheMiss(key="digest")]
-
-
-class Waiting(Wrapper):
-    waits = True
 
 
 async def test_a_store_with_an_awaiting_face_is_awaited_and_any_other_is_called_inline_also_in_wrappers():

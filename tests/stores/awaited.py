@@ -1,7 +1,15 @@
-"""The awaiting face of a store behind blocking methods, so that the one contract holds both faces."""
+"""Awaiting faces: of a store behind blocking methods, so that the one contract holds both; and of one that blocks."""
 
 import asyncio
 import threading
+
+from prefixcache_integrations.stores.wrapper import Wrapper
+
+
+class Waiting(Wrapper):
+    """A store that is to be awaited, as those on servers are, whatever is inside."""
+
+    waits = True
 
 
 class Awaited:
