@@ -6,26 +6,47 @@ The strings of a conversation are the same objects from turn to turn, and know t
 from __future__ import annotations
 
 import marshal
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 
-from prefixcache_integrations.canonical import CacheMarker, Message, Part
+from prefixcache_integrations.canonical import CacheMarker, JsonObject, Message, Part
+
+_PLAIN = 2
+"""How many fields a block has that says one thing: its type and that."""
 
 
-def message_hashes(messages: Iterable[Message], seed: int) -> Iterator[int]:
-    """Yield a hash of all that is said up to and with each message. Raises ValueError like `written`."""
+def message_hashes(messages: Sequence[Message], seed: int) -> list[int]:
+    """Return a hash of all that is said up to and with each message. Raises ValueError like `written`."""
+    hashes = list[int]()
     for message in messages:
-        own = written(message.raw) if len(message.raw) != 1 else b""
-        seed = hash((seed, message.role, own, *map(part_hash, message.parts)))
-        yield seed
+        raw, parts = message.raw, message.parts
+        own = 0 if len(raw) == 1 else _fields_hash(raw)
+        if len(parts) == 1:
+            seed = hash((seed, message.role, own, part_hash(parts[0])))
+        else:
+            seed = hash((seed, message.role, own, *map(part_hash, parts)))
+        hashes.append(seed)
+    return hashes
 
 
 def part_hash(part: Part) -> int:
     """Return a hash of a block, its marker included. Raises ValueError like `written`."""
     raw, text = part.raw, part.text
-    if len(raw) == 2 and raw.get("text") is text and part.marker is None:  # noqa: PLR2004 - and its type
-        return hash((text, raw.get("type"), *raw))
+    if len(raw) == _PLAIN and part.marker is None:
+        if raw.get("text") is text:
+            return hash((text, raw.get("type"), *raw))
+        return hash((_fields_hash(raw), *map(part_hash, part.content)))
     own = written(raw) if raw else (part.kind, text, part.call_id, part.name)
     return hash((own, marker_hash(part.marker), *map(part_hash, part.content)))
+
+
+def _fields_hash(raw: JsonObject) -> int:
+    """Return a hash of the fields of a message or block: few and flat as they mostly are, it takes no writing."""
+    if len(raw) <= _PLAIN:
+        try:
+            return hash((*raw, *raw.values(), *map(type, raw.values())))
+        except TypeError:  # a list or an object
+            pass
+    return hash(written(raw))
 
 
 def marker_hash(marker: CacheMarker | None) -> int:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, compress, count, groupby
-from operator import attrgetter
+from itertools import combinations, groupby
 
 from msgspec import Struct
 
 from prefixcache_integrations.canonical import Request
 from prefixcache_integrations.profiles.profile import CacheProfile
-from prefixcache_integrations.prompt.pieces import Block, Piece
+from prefixcache_integrations.prompt.pieces import Block, Blocks, Piece
 from prefixcache_integrations.prompt.prospects import Company, is_cached
 from prefixcache_integrations.prompt.stability import Snapshot
 
@@ -31,25 +30,25 @@ class Movable(Struct, frozen=True):
     """
 
     documents: tuple[int, ...]
-    fixed: tuple[int, ...]
+    fixed: Sequence[int]
     slots: tuple[int, ...]
     room: Mapping[int, range]
     recognised: tuple[int, ...]
     looked_up: tuple[int, ...]
 
 
-def movable(request: Request, prompt: Sequence[Piece], keep_top: int = 0, settled: int = 0) -> Movable:
-    """Return which blocks of ``prompt`` are documents that may move.
+def movable(request: Request, blocks: Blocks, keep_top: int = 0, settled: int = 0) -> Movable:
+    """Return which of the ``blocks`` of a prompt are documents that may move.
 
     Documents with citations stay: answers refer to them by number. So do those that are there twice, those of
     a message that says nothing else, and the first ``keep_top`` of each message, whose others then stay behind them,
     and those among the first ``settled`` blocks: the conversation was sent with these where they are.
     """
-    documents_ = [*compress(count(), map(attrgetter("is_document"), prompt))]
-    if not documents_:
-        return Movable((), tuple(range(len(prompt))), (), {}, (), ())
-    often = Counter(piece.key for piece in prompt)
-    free = {number for number in documents_ if often[prompt[number].key] == 1}
+    prompt = blocks.pieces
+    if not blocks.documents:
+        return Movable((), range(len(prompt)), (), {}, (), ())
+    often = Counter(blocks.keys)
+    free = {number for number in blocks.documents if often[prompt[number].key] == 1}
     opening = dict(_openings(request, prompt, free))
     recognised = tuple(number for number in sorted(free) if message_of(prompt[number]) in opening)
     kept = set(_kept(recognised, prompt, opening, keep_top))
@@ -102,7 +101,7 @@ def orders(
     by_key = dict(sorted((blocks[number].key, number) for number in found.documents))
     path = _longest_path(blocks, by_key, found, profile, snapshot)
     yield _completed(path.all, frozenset(), blocks, around, found)
-    if snapshot.gone_on_with(blocks[number].key for number in path.all):
+    if snapshot.gone_on_with(snapshot.path([blocks[number].key for number in path.all])):
         return  # what a conversation was sent with stays where it is
     begun = set(path.cached)
     begun_documents = {number for number in path.cached if number in set(found.documents)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -26,8 +25,6 @@ from prefixcache_integrations.prompt.tool_lists import tool_digest
 from prefixcache_integrations.prompt.tools import agent_of
 from prefixcache_integrations.prompt.turns import latest_reply
 
-_key = attrgetter("key")
-
 DIGEST_BYTES = 16
 WORTH_MOVING = 1.0
 """From how many tokens saved on a document is moved: below that, the application's own order is as good."""
@@ -40,7 +37,7 @@ class Foresight(Struct, frozen=True):
     remembered, its steps in the order that was found best even where it is not worth moving anything for it.
     """
 
-    order: tuple[int, ...]
+    order: Sequence[int]
     documents: tuple[int, ...]
     movable: tuple[int, ...]
     marks: tuple[int, ...]
@@ -57,7 +54,7 @@ class Foresight(Struct, frozen=True):
 
 
 class _Candidate(Struct, frozen=True):
-    order: tuple[int, ...]
+    order: Sequence[int]
     choice: Choice
     ahead: Ahead
     previous: int
@@ -68,17 +65,17 @@ def foresee(request: Request, reading: Reading, terms: Terms, snapshot: Snapshot
 
     Documents move by the rules of ``terms``, and only if they are ``moving`` at all.
     """
-    keys = list(map(_key, reading.pieces))
+    keys, path = reading.blocks.keys, snapshot.path(reading.blocks.keys, reading.path)
     # Where documents may move, what is settled would depend on the order they come in, and planning twice on that.
-    settled = 0 if moving else snapshot.gone_on_with(keys)
-    found = movable(request, reading.pieces, terms.documents.keep_top, settled)
+    settled = 0 if moving else snapshot.gone_on_with(path)
+    found = movable(request, reading.blocks, terms.documents.keep_top, settled)
     settings = _settings(terms)
     given = _digest(keys, settings)
     laid = snapshot.just_sent(given)
     if laid is not None:
         same = Attempts(given, _digest([keys[number] for number in laid.order], settings), None)
         return _foresight(laid, found, Sighting((), attempts=same))
-    outlook = _outlook(request, reading, found, terms, snapshot)
+    outlook = _outlook(request, reading, found, terms, snapshot, path=path)
     kept = outlook.candidate(outlook.as_given)
     sent, remembered = outlook.chosen(kept) if found.documents and moving else (kept, kept)
     laid = Laid(sent.order, tuple(sent.order[place] for place in sent.choice.marks), sent.choice.ttl)
@@ -104,7 +101,8 @@ class _Outlook(Struct, frozen=True):
 
     reading: Reading
     blocks: Sequence[Block]
-    as_given: tuple[int, ...]
+    as_given: Sequence[int]
+    path: Sequence[int]
     plain: bool
     found: Movable
     around: Company
@@ -112,12 +110,14 @@ class _Outlook(Struct, frozen=True):
     terms: Terms
     snapshot: Snapshot
 
-    def candidate(self, order: tuple[int, ...]) -> _Candidate:
+    def candidate(self, order: Sequence[int]) -> _Candidate:
         """Return what one order is worth."""
-        profile, prompt = self.terms.profile, self.reading.pieces
-        in_order = self.blocks if order is self.as_given else [self.blocks[number] for number in order]
-        view = ahead(in_order, self.around, profile, self.snapshot, self.reading if self.plain else None)
-        previous = _previous_tail(prompt, order, frozenset(self.found.documents), self.reply)
+        profile, given = self.terms.profile, order is self.as_given
+        in_order = self.blocks if given else [self.blocks[number] for number in order]
+        plain, path = self.reading.blocks if self.plain else None, self.path if given else None
+        view = ahead(in_order, self.around, profile, self.snapshot, plain=plain, path=path)
+        moved = frozenset[int]() if given else frozenset(self.found.documents)
+        previous = _previous_tail(self.reading.pieces, order, moved, self.reply)
         choice = _choice(view, profile, self.snapshot, self.terms.limits.enough, previous)
         return _Candidate(order, choice, view, previous)
 
@@ -125,19 +125,24 @@ class _Outlook(Struct, frozen=True):
         """Return in which order to send the prompt, and in which to remember it: as it came (``kept``), or a better."""
         profile, rules = self.terms.profile, self.terms.documents
         tried = orders(self.blocks, self.around, self.found, profile, self.snapshot)
-        best = max(map(self.candidate, dict.fromkeys(tried)), key=lambda each: each.choice.worth)
+        given = tuple(self.as_given)
+        others = [kept if order == given else self.candidate(order) for order in dict.fromkeys(tried)]
+        best = max(others, key=lambda each: each.choice.worth)
         if rules.max_distance < 1 and distance(best.order, self.found, self.reading.pieces) > rules.max_distance:
             return kept, kept
         return _better(kept, best, profile)
 
 
-def _outlook(request: Request, reading: Reading, found: Movable, terms: Terms, snapshot: Snapshot) -> _Outlook:
+def _outlook(
+    request: Request, reading: Reading, found: Movable, terms: Terms, snapshot: Snapshot, *, path: Sequence[int]
+) -> _Outlook:
     prompt = reading.pieces
     plain = terms.known is NOTHING_KNOWN and not found.recognised
     return _Outlook(
         reading=reading,
         blocks=prompt if plain else _blocks(prompt, _kinds(request, prompt, found, terms.known)),
-        as_given=tuple(range(len(prompt))),
+        as_given=range(len(prompt)),
+        path=path,
         plain=plain,
         found=found,
         around=company({prompt[number].key: prompt[number].tokens for number in found.recognised}, snapshot),
@@ -163,15 +168,15 @@ def _digest(keys: Sequence[bytes], settings: bytes) -> bytes:
     return hashlib.blake2b(b"".join((settings, *keys)), digest_size=DIGEST_BYTES).digest()
 
 
-def _previous_tail(prompt: Sequence[Piece], order: Sequence[int], documents: frozenset[int], reply: int) -> int:
+def _previous_tail(prompt: Sequence[Piece], order: Sequence[int], moved: frozenset[int], reply: int) -> int:
     """Return the place in ``order`` at which the previous request of the conversation should have ended, or -1.
 
-    It is the last one in the messages before the latest ``reply``, those that documents move to included.
+    It is the last one in the messages before the latest ``reply``, those that documents have ``moved`` to included.
     """
-    given, index = list(order) == list(range(len(prompt))), -1
+    index = -1
     for place in reversed(range(len(order))):
         number = order[place]
-        index = index if number in documents and not given else message_of(prompt[number])
+        index = index if number in moved else message_of(prompt[number])
         if 0 <= index < reply and prompt[number].markable:
             return place
     return -1

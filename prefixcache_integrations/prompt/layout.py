@@ -212,7 +212,7 @@ def apply(request: Request, plan: PromptPlan) -> Request:
 
 
 def _marked_messages(reading: Reading) -> set[int]:
-    places = (reading.pieces[number].at for number in reading.marked)
+    places = (reading.pieces[number].at for number in reading.blocks.marked)
     return {at.index for at in places if at is not None and at.section == "messages"}
 
 

@@ -111,7 +111,7 @@ def _worth_a_look(request: Request, reading: Reading, foresight: Foresight) -> l
     """
     pieces, reply = reading.pieces, latest_reply(request)
     leading = takewhile(lambda number: pieces[number].tier != "messages", range(len(pieces)))
-    numbers = {*leading, *reading.marked, *map(foresight.order.index, foresight.marks)}
+    numbers = {*leading, *reading.blocks.marked, *map(foresight.order.index, foresight.marks)}
     for number in reversed(range(len(pieces))):
         numbers.add(number)
         if pieces[number].markable and message_of(pieces[number]) < reply:

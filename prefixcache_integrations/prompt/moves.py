@@ -65,7 +65,8 @@ def moves_for(prompt: Sequence[Piece], order: Sequence[int], movable: Sequence[i
     Those that end up in their old place are among them: what stands before them may not. Each of the ``movable``
     blocks goes to the message of the first other block that follows it.
     """
-    if list(order) == list(range(len(prompt))):
+    given = range(len(prompt))
+    if order == given or list(order) == list(given):
         return ()
     return tuple(_moves(prompt, order, frozenset(movable)))
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, islice
+from typing import get_args
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Address, CacheMarker, Request, Tokenizer
 from prefixcache_integrations.profiles.profile import Tier
@@ -79,9 +83,76 @@ def _is_document(segment: Segment, request: Request) -> bool:
     return is_document(request.messages[at.index].parts[at.part])
 
 
-def step_of(piece: Piece) -> Step:
-    """Return a block as it is to be remembered, if it does not end the prompt."""
-    return Step(piece.key, Likeness(piece.kind))
+class Blocks(Struct, frozen=True):
+    """Blocks in the order of a prompt, by what planning asks of all of them at once: each is a row of its own.
+
+    ``steps`` are as they are to be remembered, if they do not end the prompt. ``ends`` are the tokens up to and with
+    each. By number, ``marked`` and ``documents`` are those that carry a marker, and that may move, and ``firsts`` the
+    first of each kind.
+    """
+
+    pieces: tuple[Piece, ...] = ()
+    steps: tuple[Step, ...] = ()
+    keys: tuple[bytes, ...] = ()
+    markable: tuple[bool, ...] = ()
+    ends: tuple[int, ...] = ()
+    marked: tuple[int, ...] = ()
+    documents: tuple[int, ...] = ()
+    firsts: tuple[int, ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        """How long they are."""
+        return self.ends[-1] if self.ends else 0
+
+    def with_more(self, pieces: Sequence[Piece]) -> Blocks:
+        """Return these and, behind them, ``pieces``."""
+        count = len(self.pieces)
+        keys = [piece.key for piece in pieces]
+        steps = (Step(piece.key, _LIKENESSES[piece.kind]) for piece in pieces)
+        return Blocks(
+            (*self.pieces, *pieces),
+            (*self.steps, *steps),
+            (*self.keys, *keys),
+            (*self.markable, *(piece.markable for piece in pieces)),
+            (*self.ends, *islice(accumulate((piece.tokens for piece in pieces), initial=self.tokens), 1, None)),
+            (*self.marked, *(number for number, piece in enumerate(pieces, count) if piece.marker is not None)),
+            (*self.documents, *(number for number, piece in enumerate(pieces, count) if piece.is_document)),
+            (*self.firsts, *self._new_kinds(pieces)),
+        )
+
+    def _new_kinds(self, pieces: Sequence[Piece]) -> Iterator[int]:
+        seen = {self.pieces[number].kind for number in self.firsts}
+        for number, piece in enumerate(pieces, len(self.pieces)):
+            if piece.kind not in seen:
+                seen.add(piece.kind)
+                yield number
+
+    def behind(self, leading: Blocks) -> Blocks:
+        """Return these with as many of them in front as ``leading`` has replaced by those: other settings, no more."""
+        count = len(leading.pieces)
+        return replace(
+            self,
+            pieces=(*leading.pieces, *self.pieces[count:]),
+            steps=(*leading.steps, *self.steps[count:]),
+            keys=(*leading.keys, *self.keys[count:]),
+        )
+
+    def first(self, count: int) -> Blocks:
+        """Return the first ``count`` of them."""
+        return Blocks(
+            self.pieces[:count],
+            self.steps[:count],
+            self.keys[:count],
+            self.markable[:count],
+            self.ends[:count],
+            self.marked[: bisect_left(self.marked, count)],
+            self.documents[: bisect_left(self.documents, count)],
+            self.firsts[: bisect_left(self.firsts, count)],
+        )
+
+
+_LIKENESSES: Mapping[Kind, Likeness] = {kind: Likeness(kind) for kind in get_args(Kind)}
 
 
 def seeded_digest(digest: bytes, seed: bytes) -> bytes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
@@ -77,11 +78,16 @@ class Prefixes:
         known = self.get(number)
         return None if known is None or known.children is None else known.children.get(key)
 
-    def path(self, keys: Iterable[bytes]) -> list[int]:
-        """Return the prefixes that the steps ``keys`` lead to, as far as they were sent."""
-        known, numbers = self._known, list[int]()
-        children = known[ROOT].children
-        for key in keys:
+    def path(self, keys: Sequence[bytes], begun: Sequence[int] = ()) -> list[int]:
+        """Return the prefixes that the steps ``keys`` lead to, as far as they were sent.
+
+        ``begun`` are the first of them, if that is known: those are not looked for if the last of them is there still,
+        as what continues a prefix is forgotten before it.
+        """
+        known = self._known
+        numbers = [*begun] if begun and begun[-1] in known else []
+        children = known[numbers[-1] if numbers else ROOT].children
+        for key in keys[len(numbers) :]:
             number = None if children is None else children.get(key)
             prefix = None if number is None else known.get(number)
             if number is None or prefix is None:
@@ -89,6 +95,13 @@ class Prefixes:
             numbers.append(number)
             children = prefix.children
         return numbers
+
+    def sent_often(self, path: Sequence[int]) -> Iterator[int]:
+        """Yield how many of the prefixes of a path were sent `MANY` times or more, then once less, down to once."""
+        known, start = self._known, 0
+        for visits in range(MANY, 0, -1):
+            start = bisect_right(path, -visits, lo=start, key=lambda number: -known[number].visits)
+            yield start
 
     def begun(self, path: Sequence[int]) -> int:
         """Return how a prompt begins that was sent before as far as ``path``.
@@ -99,8 +112,10 @@ class Prefixes:
         deepest = self._known[path[-1]] if path else Prefix(parent=ROOT, key=b"")
         return MANY + min(deepest.turns, TURNS) if deepest.turns else min(deepest.visits, MANY)
 
-    def observe(self, steps: Sequence[Step], previous: int | None, now: float, clock: float) -> None:
-        """Remember a request sent at ``now``. ``clock`` is as much, but no two requests have the same.
+    def observe(self, steps: Sequence[Step], previous: int | None, now: float, clock: float) -> list[int]:
+        """Remember a request sent at ``now``, and return its prefixes.
+
+        ``clock`` is as much as ``now``, but no two requests have the same.
 
         One that was sent before others that are known already keeps nothing alive for less long.
         ``previous`` is the step at which the request before it in the conversation should have ended.
@@ -108,7 +123,7 @@ class Prefixes:
         self.rates.grow_older(clock)
         if previous is not None and self._sent_elsewhere(steps, previous):
             self.rates.returned_elsewhere(steps[previous].likeness._replace(last=True), clock)
-        begun = self.begun(self.path(step.key for step in steps))
+        begun = self.begun(self.path([step.key for step in steps]))
         self._renew(steps, now)
         numbers = self._visited(steps, now)
         seen = [self._known[number] for number in numbers]
@@ -122,6 +137,7 @@ class Prefixes:
         for prefix, kind in zip(seen, kinds, strict=True):
             prefix.wait = self.rates.sent(kind, 1 / often[kind], clock)
         self._forget(now)
+        return numbers
 
     def _sent_elsewhere(self, steps: Sequence[Step], previous: int) -> bool:
         """Tell whether the request that should have ended at ``previous`` is unknown here.

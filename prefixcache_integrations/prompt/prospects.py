@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from math import log2
@@ -12,11 +11,10 @@ from msgspec import Struct
 
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.lookups import Document, Neighbour
-from prefixcache_integrations.prompt.pieces import Block
+from prefixcache_integrations.prompt.pieces import Block, Blocks
 from prefixcache_integrations.prompt.prefixes import Step, ending
 from prefixcache_integrations.prompt.pricing import Ahead, First
 from prefixcache_integrations.prompt.rates import MANY, Likeness
-from prefixcache_integrations.prompt.reading import Reading
 from prefixcache_integrations.prompt.stability import Snapshot
 
 _key, _markable = attrgetter("key"), attrgetter("markable")
@@ -62,22 +60,25 @@ def ahead(
     around: Company,
     profile: CacheProfile,
     snapshot: Snapshot,
-    plain: Reading | None = None,
+    *,
+    plain: Blocks | None = None,
+    path: Sequence[int] | None = None,
 ) -> Ahead:
     """Return what is known of every prefix of ``blocks`` in this order.
 
-    ``plain`` is the prompt that they are, as it was read, if there are no documents among them.
+    ``plain`` are the same, as they were read, if there are no documents among them; ``path`` are those that were sent,
+    if that is known.
     """
     ends = tuple(accumulate(block.tokens for block in blocks)) if plain is None else plain.ends
-    path = snapshot.path(map(_key, blocks))
+    path = snapshot.path(list(map(_key, blocks))) if path is None else path
     steps = _steps(blocks, around) if plain is None else _with_last(plain.steps)
     reads = (place for place in reversed(range(len(path))) if is_cached(path[place], profile, snapshot))
     read = next(reads, -1)
     return Ahead(
         steps=steps,
         ends=ends,
-        markable=tuple(map(_markable, blocks)),
-        firsts=tuple(_firsts(steps, path, snapshot)),
+        markable=tuple(map(_markable, blocks)) if plain is None else plain.markable,
+        firsts=tuple(_firsts(steps, path, snapshot, None if plain is None else plain.firsts)),
         read=read if read >= 0 and ends[read] >= profile.minimum_tokens else -1,
         begun=snapshot.begun(path),
     )
@@ -95,15 +96,17 @@ def _with_last(steps: Sequence[Step]) -> tuple[Step, ...]:
     return (*steps[:end], Step(steps[end].key, steps[end].likeness._replace(last=True)), *steps[end + 1 :])
 
 
-def _firsts(steps: Sequence[Step], path: Sequence[int], snapshot: Snapshot) -> Iterator[First]:
-    """Yield the first step of each likeness among those that were sent equally often: the longer, the less often."""
-    start = 0
-    for visits in range(MANY, -1, -1):
-        end = (
-            bisect_right(path, -visits, lo=start, key=lambda prefix: -snapshot.visits(prefix)) if visits else len(steps)
-        )
+def _firsts(
+    steps: Sequence[Step], path: Sequence[int], snapshot: Snapshot, alike: Sequence[int] | None = None
+) -> Iterator[First]:
+    """Yield the first step of each likeness among those that were sent equally often: the longer, the less often.
+
+    ``alike`` are the first of all, if that is known; beside these, the one that ends what is said is like no other.
+    """
+    start, first = 0, range(len(steps)) if alike is None else sorted({*alike, max(ending(steps), 0)})
+    for visits, end in zip(range(MANY, -1, -1), (*snapshot.sent_often(path), len(steps)), strict=True):
         seen = set[Likeness]()
-        for place in range(start, end):
+        for place in range(start, end) if start else [place for place in first if place < end]:
             likeness = steps[place].likeness
             if likeness not in seen:
                 seen.add(likeness)

@@ -7,9 +7,8 @@ process; two prompts with the same one would cost a cache entry and nothing else
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from itertools import accumulate, compress, count, takewhile
-from operator import attrgetter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,11 +19,8 @@ from prefixcache_integrations.prompt.cache_key import opening_digest
 from prefixcache_integrations.prompt.content import COSTS
 from prefixcache_integrations.prompt.content_hash import marker_hash, message_hashes, part_hash, written
 from prefixcache_integrations.prompt.fingerprint import PROPERTIES, all_parts, tier_seeds
-from prefixcache_integrations.prompt.pieces import Piece, pieces_of, seeded_digest, step_of
-from prefixcache_integrations.prompt.prefixes import Step
+from prefixcache_integrations.prompt.pieces import Blocks, Piece, pieces_of, seeded_digest
 from prefixcache_integrations.prompt.segments import added_segments, first_instructions, leading_segments
-
-_tokens, _marker = attrgetter("tokens"), attrgetter("marker")
 
 BEGINNINGS = 256
 """Of how many applications and agents what leads their prompts is kept, at most."""
@@ -34,69 +30,85 @@ HELD = 500_000
 
 
 class Said(Struct, frozen=True):
-    """The messages of a prompt from the first on, as they were read; by their hash they are known again.
+    """A prompt up to the end of its messages, as it was read; by the hash of these it is known again.
 
-    ``steps`` are as they are to be remembered, if they do not end the prompt. ``traits`` are those `PROPERTIES` that
-    some block has, ``seeds`` the settings that count for messages. ``before`` is the hash of those it went on from, 0
-    without.
+    ``traits`` are those `PROPERTIES` that some block of them has, ``seeds`` the settings that count for messages.
+    ``before`` is the hash of those it went on from, 0 without. ``path`` is as which prefixes it was sent, with these
+    ``keys`` in front.
     """
 
     hash: int
     count: int
-    pieces: tuple[Piece, ...]
-    steps: tuple[Step, ...]
+    blocks: Blocks
+    leading: Leading
     traits: frozenset[str]
     seeds: bytes
     before: int = 0
+    keys: tuple[bytes, ...] = ()
+    path: tuple[int, ...] = ()
+
+    def behind(self, leading: Leading) -> Blocks:
+        """Return the prompt with something else in front of its messages."""
+        if leading.hash == self.leading.hash != 0 and leading.seeds == self.leading.seeds:
+            return self.blocks
+        return leading.blocks.with_more(self.blocks.pieces[len(self.leading.blocks.pieces) :])
 
 
 class Leading(Struct, frozen=True):
     """What stands before the messages of a prompt, as it was read; by its hash it is known again.
 
-    ``digests`` are those of its blocks whatever the settings; in ``pieces`` these ``seeds`` are mixed in. ``opening``
+    ``digests`` are those of its blocks whatever the settings; in ``blocks`` these ``seeds`` are mixed in. ``opening``
     is the `opening_digest` of the prompt, for which the first messages count as well.
     """
 
     hash: int
     digests: tuple[bytes, ...]
-    pieces: tuple[Piece, ...]
+    blocks: Blocks
     opening: bytes
     seeds: bytes = b""
-    steps: tuple[Step, ...] = ()
 
     def seeded(self, seeds: Mapping[Tier, bytes]) -> Leading:
         """Return the same with the settings of each tier mixed in."""
         mixed = _mixed(seeds)
         if mixed == self.seeds:
             return self
-        keys = map(seeded_digest, self.digests, (seeds[piece.tier] for piece in self.pieces))
-        pieces = tuple(replace(piece, key=key) for piece, key in zip(self.pieces, keys, strict=True))
-        return replace(self, seeds=mixed, pieces=pieces, steps=tuple(map(step_of, pieces)))
+        pairs = zip(self.digests, self.blocks.pieces, strict=True)
+        pieces = [replace(piece, key=seeded_digest(digest, seeds[piece.tier])) for digest, piece in pairs]
+        return replace(self, seeds=mixed, blocks=Blocks().with_more(pieces))
 
 
 class Reading(Struct, frozen=True):
-    """A prompt, block by block; ``ends`` are the tokens up to and with each, ``traits`` the `PROPERTIES` of any.
+    """A prompt, block by block; ``traits`` are the `PROPERTIES` of any.
 
     ``leading`` and ``said`` are what later prompts have in common with it; ``said`` is ``None`` where it could not be
-    told that it is the same.
+    told that it is the same. ``begun`` is the one that it goes on from.
     """
 
-    pieces: tuple[Piece, ...]
-    steps: tuple[Step, ...]
-    ends: tuple[int, ...]
+    blocks: Blocks
     traits: frozenset[str]
     leading: Leading
     said: Said | None = None
+    begun: Said | None = None
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """Its blocks."""
+        return self.blocks.pieces
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The tokens up to and with each block."""
+        return self.blocks.ends
 
     @property
     def tokens(self) -> int:
         """How long it is."""
-        return self.ends[-1] if self.ends else 0
+        return self.blocks.tokens
 
     @property
-    def marked(self) -> tuple[int, ...]:
-        """The blocks that carry markers, by number."""
-        return tuple(compress(count(), map(_marker, self.pieces)))
+    def path(self) -> tuple[int, ...]:
+        """As which prefixes it was sent before, as far as that is known without a look."""
+        return self.begun.path if self.begun is not None and self.begun.keys == self.leading.blocks.keys else ()
 
 
 class Readings:
@@ -110,11 +122,12 @@ class Readings:
         self.leading: OrderedDict[int, Leading] = OrderedDict()
         self._held = 0
 
-    def observe(self, reading: Reading) -> None:
-        """Remember a prompt that was sent."""
-        said = reading.said
-        if said is None:
+    def observe(self, reading: Reading, path: Sequence[int] = ()) -> None:
+        """Remember a prompt that was sent, as the prefixes of ``path`` if its blocks were sent in their order."""
+        if reading.said is None:
             return
+        known = tuple(path[: len(reading.said.blocks.pieces)])
+        said = replace(reading.said, keys=reading.leading.blocks.keys, path=known)
         self.leading[reading.leading.hash] = reading.leading
         self.leading.move_to_end(reading.leading.hash)
         if len(self.leading) > BEGINNINGS:
@@ -123,13 +136,13 @@ class Readings:
         for each in (said.hash, 0 if before is None else before.before):
             self._forget(each)
         self._said[said.hash] = said
-        self._held += len(said.pieces)
+        self._held += len(said.blocks.pieces)
         while self._held > HELD:
             self._forget(next(iter(self._said)))
 
     def _forget(self, hashed: int) -> None:
         gone = self._said.pop(hashed, None)
-        self._held -= 0 if gone is None else len(gone.pieces)
+        self._held -= 0 if gone is None else len(gone.blocks.pieces)
 
     def begun(self, request: Request, profile: CacheProfile, tokenizer: Tokenizer, *, ordered: bool) -> Begun:
         """Return what is known of the messages of ``request``: there is nothing in them that a plan would change.
@@ -139,7 +152,7 @@ class Readings:
         model = (profile.name, profile.provider, profile.requests_per_key, tokenizer.name)
         seed = (request.dialect, *model, ordered, bool(request.tools), bool(request.system))
         try:
-            hashes = tuple(message_hashes(request.messages, hash(seed)))
+            hashes = message_hashes(request.messages, hash(seed))
         except (ValueError, TypeError):  # what no wire can carry
             return Begun(self, request.messages)
         for each in reversed(hashes):
@@ -154,7 +167,7 @@ class Begun(Struct, frozen=True):
 
     readings: Readings
     messages: tuple[Message, ...]
-    hashes: tuple[int, ...] = ()
+    hashes: Sequence[int] = ()
     said: Said | None = None
 
     @property
@@ -179,18 +192,16 @@ def read(request: Request, profile: CacheProfile, tokenizer: Tokenizer, begun: B
     mixed = _mixed(seeds, "system", "messages")
     if known is not None and (known.seeds != mixed or any(message.role in _INSTRUCTIONS for message in added)):
         return read(request, profile, tokenizer, replace(begun, said=None))
-    before = (known.pieces, known.steps) if known else ((), ())
     leading = _leading(request, profile, tokenizer, begun).seeded(seeds)
-    new = tuple(pieces_of(added_segments(request, begun.count), request, tokenizer, seeds))
-    pieces, steps = (*before[0], *new), (*before[1], *map(step_of, new))
+    before = leading.blocks if known is None else known.behind(leading)
+    new = pieces_of(added_segments(request, begun.count), request, tokenizer, seeds)
+    blocks = before.with_more(tuple(new))
     said = None
     if begun.hashes:
-        end = len(pieces) - COSTS[request.dialect].frames  # what primes the reply ends every prompt
+        end = len(blocks.pieces) - COSTS[request.dialect].frames  # what primes the reply ends every prompt
         since = 0 if known is None else known.hash if added else known.before
-        said = Said(begun.hashes[-1], len(request.messages), pieces[:end], steps[:end], traits, mixed, since)
-    whole = (*leading.pieces, *pieces)
-    ends = tuple(accumulate(map(_tokens, whole)))
-    return Reading(whole, (*leading.steps, *steps), ends, all_traits, leading, said)
+        said = Said(begun.hashes[-1], len(request.messages), blocks.first(end), leading, traits, mixed, since)
+    return Reading(blocks, all_traits, leading, said, known)
 
 
 def with_settings(reading: Reading, request: Request, profile: CacheProfile) -> Reading:
@@ -198,9 +209,7 @@ def with_settings(reading: Reading, request: Request, profile: CacheProfile) -> 
     leading = reading.leading.seeded(tier_seeds(request, profile, reading.traits))
     if leading is reading.leading:
         return reading
-    count = len(leading.pieces)
-    pieces, steps = (*leading.pieces, *reading.pieces[count:]), (*leading.steps, *reading.steps[count:])
-    return replace(reading, pieces=pieces, steps=steps, leading=leading)
+    return replace(reading, blocks=reading.blocks.behind(leading.blocks), leading=leading)
 
 
 def _mixed(seeds: Mapping[Tier, bytes], *tiers: Tier) -> bytes:
@@ -224,9 +233,8 @@ def _leading(request: Request, profile: CacheProfile, tokenizer: Tokenizer, begu
         return known
     prompt = leading_segments(request)
     first = added_segments(replace(request, messages=request.messages[:opening]), 0)
-    pieces = tuple(pieces_of(prompt, request, tokenizer, {}))
-    digest = opening_digest((*prompt, *first), profile.minimum_tokens)
-    return Leading(hashed, tuple(piece.key for piece in pieces), pieces, digest)
+    blocks = Blocks().with_more(tuple(pieces_of(prompt, request, tokenizer, {})))
+    return Leading(hashed, blocks.keys, blocks, opening_digest((*prompt, *first), profile.minimum_tokens))
 
 
 _FORMATS = ("response_format", "text")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -19,14 +20,13 @@ LATEST = 1024
 class Laid(Struct, frozen=True):
     """How a request was sent: its blocks by number in the order sent, those that were marked, and for how long."""
 
-    order: tuple[int, ...]
+    order: Sequence[int]
     marks: tuple[int, ...]
     ttl: str | None
 
     def sent(self) -> Laid:
         """Return the same for the request as it was sent, whose order stays as it is."""
-        marks = tuple(place for place, number in enumerate(self.order) if number in self.marks)
-        return Laid(tuple(range(len(self.order))), marks, self.ttl)
+        return Laid(range(len(self.order)), tuple(sorted(map(self.order.index, self.marks))), self.ttl)
 
 
 class Attempts(Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -68,7 +68,7 @@ class Known:
     def observe(self, sighting: Sighting, now: float) -> None:
         """Remember a request that was sent at ``now``."""
         self._clock = max(now, self._clock + TICK)
-        self.prefixes.observe(sighting.steps, sighting.previous, now, self._clock)
+        path = self.prefixes.observe(sighting.steps, sighting.previous, now, self._clock)
         self.lookups.observe(sighting.documents, sighting.bill)
         if sighting.attempts is not None:
             self.repeats.observe(sighting.attempts, now)
@@ -77,7 +77,8 @@ class Known:
         self.texts.observe(sighting.texts)
         self.noticed.observe(sighting.places)
         if sighting.reading is not None:
-            self.readings.observe(sighting.reading)
+            in_order = tuple(step.key for step in sighting.steps) == sighting.reading.blocks.keys
+            self.readings.observe(sighting.reading, path if in_order else ())
 
 
 class PromptMemory:
@@ -182,9 +183,13 @@ class Snapshot:
         """Return the prefix that continues ``prefix`` (0: the empty one) with a step, ``None`` if it was never sent."""
         return self._prefixes.follow(prefix, key)
 
-    def path(self, keys: Iterable[bytes]) -> list[int]:
-        """Return the prefixes that the steps ``keys`` lead to, as far as they were sent."""
-        return self._prefixes.path(keys)
+    def path(self, keys: Sequence[bytes], begun: Sequence[int] = ()) -> list[int]:
+        """Return the prefixes that the steps ``keys`` lead to, as far as they were sent; ``begun`` are known."""
+        return self._prefixes.path(keys, begun)
+
+    def sent_often(self, path: Sequence[int]) -> Iterator[int]:
+        """Yield how many of the prefixes of a path were sent `MANY` times or more, then once less, down to once."""
+        return self._prefixes.sent_often(path)
 
     def alive(self, prefix: int | None) -> bool:
         """Tell whether the provider should hold an entry for ``prefix``, where entries stand at markers."""
@@ -196,18 +201,12 @@ class Snapshot:
         known = self._prefixes.get(prefix)
         return known is not None and known.visits > 0 and self.now - known.seen_at <= seconds
 
-    def visits(self, prefix: int | None) -> int:
-        """Return how often ``prefix`` was sent."""
-        known = self._prefixes.get(prefix)
-        return 0 if known is None else known.visits
-
     def begun(self, path: Sequence[int]) -> int:
         """Return how a prompt begins that was sent before as far as ``path``, as `Prefixes.begun` counts it."""
         return self._prefixes.begun(path)
 
-    def gone_on_with(self, keys: Iterable[bytes]) -> int:
-        """Return how many of these steps a conversation was sent with that they go on with; 0 where it begins."""
-        path = self.path(keys)
+    def gone_on_with(self, path: Sequence[int]) -> int:
+        """Return how many steps a conversation was sent with that goes on from ``path``; 0 where it begins."""
         return len(path) if self.begun(path) > MANY else 0
 
     def expected_reads(self, kind: Class, lifetime: float) -> float:

@@ -41,7 +41,7 @@ def anew(request: Request) -> Reading:
 
 
 def shown(reading: Reading) -> object:
-    return reading.pieces, reading.steps, reading.ends, reading.traits, reading.leading.opening
+    return reading.blocks, reading.traits, reading.leading.opening
 
 
 @every_format
