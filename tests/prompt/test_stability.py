@@ -166,7 +166,7 @@ def test_another_attempt_teaches_nothing_and_a_third_is_a_request_of_its_own() -
     for number in range(4):
         send(memory, body("a question"), now=float(number))
         snapshot = memory.snapshot(float(number))
-        visits.append(snapshot.visits(snapshot.follow(0, _first(body("a question")))))
+        visits.append(sum(snapshot.sent_often(snapshot.path([_first(body("a question"))]))))
     assert visits == [1, 1, 1, 2]
 
 
