@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
+from weakref import ref
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage
@@ -31,13 +34,16 @@ from prefixcache_integrations.prices import PriceBook
 from prefixcache_integrations.profiles import Provider
 
 _PROVIDERS: Mapping[object, Provider] = {"anthropic": "anthropic", "openai": "openai", "azure": "azure"}
-# Runs that were cancelled never end: LangChain tells neither their end nor an error.
+# Runs whose end nobody tells may be held for good, by a tracer for instance.
 _MOST_OPEN_RUNS = 10_000
 
 
 class _Run(NamedTuple):
+    """A run under way. ``awaited`` is told when nobody holds its id any longer, so that it cannot be told to end."""
+
     call: MeteredCall
     terms: AskedTerms
+    awaited: ref[UUID] | None = None
 
 
 class CachedTokensHandler(BaseCallbackHandler):
@@ -47,11 +53,12 @@ class CachedTokensHandler(BaseCallbackHandler):
     the oldest go first; `totals` cover all. ``prices`` are those in force on the day of the call, ``today``
     says which day that is (UTC). Observers get a `UsageRecorded` for each call a provider answered, with nothing known
     where the caller stopped listening or waiting; `AnswerTimed` for what came out of a response cache, which is
-    recorded as a hit, with no tokens; `CallFailed` for an error. Safe to share between threads. A cancelled ``ainvoke``
-    is told by nobody: it stays in `unfinished`.
+    recorded as a hit, with no tokens; `CallFailed` for an error. LangChain tells nobody of a cancelled ``ainvoke``: it
+    is counted, with nothing known, once nobody holds its run any longer. Safe to share between threads.
 
     Claude's streams are priced by what the request asks for where LangChain keeps the provider's own words back
-    (`with_prompt_layout` passes them on): at an unknown price where that leaves more than one open.
+    (`with_prompt_layout` passes them on): at an unknown price where that leaves more than one open, and as standard
+    where it asks for no tier, speed or place, whatever the workspace's default is.
 
     ``record`` names a file to which a line of JSON is added per call: sizes, digests, tokens, breakpoints, cost,
     times, and why the call missed; prompts and answers only with ``record_content``. ``diagnose`` also compares each
@@ -91,26 +98,31 @@ class CachedTokensHandler(BaseCallbackHandler):
         self.run_inline = self._meter.reads_requests
         self._labels = Labels(app=app, namespace=namespace)
         self._lock = threading.Lock()
-        self._runs: OrderedDict[UUID, _Run] = OrderedDict()
+        self._runs: OrderedDict[int, _Run] = OrderedDict()  # by the numbers of their ids, which nobody is to hold here
+        self._left: deque[int] = deque()
         self._log = CallLog(keep)
 
     @property
     def calls(self) -> list[CallRecord]:
         """The latest calls, oldest first."""
+        self._count_left()
         return [call_record(call) for call in self._log.calls]
 
     @property
     def totals(self) -> Totals:
         """The sum over all calls since this handler was made."""
+        self._count_left()
         return self._log.totals
 
     def report(self) -> str:
         """Return a plain-text table with a row per call, and the totals under it."""
+        self._count_left()
         return self._log.report()
 
     @property
     def unfinished(self) -> int:
-        """How many calls have begun and not ended: under way, or cancelled without a word."""
+        """How many calls have begun and not ended."""
+        self._count_left()
         with self._lock:
             return len(self._runs)
 
@@ -208,9 +220,10 @@ class CachedTokensHandler(BaseCallbackHandler):
             ),
         )
         call.asked = as_text(parameters.get("azure_deployment")) or call.asked
-        dropped = None
+        dropped, number = None, run_id.int
+        self._count_left()
         with self._lock:
-            self._runs[run_id] = _Run(call, terms)
+            self._runs[number] = _Run(call, terms, ref(run_id, lambda _: self._leave(number)))
             if len(self._runs) > _MOST_OPEN_RUNS:
                 dropped = self._runs.popitem(last=False)[1]
         if dropped is not None:
@@ -219,13 +232,26 @@ class CachedTokensHandler(BaseCallbackHandler):
 
     def _first_piece(self, run_id: UUID) -> None:
         with self._lock:
-            run = self._runs.get(run_id)
+            run = self._runs.get(run_id.int)
         if run is not None:
             run.call.first_piece()
 
     def _close(self, run_id: UUID) -> _Run | None:
         with self._lock:
-            return self._runs.pop(run_id, None)
+            return self._runs.pop(run_id.int, None)
+
+    def _leave(self, number: int) -> None:
+        """Note a run that nobody holds: in the middle of anything, so that no lock can be taken, and nobody be told."""
+        self._left.append(number)
+        with suppress(RuntimeError):  # no loop runs here: it is counted when something else is told, or asked for
+            asyncio.get_running_loop().call_soon(self._count_left)
+
+    def _count_left(self) -> None:
+        while self._left:
+            with self._lock:
+                run = self._runs.pop(self._left.popleft(), None) if self._left else None
+            if run is not None:
+                self._log.add(run.call.abandoned())
 
 
 def _is_claude(metadata: Mapping[str, object] | None) -> bool:

@@ -232,11 +232,19 @@ def test_a_failed_call_is_not_recorded_and_leaves_nothing_behind(simulator, mode
     assert not handler._runs
 
 
-def test_cancelled_calls_do_not_pile_up(handler):
-    for _ in range(10_050):
+def test_runs_that_somebody_holds_for_good_do_not_pile_up(handler):
+    held = [uuid4() for _ in range(10_050)]
+    for run_id in held:
+        handler.on_chat_model_start({}, [[]], run_id=run_id)
+
+    assert (handler.unfinished, handler.totals.calls) == (10_000, 50)
+
+
+def test_runs_that_nobody_holds_are_counted(handler):
+    for _ in range(50):
         handler.on_chat_model_start({}, [[]], run_id=uuid4())
 
-    assert len(handler._runs) == 10_000
+    assert (handler.unfinished, handler.totals.calls, handler.totals.unknown["cost"]) == (0, 50, 50)
 
 
 def test_completion_models_are_recorded(handler):

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import pytest
 from langchain.agents import create_agent
@@ -127,15 +128,41 @@ async def test_an_awaited_stream_closed_early_is_unknown(models, handler, ledger
     assert (ledger.totals.calls, ledger.totals.unknown["output_tokens"]) == (1, 1)
 
 
-async def test_a_cancelled_call_stays_unfinished(models, handler, ledger):
-    task = asyncio.create_task(build(models, "claude").ainvoke(prompt(), {"callbacks": [handler]}))
+async def cancelled(handler, call):
+    task = asyncio.create_task(call)
     while not handler.unfinished:  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    del task, call
+    for _ in range(5):
+        await asyncio.sleep(0)
 
-    assert handler.unfinished + ledger.totals.unknown.get("cost", 0) == 1
+
+@pytest.mark.parametrize("name", ["claude", "openai"])
+async def test_a_cancelled_call_is_unknown(models, handler, ledger, path, name):
+    await cancelled(handler, build(models, name).ainvoke(prompt(), {"callbacks": [handler]}))
+
+    assert (ledger.totals.calls, ledger.totals.unknown["cost"], handler.unfinished) == (1, 1, 0)
+    assert [line.outcome for line in read(path)] == ["abandoned"]
+
+
+async def test_every_call_of_a_cancelled_batch_is_unknown(models, handler, ledger):
+    asked = build(models, "claude").abatch([prompt(), prompt()], {"callbacks": [handler]})
+    await cancelled(handler, asked)
+
+    assert ledger.totals.calls == ledger.totals.unknown["cost"] == 2 - handler.unfinished == 2
+
+
+async def test_a_cancelled_call_whose_run_somebody_holds_is_unfinished_until_then(models, handler, ledger):
+    mine = uuid4()
+    config = {"callbacks": [handler], "run_id": mine}
+    await cancelled(handler, build(models, "claude").ainvoke(prompt(), config))
+
+    assert (ledger.totals.calls, handler.unfinished) == (0, 1)
+    del mine, config
+    assert (handler.totals.calls, handler.unfinished) == (1, 0)
 
 
 def test_calls_carry_the_labels_that_langchain_is_given(models, handler, events, path):
