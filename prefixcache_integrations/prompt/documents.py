@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, groupby
+from itertools import accumulate, combinations, groupby
 
 from msgspec import Struct
 
 from prefixcache_integrations.canonical import Request
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.pieces import Block, Blocks, Piece
+from prefixcache_integrations.prompt.prefixes import ROOT
 from prefixcache_integrations.prompt.prospects import Company, is_cached
 from prefixcache_integrations.prompt.stability import Snapshot
 
 LOOKS = 400
-"""How many earlier prefixes a search for an order looks at, at most."""
+"""How many earlier prefixes a search for an order looks at, at most, beside those of the first order it follows."""
 
 CORES = 8
 """How many similar requests give an order of their own: what both have leads."""
@@ -26,7 +27,7 @@ class Movable(Struct, frozen=True):
 
     ``slots`` are the places in ``fixed`` before which documents may stand: the first thing a user says in a message.
     ``room`` are the places from the first to the last before which a document may. ``recognised`` are the documents,
-    those that could move but are to stay among them; ``looked_up`` those of them that are new in a conversation.
+    those that could move but are to stay among them.
     """
 
     documents: tuple[int, ...]
@@ -34,33 +35,30 @@ class Movable(Struct, frozen=True):
     slots: tuple[int, ...]
     room: Mapping[int, range]
     recognised: tuple[int, ...]
-    looked_up: tuple[int, ...]
 
 
-def movable(request: Request, blocks: Blocks, keep_top: int = 0, settled: int = 0) -> Movable:
+def movable(request: Request, blocks: Blocks, keep_top: int = 0) -> Movable:
     """Return which of the ``blocks`` of a prompt are documents that may move.
 
     Documents with citations stay: answers refer to them by number. So do those that are there twice, those of
-    a message that says nothing else, and the first ``keep_top`` of each message, whose others then stay behind them,
-    and those among the first ``settled`` blocks: the conversation was sent with these where they are.
+    a message that says nothing else, and the first ``keep_top`` of each message, whose others then stay behind them.
     """
     prompt = blocks.pieces
     if not blocks.documents:
-        return Movable((), range(len(prompt)), (), {}, (), ())
+        return Movable((), range(len(prompt)), (), {}, ())
     often = Counter(blocks.keys)
     free = {number for number in blocks.documents if often[prompt[number].key] == 1}
     opening = dict(_openings(request, prompt, free))
     recognised = tuple(number for number in sorted(free) if message_of(prompt[number]) in opening)
     kept = set(_kept(recognised, prompt, opening, keep_top))
-    looked_up = tuple(number for number in recognised if number >= settled)
-    documents = tuple(number for number in looked_up if number not in kept)
+    documents = tuple(number for number in recognised if number not in kept)
     fixed = sorted(set(range(len(prompt))).difference(documents))
     places = {number: place for place, number in enumerate(fixed)}
     slots = {message: places[number] for message, number in opening.items()}
     anywhere = range(max(slots.values(), default=0) + 1)
     homes = {number: slots[message_of(prompt[number])] for number in documents}
     room = {number: range(home, home + 1) if keep_top else anywhere for number, home in homes.items()}
-    return Movable(documents, tuple(fixed), tuple(slots.values()), room, recognised, looked_up)
+    return Movable(documents, tuple(fixed), tuple(slots.values()), room, recognised)
 
 
 def _kept(
@@ -98,13 +96,13 @@ def orders(
     First the one that follows an order sent before as far as that goes; then, for the requests most like this one,
     what they have in common in front. What is left goes before the last question, the likeliest to return first.
     """
-    by_key = dict(sorted((blocks[number].key, number) for number in found.documents))
-    path = _longest_path(blocks, by_key, found, profile, snapshot)
+    path = _longest_path(blocks, found, profile, snapshot)
     yield _completed(path.all, frozenset(), blocks, around, found)
-    if snapshot.gone_on_with(snapshot.path([blocks[number].key for number in path.all])):
+    if path.settled:
         return  # what a conversation was sent with stays where it is
     begun = set(path.cached)
-    begun_documents = {number for number in path.cached if number in set(found.documents)}
+    by_key = {blocks[number].key: number for number in found.documents}
+    begun_documents = begun.intersection(found.documents)
     tried = set[frozenset[int]]()
     for neighbour in around.neighbours[:CORES]:
         core = frozenset(by_key[key] for key in neighbour.documents if key in by_key)
@@ -115,44 +113,105 @@ def orders(
 
 
 class _Path(Struct, frozen=True):
-    """Blocks in an order sent before: as far as it goes, and as far as it is cached. ``score``: tokens of both."""
+    """Blocks in an order sent before: as far as it goes, and as far as it is cached.
 
+    ``settled``: a conversation was sent with them that these go on with. ``score``: tokens of what is cached, of all.
+    """
+
+    settled: bool = False
     score: tuple[int, int] = (0, 0)
     all: tuple[int, ...] = ()
     cached: tuple[int, ...] = ()
 
 
-def _longest_path(
-    blocks: Sequence[Block],
-    by_key: Mapping[bytes, int],
-    found: Movable,
-    profile: CacheProfile,
-    snapshot: Snapshot,
+def _longest_path(blocks: Sequence[Block], found: Movable, profile: CacheProfile, snapshot: Snapshot) -> _Path:
+    """Search the orders sent before for the one that this prompt can follow furthest.
+
+    That is in its conversation, if it goes on with one; then in the cache, then at all.
+    """
+    paths = (_path(*each, blocks, profile, snapshot) for each in _Search(blocks, found, snapshot).ends())
+    return max(paths, key=lambda path: (path.settled, path.score), default=_Path())
+
+
+def _path(
+    numbers: Sequence[int], prefixes: Sequence[int], blocks: Sequence[Block], profile: CacheProfile, snapshot: Snapshot
 ) -> _Path:
-    """Search the orders sent before for the one that this prompt can follow furthest in the cache, then at all."""
-    best, looks = _Path(), 0
-    slots = set(found.slots)
-    stack: list[tuple[int, int, int, _Path]] = [(0, 0, 0, best)]
-    while stack and looks < LOOKS:
-        prefix, place, tokens, path = stack.pop()
-        best = max(best, path, key=lambda each: each.score)
-        taken = set(path.all)
-        free = [number for number in by_key.values() if number not in taken] if place in slots else []
-        options = [number for number in free if place in found.room[number]]
-        if place < len(found.fixed) and not any(place == found.room[number][-1] for number in options):
-            options = [found.fixed[place], *options]
-        for number in options:
-            looks += 1
-            following = snapshot.follow(prefix, blocks[number].key)
-            if following is None:
+    ends = list(accumulate(blocks[number].tokens for number in numbers))
+    cached = next(
+        (place for place in reversed(range(len(prefixes))) if is_cached(prefixes[place], profile, snapshot)), -1
+    )
+    hit = ends[cached] if cached >= 0 and ends[cached] >= profile.minimum_tokens else 0
+    return _Path(
+        settled=snapshot.settled(prefixes) > 0,
+        score=(hit, ends[-1]),
+        all=tuple(numbers),
+        cached=tuple(numbers[: cached + 1]) if hit else (),
+    )
+
+
+class _Search:
+    """The orders sent before that a prompt can follow, depth first: the first one, and as much of others as `LOOKS`."""
+
+    def __init__(self, blocks: Sequence[Block], found: Movable, snapshot: Snapshot) -> None:
+        self._blocks, self._found, self._snapshot = blocks, found, snapshot
+        self._by_key = dict(sorted((blocks[number].key, number) for number in found.documents))
+        self._slots = frozenset(found.slots)
+        self._due = Counter(room[-1] for room in found.room.values())
+        self._taken = set[int]()
+        self._place = 0
+
+    def ends(self) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
+        """Yield each order as far as it goes: the numbers of its blocks, and of the prefixes that end with them.
+
+        Both change with the next one.
+        """
+        numbers, prefixes, options = list[int](), list[int](), [self._options(ROOT)]
+        looks, grown = LOOKS + len(self._blocks), False
+        while options and looks:
+            step = next(options[-1], None)
+            if step is not None:
+                looks, grown = looks - 1, True
+                numbers.append(step[0])
+                prefixes.append(step[1])
+                self._put(step[0], 1)
+                options.append(self._options(step[1]))
                 continue
-            sum_ = tokens + blocks[number].tokens
-            numbers = (*path.all, number)
-            hit = sum_ >= profile.minimum_tokens and is_cached(following, profile, snapshot)
-            cached = numbers if hit else path.cached
-            score = (sum_ if hit else path.score[0], sum_)
-            stack.append((following, place + (number not in by_key.values()), sum_, _Path(score, numbers, cached)))
-    return best
+            if grown:
+                yield numbers, prefixes
+            grown = False
+            options.pop()
+            if numbers:
+                prefixes.pop()
+                self._put(numbers.pop(), -1)
+        if grown:
+            yield numbers, prefixes
+
+    def _put(self, number: int, step: int) -> None:
+        """Put a block behind the others, or take it back with a ``step`` of -1."""
+        room = self._found.room.get(number)
+        if room is None:
+            self._place += step
+            return
+        self._due[room[-1]] -= step
+        if step > 0:
+            self._taken.add(number)
+        else:
+            self._taken.remove(number)
+
+    def _options(self, prefix: int) -> Iterator[tuple[int, int]]:
+        """Return the blocks that may come next, and did, with the prefixes that end with them; what is fixed last."""
+        known, place, fixed = self._snapshot.continuations(prefix), self._place, self._found.fixed
+        keys = self._keys(known) if place in self._slots else ()
+        numbers = [self._by_key[key] for key in keys]
+        free = [each for each in numbers if each not in self._taken and place in self._found.room[each]]
+        if place < len(fixed) and not self._due[place] and self._blocks[fixed[place]].key in known:
+            free.append(fixed[place])
+        return iter([(number, known[self._blocks[number].key]) for number in free])
+
+    def _keys(self, known: Mapping[bytes, int]) -> Sequence[bytes]:
+        if len(self._by_key) <= len(known):
+            return [key for key in self._by_key if key in known]
+        return sorted(key for key in known if key in self._by_key)
 
 
 def _completed(

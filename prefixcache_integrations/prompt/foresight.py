@@ -65,17 +65,15 @@ def foresee(request: Request, reading: Reading, terms: Terms, snapshot: Snapshot
 
     Documents move by the rules of ``terms``, and only if they are ``moving`` at all.
     """
-    keys, path = reading.blocks.keys, snapshot.path(reading.blocks.keys, reading.path)
-    # Where documents may move, what is settled would depend on the order they come in, and planning twice on that.
-    settled = 0 if moving else snapshot.gone_on_with(path)
-    found = movable(request, reading.blocks, terms.documents.keep_top, settled)
+    keys = reading.blocks.keys
+    found = movable(request, reading.blocks, terms.documents.keep_top)
     settings = _settings(terms)
     given = _digest(keys, settings)
     laid = snapshot.just_sent(given)
     if laid is not None:
         same = Attempts(given, _digest([keys[number] for number in laid.order], settings), None)
         return _foresight(laid, found, Sighting((), attempts=same))
-    outlook = _outlook(request, reading, found, terms, snapshot, path=path)
+    outlook = _outlook(request, reading, found, terms, snapshot)
     kept = outlook.candidate(outlook.as_given)
     sent, remembered = outlook.chosen(kept) if found.documents and moving else (kept, kept)
     laid = Laid(sent.order, tuple(sent.order[place] for place in sent.choice.marks), sent.choice.ttl)
@@ -133,16 +131,14 @@ class _Outlook(Struct, frozen=True):
         return _better(kept, best, profile)
 
 
-def _outlook(
-    request: Request, reading: Reading, found: Movable, terms: Terms, snapshot: Snapshot, *, path: Sequence[int]
-) -> _Outlook:
+def _outlook(request: Request, reading: Reading, found: Movable, terms: Terms, snapshot: Snapshot) -> _Outlook:
     prompt = reading.pieces
     plain = terms.known is NOTHING_KNOWN and not found.recognised
     return _Outlook(
         reading=reading,
         blocks=prompt if plain else _blocks(prompt, _kinds(request, prompt, found, terms.known)),
         as_given=range(len(prompt)),
-        path=path,
+        path=snapshot.path(reading.blocks.keys, reading.path),
         plain=plain,
         found=found,
         around=company({prompt[number].key: prompt[number].tokens for number in found.recognised}, snapshot),
@@ -154,9 +150,10 @@ def _outlook(
 
 def _better(kept: _Candidate, best: _Candidate, profile: CacheProfile) -> tuple[_Candidate, _Candidate]:
     """Return in which order to send a prompt, as it came or the ``best``, and in which to remember it."""
-    if best.choice.worth > WORTH_MOVING and best.ahead.found >= kept.ahead.found:
+    goes_on = best.ahead.settled >= kept.ahead.settled
+    if goes_on and best.choice.worth > WORTH_MOVING and best.ahead.found >= kept.ahead.found:
         return best, best
-    return kept, best if profile.max_breakpoints and not kept.choice.marks else kept
+    return kept, best if goes_on and profile.max_breakpoints and not kept.choice.marks else kept
 
 
 def _settings(terms: Terms) -> bytes:
@@ -193,7 +190,7 @@ def _blocks(prompt: Sequence[Piece], kinds: Sequence[Kind]) -> list[Block]:
 
 
 def _kinds(request: Request, prompt: Sequence[Piece], found: Movable, known: KnownPrompt) -> list[Kind]:
-    documents = set(found.looked_up)
+    documents = set(found.recognised)
     head, until = marked_range(request, known)
     return ["document" if number in documents else _kind(piece, head, until) for number, piece in enumerate(prompt)]
 

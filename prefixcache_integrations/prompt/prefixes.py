@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -77,6 +77,11 @@ class Prefixes:
         """Return the prefix that continues one with a step, ``None`` if it was never sent."""
         known = self.get(number)
         return None if known is None or known.children is None else known.children.get(key)
+
+    def continuations(self, number: int) -> Mapping[bytes, int]:
+        """Return the prefixes that continue one with a step, by that."""
+        known = self.get(number)
+        return {} if known is None or known.children is None else known.children
 
     def path(self, keys: Sequence[bytes], begun: Sequence[int] = ()) -> list[int]:
         """Return the prefixes that the steps ``keys`` lead to, as far as they were sent.

@@ -35,7 +35,8 @@ class Ahead(Struct, frozen=True):
 
     Per step the tokens up to and with it, and whether a marker may stand there. ``firsts`` are the first prefixes of
     each sort, in order: as often as those a prefix is expected again, and no more often. ``read`` is the step that ends
-    the longest living entry, -1 without one. ``begun`` is how the prompt begins, as `Prefixes.begun` counts it.
+    the longest living entry, -1 without one. ``begun`` is how the prompt begins, as `Prefixes.begun` counts it, and
+    ``settled`` how many steps of it a conversation was sent with that it goes on with.
     """
 
     steps: tuple[Step, ...]
@@ -44,6 +45,7 @@ class Ahead(Struct, frozen=True):
     firsts: tuple[First, ...]
     read: int = -1
     begun: int = 0
+    settled: int = 0
 
     def sent(self, first: First) -> Class:
         """Return as what ``first`` will count once the prompt is sent."""
@@ -121,13 +123,14 @@ def _beside(anchor: int, again: tuple[int, ...], profile: CacheProfile) -> tuple
 
 
 def expected_bill(ahead: Ahead, choice: Choice, profile: CacheProfile) -> Bill:
-    """Return what a prompt should save at once against no cache; below zero where it writes more than it reads.
+    """Return what a prompt should save at once against no cache; below zero where it risks more than it reads.
 
-    A marker below the minimum, set in case our count is off, is not billed.
+    What is written is at risk where documents are new in it. A marker below the minimum, set in case our count is off,
+    is not billed.
     """
-    lifetime = profile.lifetime(choice.ttl)
-    writing = choice.marks and ahead.ends[choice.marks[-1]] >= profile.minimum_tokens
-    written = _extra(ahead, choice.marks[-1], lifetime) if writing and lifetime else 0.0
+    lifetime, last = profile.lifetime(choice.ttl), choice.marks[-1] if choice.marks else -1
+    risked = last >= 0 and ahead.ends[last] >= profile.minimum_tokens and ahead.steps[last].likeness.after_documents
+    written = _extra(ahead, last, lifetime) if risked and lifetime else 0.0
     return Bill(ahead.ends[-1] if ahead.ends else 0, ahead.found * read_saving(profile) - written)
 
 

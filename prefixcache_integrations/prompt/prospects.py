@@ -66,12 +66,13 @@ def ahead(
 ) -> Ahead:
     """Return what is known of every prefix of ``blocks`` in this order.
 
-    ``plain`` are the same, as they were read, if there are no documents among them; ``path`` are those that were sent,
-    if that is known.
+    Documents that the conversation was sent with in this order are settled. ``plain`` are the same, as they were read,
+    if there are no documents among them; ``path`` are those that were sent, if that is known.
     """
     ends = tuple(accumulate(block.tokens for block in blocks)) if plain is None else plain.ends
     path = snapshot.path(list(map(_key, blocks))) if path is None else path
-    steps = _steps(blocks, around) if plain is None else _with_last(plain.steps)
+    settled = snapshot.settled(path)
+    steps = _steps(blocks, around, settled) if plain is None else _with_last(plain.steps)
     reads = (place for place in reversed(range(len(path))) if is_cached(path[place], profile, snapshot))
     read = next(reads, -1)
     return Ahead(
@@ -81,12 +82,14 @@ def ahead(
         firsts=tuple(_firsts(steps, path, snapshot, None if plain is None else plain.firsts)),
         read=read if read >= 0 and ends[read] >= profile.minimum_tokens else -1,
         begun=snapshot.begun(path),
+        settled=settled,
     )
 
 
-def _steps(blocks: Sequence[Block], around: Company) -> tuple[Step, ...]:
+def _steps(blocks: Sequence[Block], around: Company, settled: int) -> tuple[Step, ...]:
     likenesses = _Likenesses(around)
-    return _with_last([Step(block.key, likenesses.next(block)) for block in blocks])
+    rows = enumerate(blocks)
+    return _with_last([Step(block.key, likenesses.next(block, settled=number < settled)) for number, block in rows])
 
 
 def _with_last(steps: Sequence[Step]) -> tuple[Step, ...]:
@@ -122,20 +125,22 @@ def is_cached(prefix: int, profile: CacheProfile, snapshot: Snapshot) -> bool:
 
 
 class _Likenesses:
-    """The likeness of each prefix in turn."""
+    """The likeness of each prefix in turn; documents that are settled are a part of the conversation."""
 
     def __init__(self, around: Company) -> None:
         self._around = around
         self._having = [each.documents for each in around.neighbours]
         self._surprise = 0.0
-        self._seen = False
+        self._seen = self._new = False
 
-    def next(self, block: Block) -> Likeness:
-        if block.kind == "document":
-            self._seen = True
+    def next(self, block: Block, *, settled: bool) -> Likeness:
+        kind = block.kind
+        if kind == "document":
+            self._seen, self._new = True, self._new or not settled
             self._surprise -= log2(self._around.chances[block.key])
             self._having = [documents for documents in self._having if block.key in documents]
+            kind = "turn" if settled else kind
         if not self._seen:
-            return Likeness(block.kind)
+            return Likeness(kind)
         surprise = min(int(self._surprise), MOST_SURPRISE)
-        return Likeness(block.kind, True, surprise, min(len(self._having), MOST_SUPPORT))  # noqa: FBT003 - a field
+        return Likeness(kind, self._new, surprise, min(len(self._having), MOST_SUPPORT))

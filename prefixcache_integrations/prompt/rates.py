@@ -52,9 +52,9 @@ FRESH = 512.0
 class Likeness(NamedTuple):
     """What prefixes have in common that are sent again equally often.
 
-    ``after_documents``: there is a document somewhere in the prefix. ``surprise``: how unlikely its documents come
-    together again, in steps of halving. ``support``: how many similar requests had them all. ``last``: it is the whole
-    prompt.
+    ``after_documents``: there is a document somewhere in the prefix, one that is new in its conversation.
+    ``surprise``: how unlikely its documents come together again, in steps of halving. ``support``: how many similar
+    requests had them all. ``last``: it is the whole prompt.
     """
 
     kind: Kind

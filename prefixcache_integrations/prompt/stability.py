@@ -179,9 +179,9 @@ class Snapshot:
         """Hold instructions against those that were sent; ``None`` for a text too long to be learned."""
         return self._texts.recognise(text)
 
-    def follow(self, prefix: int | None, key: bytes) -> int | None:
-        """Return the prefix that continues ``prefix`` (0: the empty one) with a step, ``None`` if it was never sent."""
-        return self._prefixes.follow(prefix, key)
+    def continuations(self, prefix: int) -> Mapping[bytes, int]:
+        """Return the prefixes that continue ``prefix`` with one step, by that."""
+        return self._prefixes.continuations(prefix)
 
     def path(self, keys: Sequence[bytes], begun: Sequence[int] = ()) -> list[int]:
         """Return the prefixes that the steps ``keys`` lead to, as far as they were sent; ``begun`` are known."""
@@ -205,8 +205,8 @@ class Snapshot:
         """Return how a prompt begins that was sent before as far as ``path``, as `Prefixes.begun` counts it."""
         return self._prefixes.begun(path)
 
-    def gone_on_with(self, path: Sequence[int]) -> int:
-        """Return how many steps a conversation was sent with that goes on from ``path``; 0 where it begins."""
+    def settled(self, path: Sequence[int]) -> int:
+        """Return how many steps of ``path`` a conversation was sent with that they go on with; 0 where it begins."""
         return len(path) if self.begun(path) > MANY else 0
 
     def expected_reads(self, kind: Class, lifetime: float) -> float:

@@ -125,7 +125,7 @@ def test_what_comes_late_keeps_nothing_alive_for_less_long() -> None:
     memory.learn(replace(reports[0], at=1000.0), 1000.0)
     memory.learn(replace(reports[0], at=800.0), 1000.0)
     snapshot = memory.snapshot(1290.0)
-    ends = [snapshot.follow(0, reports[0].steps[0].key)]
+    ends = [snapshot.continuations(0).get(reports[0].steps[0].key)]
     assert snapshot.alive(ends[0])
 
 
@@ -138,7 +138,7 @@ def test_a_clock_that_is_ahead_does_not_count() -> None:
     memory = PromptMemory()
     for at in (1e12, float("nan"), float("inf")):
         memory.learn(replace(reports[0], at=at), 1000.0)
-    prefix = memory.snapshot(1000.0).follow(0, reports[0].steps[0].key)
+    prefix = memory.snapshot(1000.0).continuations(0).get(reports[0].steps[0].key)
     assert memory.snapshot(1000.0).sent_within(prefix, 0.0)
 
 

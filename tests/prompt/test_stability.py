@@ -130,8 +130,8 @@ def test_an_entry_that_ended_is_not_counted_on() -> None:
     assert made.sighting is not None
     first = made.sighting.steps[0].key
 
-    assert memory.snapshot(299.0).alive(memory.snapshot(299.0).follow(0, first))
-    assert not memory.snapshot(301.0).alive(memory.snapshot(301.0).follow(0, first))
+    assert memory.snapshot(299.0).alive(memory.snapshot(299.0).continuations(0).get(first))
+    assert not memory.snapshot(301.0).alive(memory.snapshot(301.0).continuations(0).get(first))
 
 
 def test_what_is_remembered_is_bounded_by_number_and_by_age() -> None:
@@ -152,12 +152,12 @@ def test_tenants_learn_nothing_from_each_other() -> None:
     memory.observe(made.sighting, 0.0, "one")
     first = made.sighting.steps[0].key
 
-    assert memory.snapshot(1.0, "one").follow(0, first) is not None
-    assert memory.snapshot(1.0, "two").follow(0, first) is None
+    assert memory.snapshot(1.0, "one").continuations(0).get(first) is not None
+    assert memory.snapshot(1.0, "two").continuations(0).get(first) is None
     for number in range(8):
         memory.observe(made.sighting, 2.0, f"tenant {number}")
     assert len(memory) <= 10
-    assert memory.snapshot(3.0, "one").follow(0, first) is None
+    assert memory.snapshot(3.0, "one").continuations(0).get(first) is None
 
 
 def test_another_attempt_teaches_nothing_and_a_third_is_a_request_of_its_own() -> None:
