@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import cast, get_args
 
 import msgspec
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from prefixcache_integrations.canonical import DialectName, JsonObject, Message, Part, PartKind, Request, Role, Tool
 from prefixcache_integrations.canonical.json import as_list, as_object, as_text, without
+from prefixcache_integrations.errors import MalformedRequest
 from prefixcache_integrations.flows.policy import bypass
 from prefixcache_integrations.langchain.call_blocks import beyond
 from prefixcache_integrations.langchain.llm_string import NOT_IMPLEMENTED, CalledModel, read_model
+from prefixcache_integrations.prompt.key_forms import LONGEST_REMEMBERED, REMEMBERED_TEXTS, written
 from prefixcache_integrations.prompt.keys import KeyFrame, KeyPolicy, key_frame
 
 _MARKERS = ("cache_control", "prompt_cache_breakpoint")
@@ -46,6 +49,12 @@ _MESSAGE_FIELDS = frozenset(
 _UNREAD_EXTRAS = ("lc_source", "parsed", "__openai_function_call_ids__", *_MARKERS)
 _READ_METADATA = ("model_provider", "output_version")
 # ChatAnthropic and ChatOpenAI translate the content of earlier answers by these two.
+
+_PLAIN = frozenset(
+    kind for kind in (SystemMessage, HumanMessage, AIMessage) if kind.model_fields.keys() <= _MESSAGE_FIELDS
+)
+_MORE = ("additional_kwargs", "tool_calls", "invalid_tool_calls", "name")
+# What else of these the provider may see.
 
 _KINDS: Mapping[str, PartKind] = {
     "text": "text", "input_text": "text", "output_text": "text",
@@ -97,8 +106,22 @@ def read_messages(messages: Sequence[BaseMessage], llm_string: str) -> Reading:
 
 
 def _live_message(message: BaseMessage) -> Message | None:
-    kind = type(message)
-    return _message(kind.__name__, message.__dict__) if kind.__module__.startswith("langchain_core.") else None
+    """Read a message; one of plain text, as most are, is found by it: it comes again at every turn."""
+    kind, fields = type(message), message.__dict__
+    text = fields.get("content")
+    if kind in _PLAIN and type(text) is str and len(text) <= LONGEST_REMEMBERED and not any(map(fields.get, _MORE)):
+        told = fields.get("response_metadata")
+        read = tuple([(name, told[name]) for name in _READ_METADATA if name in told]) if told else ()
+        if not read or all(type(value) is str for _, value in read):
+            with suppress(MalformedRequest):
+                return _plain_message(kind.__name__, text, read)
+    return _message(kind.__name__, fields) if kind.__module__.startswith("langchain_core.") else None
+
+
+@lru_cache(maxsize=REMEMBERED_TEXTS)
+def _plain_message(class_name: str, text: str, metadata: tuple[tuple[str, str], ...]) -> Message | None:
+    read = _message(class_name, {"content": text, "response_metadata": dict(metadata)})
+    return None if read is None else written(read)
 
 
 def _reading(llm_string: str, messages: tuple[Message, ...]) -> Reading:
@@ -182,7 +205,8 @@ def _message(class_name: str, fields: JsonObject) -> Message | None:
         return None
     calls = _objects(fields.get("tool_calls"))
     content = fields.get("content")
-    parts = content_parts(content, known_calls={str(call.get("id")): call for call in calls})
+    known = {str(call.get("id")): call for call in calls} if calls else _NONE
+    parts = content_parts(content, known_calls=known)
     raw = _message_raw(fields, answered=bool(calls))
     if class_name in ("ChatMessage", "FunctionMessage"):
         raw["class"] = class_name
@@ -195,8 +219,8 @@ def _message(class_name: str, fields: JsonObject) -> Message | None:
             bare=isinstance(content, str),
         )
         return Message(role=role, parts=(result,), raw=raw)
-    if calls := [*calls, *_objects(fields.get("invalid_tool_calls"))]:
-        parts = (*parts, *map(_call, calls))
+    if calls or fields.get("invalid_tool_calls"):
+        parts = (*parts, *map(_call, [*calls, *_objects(fields.get("invalid_tool_calls"))]))
     return Message(role=role, parts=parts, raw=raw, bare=isinstance(content, str))
 
 
@@ -209,11 +233,11 @@ def _message_raw(fields: JsonObject, *, answered: bool) -> dict[str, object]:
     raw: dict[str, object] = {}
     if (name := fields.get("name")) is not None:
         raw["name"] = name
-    if extras := as_object(fields.get("additional_kwargs")):
+    if fields.get("additional_kwargs") and (extras := as_object(fields["additional_kwargs"])):
         unread = (*_UNREAD_EXTRAS, "tool_calls") if answered else _UNREAD_EXTRAS  # OpenAI's copy of `tool_calls`
         given = {name: value for name, value in extras.items() if value is not None and name not in unread}
         raw |= {"extras": given} if given else {}
-    if metadata := as_object(fields.get("response_metadata")):
+    if fields.get("response_metadata") and (metadata := as_object(fields["response_metadata"])):
         read = {name: metadata[name] for name in _READ_METADATA if name in metadata}
         raw |= {"metadata": read} if read else {}
     return raw

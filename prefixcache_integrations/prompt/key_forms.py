@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import NoReturn
 
+from msgspec.structs import asdict
+
 from prefixcache_integrations.canonical import JsonObject, Message, Part, PartKind
 from prefixcache_integrations.canonical.json import as_object, without
 from prefixcache_integrations.errors import MalformedRequest
@@ -17,8 +19,9 @@ from prefixcache_integrations.prompt.identity import canonical_json
 from prefixcache_integrations.prompt.media import media_form
 
 _LONG_TEXT = 1024
-_LONGEST_REMEMBERED = 2**16
-_REMEMBERED_TEXTS = 512  # at most 32 million characters
+LONGEST_REMEMBERED = 2**16
+REMEMBERED_TEXTS = 512
+"""How long texts may be that are remembered, and how many are: at most 32 million characters."""
 _digests: dict[str, bytes] = {}
 _CALL_ID_FIELDS = ("id", "call_id", "tool_use_id", "tool_call_id")
 _TRIMMED_ROLES = ("system", "developer", "user")
@@ -27,20 +30,40 @@ _OWN_FIELDS = frozenset({"id", "role", "content"})
 _PLAIN_TEXT = frozenset({"type", "text"})
 
 
+class WrittenMessage(Message, frozen=True, kw_only=True):
+    """A message that is written already, both ways: with no call ids, it reads the same in every conversation."""
+
+    exact: bytes
+    trimmed: bytes
+
+
+def written(message: Message) -> WrittenMessage:
+    """Return ``message``, which has no call ids, as one that is written already. Raises `MalformedRequest`."""
+    forms = (message_json(message, {}, exact=exact) for exact in (True, False))
+    return WrittenMessage(**asdict(message), **dict(zip(("exact", "trimmed"), forms, strict=True)))
+
+
 def message_json(message: Message, numbers: dict[str, int], *, exact: bool) -> bytes:
     """Return a message; ``numbers`` are those of the call ids so far, and are added to. Raises `MalformedRequest`."""
+    if isinstance(message, WrittenMessage):
+        return message.exact if exact else message.trimmed
     trim = not exact and message.role in _TRIMMED_ROLES
-    rest = {name: value for name, value in message.raw.items() if value is not None and name not in _OWN_FIELDS}
-    if rest:
-        if rest.get("type") == "message":
-            del rest["type"]  # what an item with a role is anyway
-        rest |= {name: _number(rest[name], numbers) for name in _CALL_ID_FIELDS if name in rest}
-    written = canonical_json(rest, "messages") if rest else b"{}"
+    written = _rest_json(message.raw, numbers) if message.raw else b"{}"
     return b'["%b",%b,%b]' % (message.role.encode(), written, parts_json(message.parts, numbers, trim=trim))
+
+
+def _rest_json(raw: JsonObject, numbers: dict[str, int]) -> bytes:
+    rest = {name: value for name, value in raw.items() if value is not None and name not in _OWN_FIELDS}
+    if rest.get("type") == "message":
+        del rest["type"]  # what an item with a role is anyway
+    rest |= {name: _number(rest[name], numbers) for name in _CALL_ID_FIELDS if name in rest}
+    return canonical_json(rest, "messages") if rest else b"{}"
 
 
 def parts_json(parts: Sequence[Part], numbers: dict[str, int], *, trim: bool) -> bytes:
     """Return parts; with ``trim``, without white space around them all."""
+    if len(parts) == 1 and parts[0].kind == "text" and parts[0].raw.keys() == _PLAIN_TEXT and not parts[0].content:
+        return b'[["text",%b,{},[]]]' % _text_json(parts[0].text.strip() if trim else parts[0].text)
     texts = [part.text for part in parts]
     if trim and parts and parts[0].kind == "text":
         texts[0] = texts[0].lstrip()
@@ -87,9 +110,9 @@ def _text_json(text: str) -> bytes:
             known = b'{"sha256":"%b"}' % sha256(text.encode()).hexdigest().encode()
         except UnicodeEncodeError as error:
             raise MalformedRequest("text with a lone surrogate") from error
-        if len(_digests) >= _REMEMBERED_TEXTS:
+        if len(_digests) >= REMEMBERED_TEXTS:
             _digests.clear()
-        if len(text) <= _LONGEST_REMEMBERED:
+        if len(text) <= LONGEST_REMEMBERED:
             _digests[text] = known
     return known
 

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from langchain_anthropic import ChatAnthropic
 from langchain_core.caches import BaseCache
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
@@ -23,8 +25,11 @@ from langchain_core.tools import tool
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
 from pydantic import BaseModel
 
+from prefixcache_integrations.errors import MalformedRequest
 from prefixcache_integrations.langchain.messages import read_call, read_messages
-from prefixcache_integrations.prompt.keys import response_key
+from prefixcache_integrations.prompt.keys import KeyPolicy, response_key
+
+LLM_STRING = ChatOpenAI(model="gpt-4o-mini", api_key="k")._get_llm_string()
 
 
 class Recorder(BaseCache):
@@ -207,6 +212,42 @@ def test_messages_at_hand_have_the_key_of_their_dump(messages):
     model = openai()
     reading = read_messages(messages, model._get_llm_string())
     assert response_key(reading.request) == key(model, messages)
+
+
+TEXTS = st.sampled_from(["", "a", " a\n", "long " * 300, " long" * 300, "\N{SNOWMAN}", "\ud800", "x" * 70_000])
+METADATA = st.dictionaries(
+    st.sampled_from(["model_provider", "output_version", "id"]), st.sampled_from(["openai", "", None, 1, True, 1.0])
+)
+PLAIN = st.builds(
+    lambda kind, text, metadata, more: kind(text, response_metadata=metadata, **more),
+    st.sampled_from([SystemMessage, HumanMessage, AIMessage, AIMessageChunk]),
+    TEXTS,
+    METADATA,
+    st.sampled_from([{}, {"name": "bob"}, {"additional_kwargs": {"a": 1}}, {"id": "1"}]),
+)
+
+
+@given(
+    st.lists(PLAIN, min_size=1, max_size=3), st.sampled_from([KeyPolicy(), KeyPolicy(exact=True), KeyPolicy.loose()])
+)
+def test_plain_messages_at_hand_have_the_key_of_their_dump(messages, policy):
+    keys = [
+        key_of(reading.request, policy)
+        for reading in (
+            read_messages(messages, LLM_STRING),
+            read_messages(messages, LLM_STRING),
+            read_call(dumps(messages), LLM_STRING),
+        )
+    ]
+    assert len({*keys}) == 1
+
+
+def key_of(request, policy):
+    """Return a key, ``None`` where the request cannot be written down or was not read."""
+    try:
+        return None if request is None else response_key(request, policy=policy)
+    except MalformedRequest:
+        return None
 
 
 @pytest.mark.parametrize("messages", [[], [Unknown("hi")], [HumanMessage("hi"), Unknown("hi")]], ids=len)
