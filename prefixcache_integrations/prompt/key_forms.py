@@ -39,8 +39,11 @@ class WrittenMessage(Message, frozen=True, kw_only=True):
 
 def written(message: Message) -> WrittenMessage:
     """Return ``message``, which has no call ids, as one that is written already. Raises `MalformedRequest`."""
-    forms = (message_json(message, {}, exact=exact) for exact in (True, False))
-    return WrittenMessage(**asdict(message), **dict(zip(("exact", "trimmed"), forms, strict=True)))
+    return WrittenMessage(
+        **asdict(message),
+        exact=message_json(message, {}, exact=True),
+        trimmed=message_json(message, {}, exact=False),
+    )
 
 
 def message_json(message: Message, numbers: dict[str, int], *, exact: bool) -> bytes:
