@@ -1,4 +1,6 @@
-"""What reads the bodies that a simulator was sent, in whatever format they are."""
+"""What reads the bodies that a simulator was sent, in whatever format they are, and the streams that it sends."""
+
+import json
 
 
 def names(body):
@@ -22,3 +24,11 @@ def text(content):
 def reads(simulator):
     """Return how many tokens each call read from the cache."""
     return [call.usage.cache_read_tokens for call in simulator.calls]
+
+
+def streamed(content):
+    """Return the events of a whole stream: the name of each, empty without one, and its data, ``None`` for no JSON."""
+    blocks = content.decode().split("\n\n")
+    assert blocks.pop() == "", "the last event was not ended"
+    fields = [dict(line.split(": ", 1) for line in block.split("\n")) for block in blocks]
+    return [(each.get("event", ""), None if each["data"] == "[DONE]" else json.loads(each["data"])) for each in fields]

@@ -15,13 +15,13 @@ from msgspec.structs import replace
 
 from prefixcache_integrations import dialects
 from prefixcache_integrations.canonical import Usage
-from prefixcache_integrations.dialects import sse
 from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.events import AnswerTimed, CallFailed, Labels, PrefixBroken, UsageRecorded
 from prefixcache_integrations.insight import recording
 from prefixcache_integrations.insight.ledger import Ledger
 from prefixcache_integrations.metering import Meter
 from prefixcache_integrations.prices import PriceBook
+from tests.sent import streamed
 
 LONG = "The parcel leaves the warehouse in the evening and arrives on the next working day. " * 120
 MARK = {"mode": "explicit"}
@@ -104,8 +104,7 @@ async def ask_awaiting(simulator, meter, name, question="Where is it?", *, strea
 
 
 def pieces_of(answer):
-    events = (event.json() for event in sse.Parser().feed(answer.content))
-    return [event for event in events if event is not None]
+    return [event for _, event in streamed(answer.content) if event is not None]
 
 
 async def awaited(values):

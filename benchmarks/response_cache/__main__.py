@@ -12,11 +12,11 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from benchmarks.response_cache import figures, floors, hits, sizes, tasks
+from benchmarks.response_cache import figures, floors, hits, outage, sizes, tasks
 from benchmarks.response_cache.caches import Places
 from tests.redis_server import RedisServer, provide_server
 
-PARTS = ("hits", "floors", "tasks", "sizes")
+PARTS = ("hits", "floors", "tasks", "sizes", "outage")
 
 
 def main() -> None:
@@ -24,6 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What a hit costs, beside other caches and beside its floor.")
     parser.add_argument("--rounds", type=int, default=300, help="hits per figure at the shortest prompt")
     parser.add_argument("--only", choices=PARTS, action="append", help="a part of it; may be given again")
+    parser.add_argument("--outage", type=float, default=30, metavar="SECONDS", help="how long the server is away")
     options = parser.parse_args()
     parts = options.only or PARTS
     found: list[figures.Figure] = []
@@ -40,6 +41,8 @@ def main() -> None:
                 found += asyncio.run(tasks.compare(Places(folder / "tasks", url)))
             if "sizes" in parts:
                 found += sizes.compare(folder / "sizes", url)
+            if "outage" in parts:
+                found += outage.compare(options.outage)
             figures.show(found)
     finally:
         server.close()
