@@ -112,6 +112,7 @@ class UsageRecorded(Struct, frozen=True, kw_only=True):
     ``model`` is the one that answered, where it says so, ``asked`` the model or deployment that the request named.
     ``uncached_cost`` is what the same call would have cost with no prompt cache at all. ``seconds`` is how long it
     took, ``first_token_seconds`` how long until the first piece of a stream came; ``None`` where nobody measured.
+    ``broken`` is what is also told by itself of a call that lost what it could have read.
     """
 
     model: str | None
@@ -123,6 +124,7 @@ class UsageRecorded(Struct, frozen=True, kw_only=True):
     seconds: float | None = None
     first_token_seconds: float | None = None
     labels: Labels = Labels()
+    broken: PrefixBroken | None = None
 
 
 class CallFailed(Struct, frozen=True, kw_only=True):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Hashable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 from prefixcache_integrations import dialects
 from prefixcache_integrations.canonical import Finding, JsonObject, PromptPlan, Request, Usage
 from prefixcache_integrations.canonical.json import as_text
+from prefixcache_integrations.claims import claim, release
 from prefixcache_integrations.dialects import Dialect
 from prefixcache_integrations.errors import ConfigurationError, MalformedRequest, PrefixCacheError
-from prefixcache_integrations.events import AnswerTimed, CallFailed, Labels, Observer, UsageRecorded, tell
+from prefixcache_integrations.events import AnswerTimed, CallFailed, Labels, PrefixBroken, UsageRecorded, tell
 from prefixcache_integrations.insight.conversations import Turn
 from prefixcache_integrations.insight.prompt_runs import Run, prompt_rows
 from prefixcache_integrations.insight.recording import Break, Outcome, RecordedCall
@@ -31,9 +32,12 @@ class MeteredCall:
     """One call under way. It ends once: whatever is told after that is passed over. For one caller at a time.
 
     ``asked`` is the model or deployment that the request names, ``model`` the one that answers, once that is known.
+    ``observers`` are told why it misses, if anybody is to find out.
     """
 
-    def __init__(self, meter: Meter, model: str | None, provider: Provider | None, labels: Labels) -> None:
+    def __init__(
+        self, meter: Meter, model: str | None, provider: Provider | None, labels: Labels, known_as: Hashable
+    ) -> None:
         self.asked = model
         self.model = model
         self.provider = provider
@@ -48,12 +52,10 @@ class MeteredCall:
         self._extended: Turn | None = None
         self._verdict: Verdict | None = None
         self._findings: tuple[Finding, ...] = ()
+        self._known_as = known_as
+        self._billed_to = claim(known_as, "bill", meter.observers)
+        self.observers = claim(known_as, "break", meter.observers) if meter.reads_requests else ()
         self.ended = False
-
-    @property
-    def observers(self) -> Sequence[Observer]:
-        """Who is told what becomes of the call."""
-        return self._meter.observers
 
     def sent(self, request: Request, plan: PromptPlan | None = None) -> None:
         """Say what is on its way to the provider; of several, the last counts."""
@@ -140,8 +142,12 @@ class MeteredCall:
         self.model = model or self.model
         self._forget()
         seconds = self._meter.timer() - self._started
-        tell(self._meter.observers, AnswerTimed(seconds=seconds, model=self.model, labels=self.labels))
+        tell(self._billed_to, AnswerTimed(seconds=seconds, model=self.model, labels=self.labels))
         return self._record(cache, usage=_NOTHING, cost=Decimal(0), seconds=seconds)
+
+    def passed_on(self) -> None:
+        """Say that it was no call: it passed on the answer of another, which is followed by itself."""
+        self._end()
 
     def failed(self, error: BaseException) -> RecordedCall | None:
         """Say that the call was refused, or never got through: it is not billed. Only the error's name is kept."""
@@ -150,16 +156,17 @@ class MeteredCall:
         self._forget()
         name, seconds = type(error).__name__, self._meter.timer() - self._started
         event = CallFailed(error=name, model=self.model, provider=self.provider, seconds=seconds, labels=self.labels)
-        tell(self._meter.observers, event)
+        tell(self._billed_to, event)
         return self._record("failed", error=name, seconds=seconds)
 
     def _billed(self, outcome: Outcome, usage: Usage, answer: object) -> RecordedCall | None:
         if self._end():
             return None
-        prices = self._meter.prices
+        prices, seconds = self._meter.prices, self._meter.timer() - self._started
         cost, uncached_cost = prices.costs(
             usage, self.model or "", asked=self.asked, provider=self.provider, on=self._meter.day()
         )
+        broken = self._broken(usage)
         event = UsageRecorded(
             model=self.model,
             asked=self.asked,
@@ -167,38 +174,28 @@ class MeteredCall:
             cost=cost,
             uncached_cost=uncached_cost,
             provider=self.provider,
-            seconds=self._meter.timer() - self._started,
+            seconds=seconds,
             first_token_seconds=None if self._first is None else self._first - self._started,
             labels=self.labels,
+            broken=broken,
         )
-        tell(self._meter.observers, event)
+        tell(self._billed_to, event)
+        if broken is not None:
+            tell(self.observers, broken)
         return self._record(
             outcome,
             usage=usage,
-            cost=event.cost,
-            uncached_cost=event.uncached_cost,
-            seconds=event.seconds,
-            broken=self._diagnosed(usage),
+            cost=cost,
+            uncached_cost=uncached_cost,
+            seconds=seconds,
+            broken=None if broken is None else Break.of(broken),
             answer=answer if self._meter.record_content else None,
         )
 
-    def _diagnosed(self, usage: Usage) -> Break | None:
+    def _broken(self, usage: Usage) -> PrefixBroken | None:
         if self._turn is None:
             return None
-        event = self._meter.watch.broken(self._turn, self._profile(), usage, self.labels, self._verdict)
-        if event is None:
-            return None
-        tell(self._meter.observers, event)
-        return Break(
-            reason=event.reason,
-            lost_tokens=event.lost_tokens,
-            path=event.path,
-            offset=event.offset,
-            lost_cost=event.lost_cost,
-            remedy=event.remedy,
-            provider_reason=event.provider_reason,
-            disagreement=event.disagreement,
-        )
+        return self._meter.watch.broken(self._turn, self._profile(), usage, self.labels, self._verdict)
 
     def _record(self, outcome: Outcome, **facts: Any) -> RecordedCall:  # noqa: ANN401 - the fields of the line
         call = RecordedCall(
@@ -261,6 +258,7 @@ class MeteredCall:
     def _end(self) -> bool:
         """Return whether the call had ended before; it has now."""
         ended, self.ended = self.ended, True
+        release(self._known_as)
         return ended
 
 

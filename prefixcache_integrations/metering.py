@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -74,10 +74,18 @@ class Meter:
         self._lock = threading.Lock()
 
     def begin(
-        self, model: str | None = None, provider: Provider | None = None, *, labels: Labels | None = None
+        self,
+        model: str | None = None,
+        provider: Provider | None = None,
+        *,
+        labels: Labels | None = None,
+        known_as: Hashable = None,
     ) -> MeteredCall:
-        """Begin a call whose request is not known in full, or not yet (`MeteredCall.sent`)."""
-        return MeteredCall(self, model, provider, labels or Labels())
+        """Begin a call whose request is not known in full, or not yet (`MeteredCall.sent`).
+
+        Of several meters that know a call by the same name, one tells an observer that they share.
+        """
+        return MeteredCall(self, model, provider, labels or Labels(), known_as)
 
     def send(
         self, dialect: Dialect, body: JsonObject, provider: Provider | None = None, *, labels: Labels | None = None

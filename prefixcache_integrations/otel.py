@@ -73,7 +73,8 @@ class OpenTelemetryObserver:
         meter_provider: Where metrics go; by default the global one.
         tracer_provider: Where spans go; by default the global one.
         spans: ``annotate`` sets attributes on the span that is current when an event is told, where it records: the
-            last call's stay. ``create`` makes a client span of its own per call, below the current one. ``none``.
+            last call's stay. ``create`` makes a client span of its own per call, below the current one; it has the
+            attributes of a break where whoever tells of the call diagnoses it. ``none``.
         session: Whether spans carry the session as the conversation's id; metrics never do.
     """
 
@@ -96,7 +97,8 @@ class OpenTelemetryObserver:
         if record is not None:
             record(self._instruments, event)
         describe = _DESCRIBED.get(type(event))
-        if describe is not None and self._spans != "none":
+        told_with_the_call = self._spans == "create" and isinstance(event, PrefixBroken)
+        if describe is not None and self._spans != "none" and not told_with_the_call:
             self._trace(event, describe(event))
 
     def _trace(self, event: Any, attributes: Attributes) -> None:  # noqa: ANN401 - one of those in the table
@@ -247,13 +249,18 @@ def _describe_usage(event: UsageRecorded) -> Attributes:
         COST: None if event.cost is None else float(event.cost),
         UNCACHED_COST: None if event.uncached_cost is None else float(event.uncached_cost),
     }
-    return _call_attributes(event) | {name: value for name, value in told.items() if value is not None}
+    known = {name: value for name, value in told.items() if value is not None}
+    return _call_attributes(event) | known | (_describe_break(event.broken) if event.broken else {})
+
+
+def _describe_break(event: PrefixBroken) -> Attributes:
+    return {REASON: event.reason, LOST: event.lost_tokens}
 
 
 _DESCRIBED: Mapping[type, Callable[[Any], Attributes]] = {
     UsageRecorded: _describe_usage,
     CallFailed: lambda event: {**_call_attributes(event), ERROR: event.error},
-    PrefixBroken: lambda event: {REASON: event.reason, LOST: event.lost_tokens},
+    PrefixBroken: _describe_break,
     CacheHit: lambda _: {OUTCOME: "hit"},
     CallJoined: lambda _: {OUTCOME: "joined"},
     CacheMiss: lambda _: {OUTCOME: "miss"},

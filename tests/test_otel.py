@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("opentelemetry.sdk", reason="telemetry is tested with opentelemetry-sdk, which is not installed")
 
+from msgspec.structs import replace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -183,6 +184,19 @@ def test_a_call_can_have_a_span_of_its_own():
     assert (failed.status.is_ok, failed.attributes["error.type"]) == (False, "RateLimitError")
     assert (failed.attributes[otel.ASKED], failed.attributes.get(otel.MODEL)) == ("m", None)
     assert dict(parent.attributes) == {"prefixcache.response_cache.outcome": "hit"}
+
+
+def test_why_a_call_missed_is_on_its_own_span_and_on_no_other():
+    told = Told(spans="create")
+    broken = PrefixBroken(model="m", reason="system_changed", lost_tokens=7)
+    with told.tracer.start_as_current_span("agent"):
+        told.observer(replace(CALL, broken=broken))
+        told.observer(broken)
+        told.observer(CALL)
+
+    missed, read, parent = told.spans.get_finished_spans()
+    assert (missed.attributes[otel.REASON], missed.attributes[otel.LOST]) == ("system_changed", 7)
+    assert otel.REASON not in {**read.attributes, **parent.attributes}
 
 
 def test_a_call_that_nobody_heard_the_end_of_names_no_model_that_answered():

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from prefixcache_integrations.canonical import DialectName, Finding, JsonObject, Usage
 from prefixcache_integrations.errors import MalformedRecording
-from prefixcache_integrations.events import BreakReason, Labels
+from prefixcache_integrations.events import BreakReason, Labels, PrefixBroken
 from prefixcache_integrations.insight.prompt_runs import Run
 from prefixcache_integrations.profiles import Provider
 
@@ -39,6 +39,20 @@ class Break(Struct, frozen=True, kw_only=True, omit_defaults=True):
     remedy: str | None = None
     provider_reason: str | None = None
     disagreement: str | None = None
+
+    @classmethod
+    def of(cls, event: PrefixBroken) -> Break:
+        """Return what ``event`` tells of the call."""
+        return cls(
+            reason=event.reason,
+            lost_tokens=event.lost_tokens,
+            path=event.path,
+            offset=event.offset,
+            lost_cost=event.lost_cost,
+            remedy=event.remedy,
+            provider_reason=event.provider_reason,
+            disagreement=event.disagreement,
+        )
 
 
 class RecordedCall(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -218,6 +218,7 @@ class CachedTokensHandler(BaseCallbackHandler):
                 session=session_of(metadata),
                 tags=tuple(tag for tag in tags if not tag.startswith("seq:step:")),
             ),
+            known_as=run_id.int,
         )
         call.asked = as_text(parameters.get("azure_deployment")) or call.asked
         dropped, number = None, run_id.int

@@ -174,7 +174,8 @@ class CachedTokensEventHandler(BaseEventHandler):
 
     def _begin(self, span: str, model: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
         provider = _PROVIDERS.get(str(model.get("class_name")))
-        call = self._meter.begin(as_text(model.get("model_name")), provider, labels=self._labelled(tags))
+        name, labels = as_text(model.get("model_name")), self._labelled(tags)
+        call = self._meter.begin(name, provider, labels=labels, known_as=span or None)
         if self._meter.reads_requests:
             listen(id(self), call)
         left = None
@@ -183,7 +184,9 @@ class CachedTokensEventHandler(BaseEventHandler):
             if len(self._open) > _MOST_OPEN_CALLS:
                 left = self._open.popitem(last=False)[1]
         _latest.set(span)
-        if left is not None and not left.outer:
+        if left is not None and left.outer:
+            left.call.passed_on()
+        elif left is not None:
             self._log.add(left.call.abandoned())
 
     def _progress(self, span: str, raw: object) -> None:
@@ -202,7 +205,9 @@ class CachedTokensEventHandler(BaseEventHandler):
             passed_on = raw is not None and any(raw is other for other in self._answered)
             self._answered.append(raw)
         if passed_on:
-            self._close(span)
+            call = self._close(span)
+            if call is not None:
+                call.passed_on()
         elif response is None:
             self._answered_by(span, Usage(), None)
         else:
@@ -233,7 +238,12 @@ class CachedTokensEventHandler(BaseEventHandler):
     def _close(self, span: str) -> MeteredCall | None:
         with self._lock:
             found = self._open.pop(span, None)
-        return None if found is None or found.outer else found.call
+        if found is None:
+            return None
+        if found.outer:
+            found.call.passed_on()
+            return None
+        return found.call
 
     def _labelled(self, tags: Mapping[str, Any]) -> Labels:
         session = session_of(tags)

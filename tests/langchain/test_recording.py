@@ -238,6 +238,25 @@ def test_a_broken_prefix_is_told_and_recorded(models, handler, events, path):
     assert read(path)[1].broken.lost_tokens == broken.lost_tokens > 1_000
 
 
+@pytest.mark.parametrize("diagnosing", [(True, True), (False, True), (True, False)], ids=str)
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_handlers_that_share_a_ledger_book_a_call_once(simulator, models, events, ledger, diagnosing, *, awaited):
+    observers = [ledger, events.append]
+    handlers = [CachedTokensHandler(observers=observers, diagnose=each) for each in diagnosing]
+    model = build(models, "claude").with_config({"callbacks": handlers[:1]})
+    mark, history = {"cache_control": {"type": "ephemeral"}}, []
+    for day in ("Monday", "Tuesday"):
+        history.append(HumanMessage("Where is it?"))
+        system = SystemMessage([{"type": "text", "text": f"{day}. {LONG}", **mark}])
+        given = ([system, *history], {"callbacks": handlers[1:]})
+        history.append(await model.ainvoke(*given) if awaited else model.invoke(*given))
+
+    assert ledger.totals.calls == 2
+    assert ledger.totals.input_tokens == sum(call.usage.input_tokens for call in simulator.calls)
+    assert ledger.totals.breaks == len([event for event in events if isinstance(event, PrefixBroken)]) == 1
+    assert [handler.totals.calls for handler in handlers] == [2, 2]
+
+
 def test_without_diagnosis_nothing_is_compared_and_no_handler_holds_up_the_loop():
     assert not CachedTokensHandler().run_inline
     assert CachedTokensHandler(diagnose=True).run_inline

@@ -8,8 +8,10 @@ import pytest
 from llama_index.core.instrumentation.dispatcher import instrument_tags
 from llama_index.core.llms import ChatMessage
 
+from prefixcache_integrations import claims
 from prefixcache_integrations.events import CallFailed, PrefixBroken
 from prefixcache_integrations.insight import recording
+from prefixcache_integrations.insight.ledger import Ledger
 from prefixcache_integrations.llama_index import CachedTokensEventHandler, PrefixCacheEvent, enable
 from tests.llama_index.test_handler import Listener
 
@@ -71,6 +73,19 @@ def test_a_broken_prefix_is_told_once_with_what_was_lost(simulator, llms, seen, 
         assert broken.lost_tokens == before.cache_read_tokens + before.cache_write_tokens - after.cache_read_tokens
     facts = [event for event in seen.facts if isinstance(event, PrefixCacheEvent) and event.fact == "PrefixBroken"]
     assert [fact.details["lost_tokens"] for fact in facts] == [broken.lost_tokens]
+
+
+def test_handlers_that_share_a_ledger_book_a_call_once(simulator, llms, handlers):
+    ledger = Ledger(clock=lambda: 0)
+    both = [CachedTokensEventHandler(observers=[ledger], diagnose=each) for each in (False, True)]
+    for handler in both:
+        handlers(handler)
+    talk(enable(llms.claude()), [LONG, "Monday. " + LONG])
+
+    assert (ledger.totals.calls, ledger.totals.breaks) == (2, 1)
+    assert ledger.totals.input_tokens == sum(call.usage.input_tokens for call in simulator.calls)
+    assert [handler.totals.calls for handler in both] == [2, 2]
+    assert not claims._claimed
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
