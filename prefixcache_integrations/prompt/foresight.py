@@ -199,7 +199,7 @@ def _kind(piece: Piece, head: Address | None, until: Address | None) -> Kind:
     """Return the kind of what is no document: up to ``head`` all calls are the same, from ``until`` on none are."""
     at = piece.at
     if at is None:
-        return "framing"
-    if piece.tier != "messages" or (head is not None and at <= head):
+        return piece.kind
+    if piece.tier == "messages" and head is not None and at <= head:
         return "static"
-    return "filled" if until is not None and at >= until else "turn"
+    return "filled" if piece.tier == "messages" and until is not None and at >= until else piece.kind

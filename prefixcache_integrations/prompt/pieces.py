@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Address, CacheMarker, Request, Tokenizer
+from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import Tier
 from prefixcache_integrations.prompt.content import is_document
 from prefixcache_integrations.prompt.prefixes import Step
@@ -19,6 +20,9 @@ from prefixcache_integrations.prompt.rates import Kind, Likeness
 from prefixcache_integrations.prompt.segments import Segment, token_counts
 
 DIGEST_BYTES = 16
+
+_FORCED = frozenset({"tool", "function", "custom"})
+"""Types of ``tool_choice`` that name one tool."""
 
 
 class Block(Struct, frozen=True):
@@ -52,11 +56,12 @@ def pieces_of(
     prompt: Sequence[Segment], request: Request, tokenizer: Tokenizer, seeds: Mapping[Tier, bytes]
 ) -> Iterator[Piece]:
     """Yield the blocks of ``prompt``, segments of ``request``; ``seeds`` are the settings of each tier."""
+    opening = _opening(request)
     for segment, tokens in zip(prompt, token_counts(prompt, tokenizer), strict=True):
         blank = not segment.fixed_tokens and not segment.text.strip()
         yield Piece(
             seeded_digest(segment.identity, seeds.get(segment.tier, b"")),
-            _kind(segment),
+            _kind(segment, opening),
             tokens,
             segment.markable and not blank,
             at=segment.at,
@@ -70,10 +75,24 @@ def pieces_of(
         )
 
 
-def _kind(segment: Segment) -> Kind:
+def has_agent(request: Request) -> bool:
+    """Tell whether tools may be called; one that has to be is the form of an answer."""
+    choice = as_object(request.options.get("tool_choice")) or {}
+    return bool(request.tools) and choice.get("type") not in _FORCED
+
+
+def _opening(request: Request) -> int:
+    """Return before which message a user has no answer yet, 0 with an agent."""
+    said = () if has_agent(request) else request.messages
+    return next((index for index, message in enumerate(said) if message.role == "assistant"), len(said))
+
+
+def _kind(segment: Segment, opening: int) -> Kind:
     if segment.at is None:
         return "framing"
-    return "turn" if segment.tier == "messages" else "static"
+    if segment.tier != "messages":
+        return "tools" if segment.tier == "tools" else "static"
+    return "opening" if segment.at.index < opening else "turn"
 
 
 def _is_document(segment: Segment, request: Request) -> bool:

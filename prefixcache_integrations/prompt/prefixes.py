@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from prefixcache_integrations.prompt.rates import MANY, Class, Likeness, Rates, Wait
+from prefixcache_integrations.prompt.rates import MANY, SAID, Class, Likeness, Rates, Wait
 
 TURNS = 3
 """From how many turns on conversations are taken for alike."""
@@ -151,7 +151,7 @@ class Prefixes:
         looked up for its question, which the history does not keep.
         """
         before = steps[:previous]
-        goes_on = any(step.likeness.kind == "turn" for step in before)
+        goes_on = any(step.likeness.kind in SAID for step in before)
         return not self._knows(before if goes_on else steps[: previous + 1])
 
     def _knows(self, steps: Sequence[Step]) -> bool:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime
 from prefixcache_integrations.prompt.lookups import Bill
 from prefixcache_integrations.prompt.prefixes import Step
-from prefixcache_integrations.prompt.rates import MANY, Class, Likeness
+from prefixcache_integrations.prompt.rates import MANY, OWN, Class, Likeness
 from prefixcache_integrations.prompt.stability import Snapshot
 
 DEFAULT_READ = 0.1
@@ -109,7 +109,7 @@ def _kept_alive(ahead: Ahead, enough: int) -> tuple[int, ...]:
     steps, markable = ahead.steps, ahead.markable
     cached = range(ahead.read, bisect_left(ahead.ends, enough) - 1, -1)
     last = next((place for place in cached if markable[place]), None)
-    static = next((place for place in cached if steps[place].likeness.kind == "static" and markable[place]), None)
+    static = next((place for place in cached if steps[place].likeness.kind in OWN and markable[place]), None)
     return tuple(sorted({place for place in (static, last) if place is not None}))
 
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Mapping
-from math import prod
+from math import expm1, inf, log1p
 from typing import Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
-Kind: TypeAlias = Literal["static", "turn", "document", "filled", "framing"]
-"""What a step of a prompt is: what is an application's own (tools, instructions, the text of its templates), the
-conversation, a document that was looked up for it, what a call filled in to a template, or what a provider puts around
-messages, which is the same in most."""
+Kind: TypeAlias = Literal["tools", "static", "opening", "turn", "document", "filled", "framing"]
+"""What a step of a prompt is: a tool, what else is an application's own (instructions, the text of its templates), what
+a user says before there is an answer, the conversation from then on or with an agent, a document that was looked up for
+it, what a call filled in to a template, or what a provider puts around messages, which is the same in most."""
+
+OWN: frozenset[Kind] = frozenset({"tools", "static"})
+"""What is an application's own."""
+
+SAID: frozenset[Kind] = frozenset({"opening", "turn"})
+"""What is said in a conversation."""
 
 MANY = 4
 """From how many sightings on a prefix counts as one that is seen all the time."""
@@ -21,26 +27,45 @@ MANY = 4
 FOREVER = 30.0
 """The most reads that are ever expected of one write."""
 
-PRIORS: Mapping[Kind, tuple[float, float]] = {
-    "static": (0.85, 3.0),
-    "turn": (0.6, 2.0),
-    "document": (0.2, 2.0),
-    "filled": (0.2, 2.0),
-    "framing": (0.85, 3.0),
-}
-"""How likely a prefix that ends so is sent again within `SOON`, before anything was seen, and how many sightings that
-is worth.
 
-Instructions are an application's own, and conversations mostly go on. What was looked up for one question is not
-looked up for the next one, and what one call fills in to a template without a place for a conversation, the next one
-fills in otherwise: in doubt these are not written.
+class Prior(NamedTuple):
+    """What is expected before anything was seen: how likely prefixes come again soon, worth so many sightings.
+
+    ``ages`` is how much of that falls to each of the first `AGES`, which make up the shortest lifetime of an entry. Of
+    those that are past an age at most ``told`` say that fewer return at the others too.
+    """
+
+    chance: float
+    weight: float
+    ages: tuple[float, ...] = (0.02, 0.1, 0.2, 0.33, 0.35)
+    told: float = 6.0
+
+
+_OWN = Prior(0.85, 3.0, (0.05, 0.2, 0.25, 0.25, 0.25), inf)
+
+PRIORS: Mapping[Kind, Prior] = {
+    "tools": _OWN,
+    "static": _OWN,
+    "opening": Prior(0.4, 2.0),
+    "turn": Prior(0.75, 2.0),
+    "document": Prior(0.2, 2.0),
+    "filled": Prior(0.2, 2.0),
+    "framing": _OWN,
+}
+"""What is expected of a prefix by what it ends with.
+
+Instructions are an application's own, and come with its next requests. Conversations mostly go on once there is an
+answer or with an agent, whether others do is as good as open; and people take their time, so that many of whom none is
+back after some seconds say little. What was looked up for one question is not looked up for the next one, and what one
+call fills in to a template without a place for a conversation, the next one fills in otherwise: in doubt these are not
+written.
 """
 
 AGES = (0.0, 1.0, 4.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 14_400.0, 43_200.0)
 """Where the stretches of age begin, in seconds: the lifetimes that providers offer, and the pauses within them."""
 
-SOON = 300.0
-"""Until which age a prefix may be expected again without any experience: the shortest lifetime of an entry."""
+SURE = 1.0
+"""How many returns that were expected and did not come it takes until half as many are expected."""
 
 LATEST = 64
 """How many of a class are kept in mind that may have returned elsewhere."""
@@ -94,7 +119,9 @@ class Rates:
 
     Estimated as survival is (Kaplan and Meier): per stretch of age, how many came back in it, of those of which that
     is known. So a prefix sent a moment ago, or that is on its way back in the request being planned, is not taken for
-    one that never returned. After documents it is, in doubt: most of these never do.
+    one that never returned. After documents it is, in doubt: most of these never do. Where fewer come back than were
+    expected, fewer are expected at ages too that none has reached (survival analysis calls it frailty): prompts that
+    nobody goes on with are known for what they are before the first of them is minutes old.
 
     A prompt that goes on with a conversation returns otherwise than one that begins anew, or that asks again about what
     was asked about before. So each such sort is also counted apart, and held to be like all others until it is known.
@@ -168,21 +195,23 @@ class Rates:
         return chance
 
     def _doubtful(self, kind: Class, ages: int) -> float:
-        prior, weight = PRIORS["document"]
+        prior, weight, *_ = PRIORS["document"]
         together = kind._replace(begun=ANY)
         returned = sum(self._returned.get(together, _NONE)[:ages])
         return (returned + prior * weight) / (self._sent.get(together, 0.0) + weight)
 
     def _survived(self, kind: Class, ages: int) -> float:
-        prior, weight = PRIORS[kind.likeness.kind]
-        hazard = 1 - (1 - prior) ** (1 / _SOON)
-        hazards = [hazard if age < _SOON else 0.0 for age in range(ages)]
+        prior = PRIORS[kind.likeness.kind]
+        weight, sure, rates = prior.weight, SURE, [-log1p(-prior.chance) * share for share in prior.ages]
+        rates += [0.0] * (len(AGES) - len(rates))
         for sort in _sorts(kind):
-            returned, passed = self._returned.get(sort, _NONE), self._passed.get(sort, _NONE)
-            rows = zip(hazards, returned, passed, strict=False)
-            hazards = [(back + each * weight) / (back + gone + weight) for each, back, gone in rows]
-            weight = APART
-        return 1 - prod(1 - each for each in hazards)
+            rows = list(zip(rates, self._returned.get(sort, _NONE), self._passed.get(sort, _NONE), strict=True))
+            came = sum(back for rate, back, _ in rows if rate)
+            expected = sure + sum(rate * (back + gone / (1 + gone / prior.told)) for rate, back, gone in rows)
+            often = (sure + came) / expected
+            hazards = ((back - expm1(-rate * often) * weight) / (back + gone + weight) for rate, back, gone in rows)
+            weight, sure, rates = APART, APART, [-log1p(-hazard) for hazard in hazards]
+        return -expm1(-sum(rates[:ages]))
 
 
 def _sorts(kind: Class) -> tuple[Class, ...]:
@@ -191,5 +220,4 @@ def _sorts(kind: Class) -> tuple[Class, ...]:
     return (together,) if kind.likeness.after_documents or kind.begun == ANY else (together, kind)
 
 
-_SOON = bisect_left(AGES, SOON)
 _NONE = (0.0,) * len(AGES)

@@ -19,7 +19,7 @@ from prefixcache_integrations.prompt.cache_key import opening_digest
 from prefixcache_integrations.prompt.content import COSTS
 from prefixcache_integrations.prompt.content_hash import marker_hash, message_hashes, part_hash, written
 from prefixcache_integrations.prompt.fingerprint import PROPERTIES, all_parts, tier_seeds
-from prefixcache_integrations.prompt.pieces import Blocks, Piece, pieces_of, seeded_digest
+from prefixcache_integrations.prompt.pieces import Blocks, Piece, has_agent, pieces_of, seeded_digest
 from prefixcache_integrations.prompt.segments import added_segments, first_instructions, leading_segments
 
 BEGINNINGS = 256
@@ -150,7 +150,7 @@ class Readings:
         ``ordered``: that goes for the order of results too.
         """
         model = (profile.name, profile.provider, profile.requests_per_key, tokenizer.name)
-        seed = (request.dialect, *model, ordered, bool(request.tools), bool(request.system))
+        seed = (request.dialect, *model, ordered, bool(request.tools), has_agent(request), bool(request.system))
         try:
             hashes = message_hashes(request.messages, hash(seed))
         except (ValueError, TypeError):  # what no wire can carry
