@@ -104,8 +104,8 @@ def test_one_that_starts_again_plans_as_the_one_before(place, opened):
     for question in (10, "never asked"):
         for tools in ((), ("zeta", "alpha"), ("beta", "zeta")):
             assert marks(again, question, tools=tools) == marks(first, question, tools=tools)
-    assert marks(none, "never asked") == (["system", "tail"], [])
-    assert marks(again, "never asked") == (["system"], [])
+    assert "tail" in marks(none, "never asked", tools=("zeta",))[0]
+    assert "tail" not in marks(again, "never asked", tools=("zeta",))[0]
 
 
 def test_tenants_and_applications_know_nothing_of_each_other(place, opened):
