@@ -11,6 +11,7 @@ from prefixcache_integrations.canonical.request import (
     PartKind,
     Request,
     Role,
+    Section,
     Tool,
 )
 from prefixcache_integrations.canonical.response import Response, StopReason
@@ -34,6 +35,7 @@ __all__ = [
     "Request",
     "Response",
     "Role",
+    "Section",
     "StopReason",
     "Tokenizer",
     "Tool",

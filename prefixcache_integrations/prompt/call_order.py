@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from operator import is_not
 from typing import Literal, TypeAlias, TypeVar
 
 from msgspec.structs import replace
@@ -16,7 +17,7 @@ _Form: TypeAlias = Callable[[Part], bytes]
 _T = TypeVar("_T", Message, Part)
 
 
-def results_in_call_order(messages: Sequence[Message], since: int = 0) -> tuple[Message, ...]:
+def results_in_call_order(messages: tuple[Message, ...], since: int = 0) -> tuple[Message, ...]:
     """Return ``messages`` with every run of results in the order of the calls that were made just before.
 
     Applications add them as tools finish. Results without such a call come last; within a message markers stay where
@@ -33,7 +34,8 @@ def results_in_call_order(messages: Sequence[Message], since: int = 0) -> tuple[
             if message.role == "assistant":
                 ranks = _ranks(ordered, ranks, message)
             ordered.append(_with_sorted_results(message, ranks))
-    return (*messages[:start], *ordered)
+    unchanged = not any(map(is_not, messages[start:], ordered))
+    return messages if unchanged else (*messages[:start], *ordered)
 
 
 def _latest_calls(messages: Sequence[Message], before: int) -> int:

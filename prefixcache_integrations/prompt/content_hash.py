@@ -20,10 +20,12 @@ def message_hashes(messages: Sequence[Message], seed: int) -> list[int]:
     for message in messages:
         raw, parts = message.raw, message.parts
         own = 0 if len(raw) == 1 else _fields_hash(raw)
-        if len(parts) == 1:
-            seed = hash((seed, message.role, own, part_hash(parts[0])))
-        else:
+        if len(parts) != 1:
             seed = hash((seed, message.role, own, *map(part_hash, parts)))
+        elif message.bare and parts[0].marker is None:
+            seed = hash((seed, message.role, own, parts[0].text))
+        else:
+            seed = hash((seed, message.role, own, part_hash(parts[0])))
         hashes.append(seed)
     return hashes
 
@@ -34,7 +36,9 @@ def part_hash(part: Part) -> int:
     if len(raw) == _PLAIN and part.marker is None:
         if raw.get("text") is text:
             return hash((text, raw.get("type"), *raw))
-        return hash((_fields_hash(raw), *map(part_hash, part.content)))
+        content = part.content
+        if part.bare and len(content) == 1 and content[0].marker is None:
+            return hash((_fields_hash(raw), content[0].text))
     own = written(raw) if raw else (part.kind, text, part.call_id, part.name)
     return hash((own, marker_hash(part.marker), *map(part_hash, part.content)))
 

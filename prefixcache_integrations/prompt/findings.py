@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import ceil
+from operator import is_not
 
 from msgspec import Struct
 
@@ -60,7 +61,7 @@ def about_tools(order: Sequence[int]) -> Iterator[Finding]:
 
 def about_results(before: Sequence[Message], after: Sequence[Message]) -> Iterator[Finding]:
     """Say whether results of parallel calls change places."""
-    if any(old is not new for old, new in zip(before, after, strict=True)):
+    if any(map(is_not, before, after)):
         yield Finding(code="results_reordered", message="results of parallel tool calls were put in the calls' order")
 
 

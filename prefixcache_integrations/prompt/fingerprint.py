@@ -6,7 +6,9 @@ Not the identity answers are served by: that one is in `prefixcache_integrations
 from __future__ import annotations
 
 import hashlib
+import marshal
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from prefixcache_integrations.canonical import DialectName, Part, Request
 from prefixcache_integrations.canonical.json import as_object
@@ -99,6 +101,19 @@ def tier_seeds(request: Request, profile: CacheProfile, traits: Collection[str] 
 
 
 def _digest(values: list[object]) -> bytes:
+    try:
+        return _digest_of(marshal.dumps(values, 2))
+    except ValueError:  # no JSON, most likely
+        return _digest_anew(values)
+
+
+@lru_cache(maxsize=1024)
+def _digest_of(written: bytes) -> bytes:
+    """Return the digest of values as `marshal` wrote them: an application has a few settings."""
+    return _digest_anew(marshal.loads(written))  # noqa: S302 - written here
+
+
+def _digest_anew(values: list[object]) -> bytes:
     return hashlib.blake2b(canonical_json(values, "options"), digest_size=DIGEST_BYTES).digest()
 
 

@@ -40,7 +40,7 @@ class Fragment(Struct, frozen=True):
 
 def fragments(text: str, recognised: Recognition | None) -> Iterator[Fragment]:
     """Yield what changes in ``text``: what was seen to, as far as it looks like one thing, and what looks like it."""
-    looks = patterns(text)
+    looks = patterns(text, None if recognised is None else recognised.template.latest)
     calls = 1 if recognised is None else max(recognised.template.sightings - 1, 1)
     changes = () if recognised is None else _merged(recognised.changes, looks)
     seen = {(each.start, each.end) for each in changes}

@@ -52,6 +52,8 @@ def filled_texts(instructions: Iterable[Part], known: KnownPrompt) -> Mapping[st
     the instructions but their body, and nobody said that it changes. So is a text with nothing in it.
     """
     slots = {each.text: each.slots for each in known.texts if each.slots}
+    if not slots:
+        return {}
     found = {part.text: slots.get(part.text, ()) for part in instructions}
     said = sum(len(own_words(text)) - sum(slot.end - slot.start for slot in rows) for text, rows in found.items())
     values = {

@@ -7,7 +7,17 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import Address, Breakpoint, CacheMarker, Finding, Message, Part, Request, Tool
+from prefixcache_integrations.canonical import (
+    Address,
+    Breakpoint,
+    CacheMarker,
+    Finding,
+    Message,
+    Part,
+    Request,
+    Section,
+    Tool,
+)
 
 _Marked = TypeVar("_Marked", Tool, Part)
 
@@ -20,7 +30,7 @@ def repaired(request: Request, since: int = 0) -> tuple[Request, tuple[Finding, 
     deferred tools, are refused by the provider and removed. Messages before number ``since`` have none of these.
     """
     findings: list[Finding] = []
-    tools = tuple(_repaired_tool(tool, Address("tools", index), findings) for index, tool in enumerate(request.tools))
+    tools = tuple(_repaired_tool(tool, index, findings) for index, tool in enumerate(request.tools))
     system = tuple(
         _repaired_part(part, Address("system", index), findings) for index, part in enumerate(request.system)
     )
@@ -40,10 +50,10 @@ def _repaired_message(message: Message, index: int, findings: list[Finding]) -> 
     return message if len(findings) == before else replace(message, parts=parts)
 
 
-def _repaired_tool(tool: Tool, at: Address, findings: list[Finding]) -> Tool:
+def _repaired_tool(tool: Tool, index: int, findings: list[Finding]) -> Tool:
     if tool.marker is None or tool.markable:
         return tool
-    findings.append(_removed(at, "the provider takes no marker on this tool"))
+    findings.append(_removed(Address("tools", index), "the provider takes no marker on this tool"))
     return replace(tool, marker=None)
 
 
@@ -91,11 +101,22 @@ def placed(request: Request, breakpoints: Sequence[Breakpoint], marked: Collecti
     automatic = next((row for row in breakpoints if row.automatic), None)
     return replace(
         request,
-        tools=tuple(_placed(tool, wanted.get(Address("tools", index))) for index, tool in enumerate(request.tools)),
-        system=tuple(_placed(part, wanted.get(Address("system", index))) for index, part in enumerate(request.system)),
+        tools=_all_placed("tools", request.tools, wanted),
+        system=_all_placed("system", request.system, wanted),
         messages=_placed_messages(request.messages, wanted, marked),
         marker=_marker(request.marker, automatic) if automatic else request.marker,
     )
+
+
+def _all_placed(
+    section: Section, blocks: tuple[_Marked, ...], wanted: Mapping[Address, Breakpoint]
+) -> tuple[_Marked, ...]:
+    changing = {at.index for at in wanted if at.section == section}
+    changing.update(index for index, block in enumerate(blocks) if block.marker is not None)
+    result = list(blocks)
+    for index in changing:
+        result[index] = _placed(blocks[index], wanted.get(Address(section, index)))
+    return tuple(result)
 
 
 def _placed_messages(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import takewhile
 
@@ -107,10 +108,11 @@ def _marks_tail_itself(request: Request, profile: CacheProfile) -> bool:
 def _worth_a_look(request: Request, reading: Reading, foresight: Foresight) -> list[int]:
     """Return the blocks that may get a marker or have one, by number: those that lead, that pay, and of the last turn.
 
-    Further back nothing is looked at, so that a turn costs what is new in it.
+    Of tools one marker means all of them. Further back nothing is looked at, so that a turn costs what is new in it.
     """
     pieces, reply = reading.pieces, latest_reply(request)
-    leading = takewhile(lambda number: pieces[number].tier != "messages", range(len(pieces)))
+    tools = bisect_left(pieces, 1, key=lambda piece: piece.tier != "tools")
+    leading = takewhile(lambda number: pieces[number].tier != "messages", range(max(tools - 1, 0), len(pieces)))
     numbers = {*leading, *reading.blocks.marked, *map(foresight.order.index, foresight.marks)}
     for number in reversed(range(len(pieces))):
         numbers.add(number)

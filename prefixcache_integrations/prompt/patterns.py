@@ -94,13 +94,13 @@ class Pattern(Struct, frozen=True, order=True):
     certain: bool = False
 
 
-def patterns(text: str) -> tuple[Pattern, ...]:
-    """Return what in ``text`` looks as if it changes, in order and without overlaps.
+def patterns(text: str, digest: bytes | None = None) -> tuple[Pattern, ...]:
+    """Return what in ``text`` looks as if it changes, in order and without overlaps; ``digest`` is its, if known.
 
     Years and dates in prose, version numbers, opening hours and numbered steps do not: dates and times of day count
     where the words before say that they are the present ones, numbers where they are said to be ids or counts.
     """
-    return _once(text, _in_stretches)
+    return _once(text, _in_stretches, digest)
 
 
 def _in_stretches(text: str) -> Iterator[Pattern]:
@@ -132,14 +132,19 @@ def _in_one(stretch: str) -> Iterator[Pattern]:
     yield from _apart(sorted(rows, key=lambda each: (each.start, -each.end)))
 
 
+def text_digest(text: str) -> bytes:
+    """Return by what a text is known."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
 _Find: TypeAlias = Callable[[str], Iterable[Pattern]]
 _known: dict[tuple[_Find, bytes], tuple[Pattern, ...]] = {}
 _MOST_KNOWN = 4096
 
 
-def _once(text: str, find: _Find) -> tuple[Pattern, ...]:
+def _once(text: str, find: _Find, digest: bytes | None = None) -> tuple[Pattern, ...]:
     """Return what ``find`` finds in a text or stretch; most requests have it in common, by its digest, with others."""
-    key = (find, blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest())
+    key = (find, digest or text_digest(text))
     found = _known.get(key)
     if found is None:
         if len(_known) >= _MOST_KNOWN:

@@ -25,7 +25,7 @@ _FORCED = frozenset({"tool", "function", "custom"})
 """Types of ``tool_choice`` that name one tool."""
 
 
-class Block(Struct, frozen=True):
+class Block(Struct, frozen=True, gc=False):
     """One step of a prompt before it has a place: its digest, kind, tokens, and whether it may carry a marker."""
 
     key: bytes
@@ -34,7 +34,7 @@ class Block(Struct, frozen=True):
     markable: bool
 
 
-class Piece(Block, frozen=True, kw_only=True):
+class Piece(Block, frozen=True, kw_only=True, gc=False):
     """A block in its place, ``at``; ``None`` for framing.
 
     Its digest does not depend on its place, but on the settings of its ``tier``. ``takes_marker``: the wire format lets

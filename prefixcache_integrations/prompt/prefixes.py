@@ -17,7 +17,7 @@ ROOT = 0
 """The number of the empty prefix."""
 
 
-class Step(Struct, frozen=True, array_like=True):
+class Step(Struct, frozen=True, array_like=True, gc=False):
     """One block of a prompt as it is remembered: its digest and what kind of prefix ends with it.
 
     ``writes`` is the lifetime in seconds that a marker here asks for, 0 without one.
@@ -34,7 +34,7 @@ def ending(steps: Sequence[Step]) -> int:
     return next(places, -1)
 
 
-class Prefix(Struct):
+class Prefix(Struct, gc=False):
     """What is known of one prefix. ``alive_until``: when its entry at the provider ends, 0 where none was written.
 
     ``wait`` is what is waited for since it was last sent, ``turns`` how many prompts ended with it or before it.

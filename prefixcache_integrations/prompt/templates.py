@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from hashlib import blake2b
 from itertools import pairwise, takewhile
 from typing import NamedTuple
 from zlib import crc32
 
 from msgspec import Struct
 from msgspec.structs import replace
+
+from prefixcache_integrations.prompt.patterns import text_digest
 
 ALIKE = 0.5
 """Which share of the characters two texts have in common that are taken for one with changing places."""
@@ -94,7 +95,7 @@ class Templates:
         """Hold ``text`` against what was sent before; ``None`` for one that is not to be learned. Changes nothing."""
         if len(text) > LONGEST:
             return None
-        latest = blake2b(text.encode(), digest_size=16).digest()
+        latest = text_digest(text)
         for number, template in self._all.items():
             if template.latest == latest and not any(isinstance(piece, Gap) for piece in template.pieces):
                 return Recognition(number, _seen(template, template.pieces, latest))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
+from operator import ne
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,7 +19,7 @@ from prefixcache_integrations.prompt.reading import NOTHING_READ, Begun, Reading
 from prefixcache_integrations.prompt.stability import Snapshot
 from prefixcache_integrations.prompt.tail_note import Note, without_values
 from prefixcache_integrations.prompt.terms import Terms
-from prefixcache_integrations.prompt.tools import agent_of, canonical_tool, tool_order
+from prefixcache_integrations.prompt.tools import agent_of, canonical_tools, tool_order
 from prefixcache_integrations.prompt.volatile import Volatile, find_volatile
 
 
@@ -101,8 +103,8 @@ def arranged(request: Request, order: Sequence[int], level: Level, since: int = 
     request = replace(request, messages=results_in_call_order(request.messages, since))
     if not request.tools:
         return request
-    tools = [canonical_tool(request.tools[index], request.dialect) for index in order]
-    if any(index != place for place, index in enumerate(order)):
+    tools = canonical_tools([request.tools[index] for index in order], request.dialect)
+    if any(map(ne, order, count())):
         tools = _with_markers_of(tools, request.tools)
     return replace(request, tools=tuple(tools))
 

@@ -6,8 +6,8 @@ import hashlib
 import marshal
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import DialectName, JsonObject, Request, Tool
@@ -30,8 +30,8 @@ _SCHEMAS = frozenset(
 """Members that hold a schema, or a list of them."""
 
 
-FORMS = 1024
-"""Of how many tools the canonical form is kept, at most."""
+FORMS = 64
+"""Of how many lists of tools the canonical form is kept, at most."""
 
 AGENT_TEXT = 256
 """By how many characters of its instructions an agent is told from others."""
@@ -57,44 +57,45 @@ def agent_of(request: Request) -> bytes:
     return hashlib.blake2b(text[:AGENT_TEXT].encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-def canonical_tool(tool: Tool, dialect: DialectName) -> Tool:
-    """Return ``tool`` with its keys sorted, and its schema as `canonical_schema` has it; itself where it already is."""
-    key = _digest(tool, dialect)
-    form = _forms.get(key) if key else None
-    if form is None:
-        form = _form(tool, dialect)
-        if key:
-            _forms[key] = form
-            while len(_forms) > FORMS:
-                _forms.popitem(last=False)
-    return tool if form.raw is None else replace(tool, raw=form.raw, schema=form.schema)
-
-
-class _Form(Struct, frozen=True):
-    """A tool in canonical form; ``raw`` is ``None`` for one that already is."""
-
-    raw: JsonObject | None = None
-    schema: JsonObject | None = None
-
-
-_forms: OrderedDict[bytes, _Form] = OrderedDict()
-"""The tools seen first, by their digest: an application has a few, and sends them with every request."""
-
-
-def _digest(tool: Tool, dialect: DialectName) -> bytes:
-    """Return a digest of ``tool``, the order of its keys included; empty for one that is no JSON."""
+def canonical_tools(tools: Sequence[Tool], dialect: DialectName) -> list[Tool]:
+    """Return ``tools`` with sorted keys and schemas as `canonical_schema` has them, themselves where they are so."""
     try:
-        written = marshal.dumps(tool.raw, 2)  # type: ignore[arg-type] # else it raises
-    except ValueError:
-        return b""
-    return hashlib.blake2b(written, digest_size=16, person=dialect.encode()[:16]).digest()
+        key = (dialect, marshal.dumps([tool.raw for tool in tools], 2))
+    except ValueError:  # no JSON
+        forms: Sequence[_Form] = [_form(tool.raw, dialect) for tool in tools]
+    else:
+        forms = _forms_of(key)
+    if not any(forms):
+        return [*tools]
+    pairs = zip(tools, forms, strict=True)
+    return [replace(tool, raw=form[0], schema=form[1]) if form else tool for tool, form in pairs]
 
 
-def _form(tool: Tool, dialect: DialectName) -> _Form:
-    raw = _canonical_at(tool.raw, _SCHEMA_PATHS[dialect])
-    if _same_order(raw, tool.raw):
-        return _Form()
-    return _Form(raw, None if tool.schema is None else canonical_schema(tool.schema))
+_Form: TypeAlias = tuple[JsonObject, JsonObject | None] | None
+"""A tool in canonical form, and its schema; ``None`` for one that already is."""
+
+_forms: OrderedDict[tuple[DialectName, bytes], Sequence[_Form]] = OrderedDict()
+"""The lists of tools seen last: an application has a few, and sends one with every request."""
+
+
+def _forms_of(key: tuple[DialectName, bytes]) -> Sequence[_Form]:
+    """Return the forms of tools as they were written: of copies, as an application may change what it sent."""
+    forms = _forms.get(key)
+    if forms is None:
+        forms = _forms[key] = [_form(raw, key[0]) for raw in marshal.loads(key[1])]  # noqa: S302 - written here
+        while len(_forms) > FORMS:
+            _forms.popitem(last=False)
+    return forms
+
+
+def _form(given: JsonObject, dialect: DialectName) -> _Form:
+    raw = _canonical_at(given, _SCHEMA_PATHS[dialect])
+    if _same_order(raw, given):
+        return None
+    schema: object = raw
+    for name in _SCHEMA_PATHS[dialect]:
+        schema = (as_object(schema) or {}).get(name)
+    return raw, as_object(schema)
 
 
 def canonical_schema(schema: JsonObject) -> JsonObject:

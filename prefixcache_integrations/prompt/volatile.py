@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import groupby
 
 from msgspec import Struct, field
@@ -141,11 +142,14 @@ def _after_head(request: Request, profile: CacheProfile, known: KnownPrompt) -> 
         yield _split(fragment, 1, len(part.text))
 
 
-def _in_tools(request: Request) -> Iterator[Fragment]:
-    for index, tool in enumerate(request.tools):
-        for each in patterns(tool.description):
-            if each.kind in _IN_TOOLS and each.certain:
-                yield Fragment(Address("tools", index), each.start, each.end, each.kind, None, known=True)
+@lru_cache(maxsize=64)
+def _in_tools(descriptions: tuple[str, ...]) -> tuple[Fragment, ...]:
+    found = ((index, each) for index, text in enumerate(descriptions) for each in patterns(text))
+    return tuple(
+        Fragment(Address("tools", index), each.start, each.end, each.kind, None, known=True)
+        for index, each in found
+        if each.kind in _IN_TOOLS and each.certain
+    )
 
 
 def _moves(
@@ -223,7 +227,7 @@ def about_volatile(request: Request, volatile: Volatile, reading: Reading, profi
 
     ``reading`` is that of ``request``, from which values have been taken out.
     """
-    found = (*_in_tools(request), *volatile.fragments)
+    found = (*_in_tools(tuple(tool.description for tool in request.tools)), *volatile.fragments)
     if not found:
         return
     ends = {piece.at: end for piece, end in zip(reading.pieces, reading.ends, strict=True) if piece.at is not None}

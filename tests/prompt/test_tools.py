@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefixcache_integrations.canonical import DialectName, Tool
-from prefixcache_integrations.prompt.tools import canonical_schema, canonical_tool, tool_order
+from prefixcache_integrations.prompt.tools import canonical_schema, canonical_tools, tool_order
 
 
 def named(*names: str) -> tuple[Tool, ...]:
@@ -88,12 +88,24 @@ def test_the_schema_is_found_in_every_format() -> None:
         "openai_responses": {"type": "function", "name": "a", "parameters": schema},
     }
     for dialect, raw in raws.items():
-        tool = canonical_tool(Tool(name="a", raw=raw, schema=schema), dialect)
+        [tool] = canonical_tools([Tool(name="a", raw=raw, schema=schema)], dialect)
         assert '{"properties": {}, "type": "object"}' in json.dumps(tool.raw)
         assert tool.raw == raw
-        assert canonical_tool(tool, dialect) is tool
+        assert canonical_tools([tool], dialect) == [tool]
+        assert canonical_tools([tool], dialect)[0] is tool
 
 
 def test_a_tool_without_a_schema_is_left_alone() -> None:
     tool = Tool(name="web", raw={"name": "web", "type": "web_search_20260209"})
-    assert canonical_tool(tool, "anthropic_messages") is tool
+    assert canonical_tools([tool], "anthropic_messages")[0] is tool
+
+
+def test_what_an_application_changes_later_does_not_change_what_is_sent_again() -> None:
+    names = ["b", "a"]
+    raw: dict[str, object] = {"name": "a", "input_schema": {"type": "object", "enum": names}}
+    original = copy.deepcopy(raw)
+    canonical_tools([Tool(name="a", raw=raw)], "anthropic_messages")
+    names.append("c")
+
+    [tool] = canonical_tools([Tool(name="a", raw=original)], "anthropic_messages")
+    assert tool.raw == original
