@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import sys
 import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -20,6 +22,7 @@ from prefixcache_integrations.cli.output import AsJson, Exit, address, answer_js
 from prefixcache_integrations.errors import PrefixCacheError
 from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.stores import open_store
+from prefixcache_integrations.stores.survey import sqlite_path
 
 _DISTRIBUTION = "prefixcache-integrations"
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9_.-]+)(?:\[[^]]*\])?\s*(?P<bounds>[^;]*)")
@@ -124,7 +127,7 @@ def _counting() -> Iterator[Check]:
         detail = "estimates: install the extra 'tokens'; the encoding comes from tiktoken's cache or llama-index-core"
         yield Check(name="token counts", level="note", detail=detail)
     if _version("genai-prices") is None:
-        detail = "the package's own rows only, without batch, flex and priority: install the extra 'prices'"
+        detail = "the package's own rows only: install the extra 'prices' for models that they leave out"
         yield Check(name="prices", level="note", detail=detail)
 
 
@@ -133,6 +136,8 @@ def _reach(url: str) -> Check:
     name = f"store {address(url)}"
     started = time.perf_counter()
     try:
+        if url.startswith("sqlite:") and not sqlite_path(url).exists():
+            return _not_made(name, sqlite_path(url))  # opening a store would make the file
         store = open_store(url)
         try:
             store.get(EntryKey("", "doctor"))
@@ -141,6 +146,13 @@ def _reach(url: str) -> Check:
     except PrefixCacheError as error:
         return Check(name=name, level="problem", detail=str(error))
     return Check(name=name, level="ok", detail=f"answers in {(time.perf_counter() - started) * 1000:.1f} ms")
+
+
+def _not_made(name: str, path: Path) -> Check:
+    folder = next(each for each in path.parents if each.exists())
+    if folder.is_dir() and os.access(folder, os.W_OK):
+        return Check(name=name, level="note", detail="there is no file yet: the first answer makes it")
+    return Check(name=name, level="problem", detail=f"there is no file, and none can be made in {folder}")
 
 
 def _version(distribution: str) -> str | None:

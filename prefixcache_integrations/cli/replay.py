@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,23 +17,30 @@ from rich.table import Table
 from prefixcache_integrations import tokens
 from prefixcache_integrations.canonical import Usage
 from prefixcache_integrations.cli.bodies import Format, read_trace
-from prefixcache_integrations.cli.output import AsJson, answer_json, console, explained, progress_bar
+from prefixcache_integrations.cli.output import AsJson, answer_json, console, explained, plain, progress_bar
 from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.insight import replay as engine
 from prefixcache_integrations.insight.accounting import Totals
 from prefixcache_integrations.insight.replay import STRATEGIES, Sent, Strategy
 from prefixcache_integrations.insight.report_text import count, dollars, share
+from prefixcache_integrations.insight.simulator_rules import Refusal
 from prefixcache_integrations.prices import PriceBook
 from prefixcache_integrations.profiles import resolve
 
+_MOST_REASONS = 5
+
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """One strategy on one model. ``refused`` requests, which the provider would answer 400, are in no sum."""
+    """One strategy on one model. ``refused`` requests, which the provider would answer 400, are in no sum.
+
+    ``refusals`` counts them by what it would say.
+    """
 
     model: str
     strategy: Strategy
     totals: Totals
     refused: int
+    refusals: Mapping[str, int]
 
 
 def replay(
@@ -65,6 +73,8 @@ def replay(
         return
     console.print(_table(outcomes))
     console.print("Of plain: the cost as a share of that without any caching. Green: the cheapest of a model.")
+    for why, times in _refusals(outcomes):
+        console.print(plain(f"Refused, up to {times:,} times: {why}"))
     if silent:
         console.print(f"Output is left out for {silent:,} of {len(sent):,} requests: the trace does not tell it.")
     if not tokenizer.exact:
@@ -82,12 +92,15 @@ def _outcomes(sent: Sequence[Sent], models: Sequence[str]) -> Iterator[Outcome]:
                     usages.append(usage)
                     done += 1
                     progress(done)
-                billed = [usage for usage in usages if usage is not None]
+                billed = [usage for usage in usages if isinstance(usage, Usage)]
+                refusals = Counter(usage.message for usage in usages if isinstance(usage, Refusal))
                 totals = sum((_priced(usage, model, prices, today) for usage in billed), Totals())
-                yield Outcome(model=model, strategy=strategy, totals=totals, refused=len(usages) - len(billed))
+                yield Outcome(
+                    model=model, strategy=strategy, totals=totals, refused=refusals.total(), refusals=refusals
+                )
 
 
-def _usages(sent: Sequence[Sent], model: str, strategy: Strategy) -> Iterator[Usage | None]:
+def _usages(sent: Sequence[Sent], model: str, strategy: Strategy) -> Iterator[Usage | Refusal]:
     profile = resolve(model)
     speaks_claude = profile.provider == "anthropic"
     for row in sent:
@@ -99,6 +112,14 @@ def _usages(sent: Sequence[Sent], model: str, strategy: Strategy) -> Iterator[Us
 def _priced(usage: Usage, model: str, prices: PriceBook, today: date) -> Totals:
     told = usage if usage.output_tokens is not None else replace(usage, output_tokens=0)
     return Totals.of_call(told, prices.cost(told, model, on=today), prices.uncached_cost(told, model, on=today))
+
+
+def _refusals(outcomes: Sequence[Outcome]) -> list[tuple[str, int]]:
+    """Return why requests are refused, and how often at most under any strategy."""
+    most: Counter[str] = Counter()
+    for row in outcomes:
+        most |= Counter(row.refusals)
+    return most.most_common(_MOST_REASONS)
 
 
 def _table(outcomes: Sequence[Outcome]) -> Table:

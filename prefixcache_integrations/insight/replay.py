@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from prefixcache_integrations.canonical import Address, Breakpoint, Part, Request, Tokenizer, Usage
 from prefixcache_integrations.canonical.json import without
 from prefixcache_integrations.insight.simulator import PromptCache, refusal
+from prefixcache_integrations.insight.simulator_rules import Refusal
 from prefixcache_integrations.profiles import CacheProfile
 from prefixcache_integrations.prompt.layout import apply, plan
 from prefixcache_integrations.prompt.markers import placed
@@ -36,16 +37,16 @@ class Sent(Struct, frozen=True, kw_only=True):
 
 def replay(
     trace: Iterable[Sent], model: str, profile: CacheProfile, tokenizer: Tokenizer, strategy: Strategy
-) -> Iterator[Usage | None]:
-    """Yield what each request of ``trace`` would be billed as, ``None`` for one that the provider would refuse.
+) -> Iterator[Usage | Refusal]:
+    """Yield what each request of ``trace`` would be billed as, or why the provider would refuse it.
 
     Output is taken to be what it was. Raises `MalformedRequest` for values that no wire has.
     """
     cache = PromptCache(tokenizer)
     for sent in trace:
         request = _MARKED[strategy](replace(sent.request, model=model), profile, tokenizer)
-        if refusal(request, profile) is not None:
-            yield None
+        if (refused := refusal(request, profile)) is not None:
+            yield refused
             continue
         ticket = cache.begin(request, profile, scope="trace", now=sent.at)
         cache.started(ticket, now=sent.at)

@@ -67,9 +67,14 @@ def survey(url: str, *, progress: Callable[[int], None] = lambda _: None) -> Sur
     return count(url, progress)
 
 
+def sqlite_path(url: str) -> Path:
+    """Return where the file is, or would be made, that a ``sqlite://`` URL names."""
+    return Path(unquote(read(url).parts.path.removeprefix("/"))).expanduser().absolute()
+
+
 def sqlite_file(url: str) -> Path:
     """Return the file that a ``sqlite://`` URL names. Raises `StoreUnavailable` if there is none."""
-    path = Path(unquote(read(url).parts.path.removeprefix("/"))).expanduser().absolute()
+    path = sqlite_path(url)
     if not path.is_file():
         raise StoreUnavailable(f"there is no file {path}")
     return path

@@ -1,8 +1,11 @@
+from contextlib import closing
 from importlib import metadata
 
 import pytest
 
 from prefixcache_integrations.cli import doctor
+from prefixcache_integrations.flows.op import EntryKey
+from prefixcache_integrations.stores.sqlite import SQLiteStore
 
 
 @pytest.fixture
@@ -21,6 +24,8 @@ def checks(done):
 
 
 def test_a_healthy_environment_is_told_so(prefixcache, tmp_path):
+    with closing(SQLiteStore(tmp_path / "a.db")) as store:
+        store.get(EntryKey("", "nobody's"))
     done = prefixcache("doctor", "--store", f"sqlite:///{tmp_path / 'a.db'}", "--json")
     found = checks(done)
 
@@ -28,6 +33,16 @@ def test_a_healthy_environment_is_told_so(prefixcache, tmp_path):
     [store] = [check for name, check in found.items() if name.startswith("store")]
     assert store["level"] == "ok"
     assert "answers in" in store["detail"]
+
+
+@pytest.mark.parametrize(("folder", "level"), [("new/folder", "note"), ("file", "problem")])
+def test_no_file_is_made_to_see_whether_it_can_be_reached(prefixcache, tmp_path, folder, level):
+    (tmp_path / "file").touch()
+    done = prefixcache("doctor", "--store", f"sqlite:///{tmp_path / folder / 'a.db'}", "--json")
+    [store] = [check for name, check in checks(done).items() if name.startswith("store")]
+
+    assert (store["level"], done.json["ok"]) == (level, level == "note")
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
 @pytest.mark.parametrize(("anthropic", "sick"), [("2.11.0", True), ("1.0", True), ("0.125.0", False)])

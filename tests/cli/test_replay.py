@@ -78,8 +78,17 @@ def test_what_the_provider_would_refuse_is_counted_apart(prefixcache, written, c
     body["messages"][0]["content"] = [{"type": "text", "text": f"part {n}", **mark} for n in range(5)]
     found = outcomes(prefixcache("replay", written("t.jsonl", {"body": body}), "--json"))
 
-    assert found["claude-sonnet-4-6", "as recorded"]["refused"] == 1
+    recorded = found["claude-sonnet-4-6", "as recorded"]
+    assert recorded["refused"] == 1
+    assert list(recorded["refusals"]) == ["A maximum of 4 blocks with cache_control may be provided. Found 6."]
     assert found["claude-sonnet-4-6", "planner"]["refused"] == 0
+
+
+def test_it_is_said_why_bodies_would_be_refused(prefixcache, written, claude_body):
+    bodies = [{name: value for name, value in claude_body().items() if name != "max_tokens"}] * 2
+    done = prefixcache("replay", written("t.jsonl", *bodies))
+
+    assert "Refused, up to 2 times: max_tokens: Field required" in done.out
 
 
 def test_a_recording_with_content_can_be_replayed(prefixcache, tmp_path, trace):
