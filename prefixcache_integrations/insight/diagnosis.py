@@ -20,6 +20,7 @@ from prefixcache_integrations.insight.diagnosis_verdict import disagreement
 from prefixcache_integrations.insight.diagnosis_words import Divergence, Excerpt, Explanation, remedy
 from prefixcache_integrations.insight.verdict import Verdict
 from prefixcache_integrations.profiles import CacheProfile, Price, resolve
+from prefixcache_integrations.prompt.segment_memory import SegmentMemory
 
 __all__ = ["Divergence", "Excerpt", "Explainer", "Explanation", "Sent", "explain", "remedy"]
 
@@ -79,7 +80,7 @@ class Explainer:
     """
 
     def __init__(self, tokenizer: Tokenizer, *, size: int = 256) -> None:
-        self._tokenizer = tokenizer
+        self._memory = SegmentMemory(tokenizer)
         self._size = size
         self._readings: OrderedDict[int, Reading] = OrderedDict()
 
@@ -138,12 +139,12 @@ class Explainer:
             previous_profile=_profile_of(previous, current, profile),
             profile=profile,
         )
-        reach = measure(pair, self._tokenizer, Timing(elapsed=elapsed, begun=previous_begun), earlier, beside)
+        reach = measure(pair, self._memory, Timing(elapsed=elapsed, begun=previous_begun), earlier, beside)
         found = read_divergence(previous, current, profile, redact=redact)
         if found is None and not reach.unmarked:
-            self._remember(read_in_full(previous, profile, self._tokenizer, reach.available))
+            self._remember(read_in_full(previous, profile, self._memory, reach.available))
         self._extended(previous, current, profile, extends=extends)
-        explanation = _explanation(reach, found, begun=previous_begun, exact=self._tokenizer.exact)
+        explanation = _explanation(reach, found, begun=previous_begun, exact=self._memory.tokenizer.exact)
         explanation = replace(explanation, lost_cost=_cost(explanation.lost_tokens, reach.usage, profile, price))
         return _settled(explanation, usage, profile, price, reach.usage.input_tokens or 0)
 
@@ -151,7 +152,7 @@ class Explainer:
         reading = self._readings.get(id(previous))
         if reading is None:
             return None
-        longer = extended(reading, current, profile, self._tokenizer, known=extends)
+        longer = extended(reading, current, profile, self._memory, known=extends)
         self._remember(longer)
         return longer
 
@@ -165,7 +166,7 @@ class Explainer:
             self._readings.popitem(last=False)
 
     def _untouched(self, left: int) -> Explanation:
-        return Explanation(available_tokens=left, readable_tokens=left, exact=self._tokenizer.exact)
+        return Explanation(available_tokens=left, readable_tokens=left, exact=self._memory.tokenizer.exact)
 
 
 def _shortest_life(profile: CacheProfile) -> float:

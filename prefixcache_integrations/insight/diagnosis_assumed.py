@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import CacheMarker, Request, Tokenizer
+from prefixcache_integrations.canonical import CacheMarker, Request
 from prefixcache_integrations.canonical.json import as_object, without
 from prefixcache_integrations.insight.simulator_boundaries import Rendered, render
+from prefixcache_integrations.profiles.profile import Tier
 from prefixcache_integrations.prompt.content import COSTS
-from prefixcache_integrations.prompt.fingerprint import prefix_digests, tier_seeds
+from prefixcache_integrations.prompt.fingerprint import tier_seeds, traits
 from prefixcache_integrations.prompt.thinking import dropped_thinking
 
 
-def assumed(
-    previous: Rendered, current: Request, looked_up: AbstractSet[int], tokenizer: Tokenizer
-) -> Iterator[Rendered]:
+def assumed(previous: Rendered, current: Request, looked_up: AbstractSet[int]) -> Iterator[Rendered]:
     """Yield the requests that ``previous`` goes on from, oldest first, as far as anybody may look for their entries.
 
     Each ends before one of its answers, marked there as these two are at their ends. ``looked_up`` are the lengths in
@@ -28,9 +27,12 @@ def assumed(
     if is_explicit(request) and not is_explicit(current):
         request = replace(request, options=without(request.options, "prompt_cache_options"))
     marker = _tail_marker(request) or _tail_marker(current)
+    known = traits(previous.request)
+    seeds = tier_seeds(previous.request, previous.profile, known)
     for end in _ends(previous, starts, looked_up):
         cut = replace(request, messages=request.messages[:end], marker=request.marker or marker)
-        yield _cut(previous, cut, starts[end], tokenizer)
+        own = tier_seeds(cut, previous.profile, known and None)  # a part has none where the whole has none
+        yield _cut(previous, cut, starts[end], None if own == seeds else own)
 
 
 def _ends(whole: Rendered, starts: Sequence[int], looked_up: AbstractSet[int]) -> list[int]:
@@ -60,15 +62,17 @@ def _starts(whole: Rendered) -> list[int]:
     return starts
 
 
-def _cut(whole: Rendered, request: Request, end: int, tokenizer: Tokenizer) -> Rendered:
-    """Return ``request`` as the model reads it: the first ``end`` segments of ``whole``, and thinking dropped since."""
+def _cut(whole: Rendered, request: Request, end: int, seeds: Mapping[Tier, bytes] | None) -> Rendered:
+    """Return ``request`` as the model reads it: the first ``end`` segments of ``whole``, and thinking dropped since.
+
+    ``seeds`` are its own where they are others than those of ``whole``.
+    """
     dropped = (at for at in dropped_thinking(whole.request, whole.profile) if at.index < len(request.messages))
     if dropped_thinking(request, whole.profile) != frozenset(dropped):
-        anew = render(request, whole.profile, tokenizer, scope="")
+        anew = render(request, whole.profile, whole.how, scope="")
         return replace(anew, namespace=whole.namespace, ids=whole.ids)
-    segments, seeds = whole.segments[:end], tier_seeds(request, whole.profile)
-    same = seeds == tier_seeds(whole.request, whole.profile)
-    digests = whole.digests[:end] if same else prefix_digests(segments, seeds)
+    segments = whole.segments[:end]
+    digests = whole.digests[:end] if seeds is None else whole.how.digests(segments, seeds)
     return replace(whole, request=request, segments=segments, tokens=whole.tokens[:end], digests=digests)
 
 

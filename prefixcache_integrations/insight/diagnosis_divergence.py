@@ -30,7 +30,7 @@ from prefixcache_integrations.insight.diagnosis_paths import (
 from prefixcache_integrations.insight.diagnosis_words import Divergence, settings_reason
 from prefixcache_integrations.profiles.profile import CacheProfile, Tier
 from prefixcache_integrations.prompt.cache_key import CACHE_KEY
-from prefixcache_integrations.prompt.fingerprint import PROPERTIES, setting
+from prefixcache_integrations.prompt.fingerprint import PROPERTIES, setting, traits
 
 _INSTRUCTIONS = frozenset({"system", "developer"})
 
@@ -72,11 +72,13 @@ def _differences(previous: Request, current: Request, profile: CacheProfile) -> 
 def _settings(
     previous: Request, current: Request, profile: CacheProfile, tier: Tier
 ) -> Iterator[tuple[Divergence, Difference]]:
-    for name in sorted(field for field, begins in profile.invalidation.items() if begins == tier):
+    names = sorted(field for field, begins in profile.invalidation.items() if begins == tier)
+    changed = frozenset() if PROPERTIES.keys().isdisjoint(names) else traits(previous) ^ traits(current)
+    for name in names:
         if name == CACHE_KEY:
             continue
         if name in PROPERTIES:
-            yield from _property(previous, current, name)
+            yield from _property(previous, current, name) if name in changed else ()
             continue
         place = setting_difference(setting(previous, name), setting(current, name), name)
         if place is not None:
@@ -93,8 +95,6 @@ def _routing(previous: Request, current: Request, profile: CacheProfile) -> Iter
 
 
 def _property(previous: Request, current: Request, name: str) -> Iterator[tuple[Divergence, Difference]]:
-    if setting(previous, name) == setting(current, name):
-        return
     holder = current if setting(current, name) else previous
     at, path = next((at, path) for at, path, part in _blocks(holder) if any(map(PROPERTIES[name], _with_nested(part))))
     reason: BreakReason = "images_changed" if name == "images" else "settings_changed"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Sequence
+from itertools import chain
 from typing import TypeAlias
 
 from prefixcache_integrations.canonical import Message, Part
@@ -97,11 +98,24 @@ def is_shuffled(place: Difference) -> bool:
 
 def is_truncated(old: Sequence[Message], new: Sequence[Message]) -> bool:
     """Tell whether messages at the start of ``old`` are gone and the rest goes on, a summary in their place or not."""
-    before, after = [message_forms(row) for row in old], [message_forms(row) for row in new]
+    before, after = _named(old, new)
     if len(before) > 1 and after[1 : len(before)] == before[1:]:
         return False
-    return any(_goes_on(before[dropped:], after, summary=dropped > 1) for dropped in range(1, len(before)))
+    return any(_goes_on(before, dropped, after) for dropped in range(1, len(before)))
 
 
-def _goes_on(rest: Sequence[Hashable], after: Sequence[Hashable], *, summary: bool) -> bool:
-    return list(after[: len(rest)]) == list(rest) or (summary and list(after[1 : len(rest) + 1]) == list(rest))
+def _goes_on(before: Sequence[Hashable], dropped: int, after: Sequence[Hashable]) -> bool:
+    """Tell whether ``after`` has what is left of ``before`` at its start, or behind one message for several."""
+    starts = (start for start in range(min(dropped, 2)) if after[start : start + 1] == before[dropped : dropped + 1])
+    return any(after[start : start + len(before) - dropped] == before[dropped:] for start in starts)
+
+
+def _named(*runs: Sequence[Message]) -> list[list[Hashable]]:
+    """Return a name for each message, the same for those of the same form: most are told apart by what they say."""
+    alike: defaultdict[Hashable, dict[int, Message]] = defaultdict(dict)
+    for message in chain.from_iterable(runs):
+        alike[message.role, *(part.text for part in message.parts)][id(message)] = message
+    names: dict[int, Hashable] = {}
+    for group in alike.values():
+        names |= {key: message_forms(message) if len(group) > 1 else key for key, message in group.items()}
+    return [[names[id(message)] for message in run] for run in runs]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import CacheMarker, Request, Tokenizer, Usage
+from prefixcache_integrations.canonical import CacheMarker, Request, Usage
 from prefixcache_integrations.canonical.json import as_object, without
 from prefixcache_integrations.insight.diagnosis_assumed import assumed
 from prefixcache_integrations.insight.simulator import PromptCache
@@ -18,13 +18,15 @@ from prefixcache_integrations.insight.simulator_boundaries import (
     Boundaries,
     Boundary,
     Rendered,
+    Rendering,
     boundaries,
     render,
 )
 from prefixcache_integrations.insight.simulator_rules_anthropic import hoisted
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.content import COSTS
-from prefixcache_integrations.prompt.fingerprint import DIGEST_BYTES
+from prefixcache_integrations.prompt.fingerprint import DIGEST_BYTES, PrefixNumbers
+from prefixcache_integrations.prompt.segment_memory import SegmentMemory
 from prefixcache_integrations.prompt.segments import Segment, token_counts, token_ids
 
 _SCOPE = "conversation"
@@ -74,21 +76,22 @@ class Pair(Struct, frozen=True, kw_only=True):
 
 
 def measure(
-    pair: Pair, tokenizer: Tokenizer, timing: Timing, earlier: Sequence[Sent] | None, beside: Sequence[Sent] = ()
+    pair: Pair, memory: SegmentMemory, timing: Timing, earlier: Sequence[Sent] | None, beside: Sequence[Sent] = ()
 ) -> Reach:
     """Play the conversation to a simulated cache and see what it reads.
 
     ``earlier`` are the requests before, oldest first; ``None`` takes it that there was one for each answer in the
     history, marked as these two are. Those ``beside`` come before them.
     """
-    previous, current = _sides(pair, tokenizer)
-    cache = PromptCache(tokenizer)
+    how = Rendering(memory, PrefixNumbers())
+    previous, current = _sides(pair, how)
+    cache = PromptCache(memory.tokenizer)
     for sent in (*beside, *(earlier or ())):
-        whole = render(hoisted(sent.request), sent.profile, tokenizer, scope=_SCOPE)
+        whole = render(hoisted(sent.request), sent.profile, how, scope=_SCOPE)
         _play(cache, boundaries(replace(whole, ids=current.rendered.ids)), -sent.seconds_before)
     if earlier is None:
         looked_up = {row.tokens for row in (*previous.found.reads, *current.found.reads)}
-        for cut in assumed(previous.rendered, pair.current, looked_up, tokenizer):
+        for cut in assumed(previous.rendered, pair.current, looked_up):
             _play(cache, boundaries(cut), 0)
     before = cache.ticket(previous.found, now=0)
     elapsed = timing.elapsed or 0
@@ -106,10 +109,10 @@ class _Side(NamedTuple):
     found: Boundaries
 
 
-def _sides(pair: Pair, tokenizer: Tokenizer) -> tuple[_Side, _Side]:
+def _sides(pair: Pair, how: Rendering) -> tuple[_Side, _Side]:
     """Render both requests. What they begin with alike is counted, not encoded: any numbers do that both have."""
-    previous = render(hoisted(pair.previous), pair.previous_profile, tokenizer, scope=_SCOPE)
-    current = render(hoisted(pair.current), pair.profile, tokenizer, scope=_SCOPE)
+    previous = render(hoisted(pair.previous), pair.previous_profile, how, scope=_SCOPE)
+    current = render(hoisted(pair.current), pair.profile, how, scope=_SCOPE)
     rows = enumerate(zip(previous.segments, current.segments, strict=False))
     alike = takewhile(lambda row: _likeness(row[1][0]) == _likeness(row[1][1]), rows)
     starts = {_likeness(segment): -1 - (number << 32) for number, (segment, _) in alike}
@@ -117,8 +120,8 @@ def _sides(pair: Pair, tokenizer: Tokenizer) -> tuple[_Side, _Side]:
     def ids(segment: Segment) -> Sequence[int]:
         start = starts.get(_likeness(segment))
         if start is None:
-            return token_ids(segment, tokenizer)
-        return range(start, start - token_counts((segment,), tokenizer)[0], -1)
+            return token_ids(segment, how.memory.tokenizer)
+        return range(start, start - token_counts((segment,), how.memory.tokenizer)[0], -1)
 
     sides = replace(previous, ids=ids), replace(current, ids=ids)
     return _Side(sides[0], boundaries(sides[0])), _Side(sides[1], boundaries(sides[1]))

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from prefixcache_integrations.canonical import DialectName, Request, Tokenizer, Usage
-from prefixcache_integrations.insight.simulator_boundaries import Boundaries, Boundary, boundaries, render
+from prefixcache_integrations.insight.simulator_boundaries import Boundaries, Boundary, Rendering, boundaries, render
 from prefixcache_integrations.insight.simulator_rules import Refusal, Rule
 from prefixcache_integrations.insight.simulator_rules_anthropic import ANTHROPIC_RULES, hoisted
 from prefixcache_integrations.insight.simulator_rules_openai import OPENAI_CHAT_RULES, OPENAI_RESPONSES_RULES
 from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime
+from prefixcache_integrations.prompt.segment_memory import SegmentMemory
 
 _RULES: Mapping[DialectName, tuple[Rule, ...]] = {
     "anthropic_messages": ANTHROPIC_RULES,
@@ -79,7 +80,9 @@ class PromptCache:
 
     def begin(self, request: Request, profile: CacheProfile, *, scope: str, now: float) -> Ticket:
         """Return what ``request`` reads and would write; ``scope`` is whoever shares entries: an organisation."""
-        rendered = render(hoisted(request), profile, self._tokenizer, scope=scope)
+        # Each request comes as objects of its own: there is nothing to remember them by.
+        how = Rendering(SegmentMemory(self._tokenizer, size=0))
+        rendered = render(hoisted(request), profile, how, scope=scope)
         runs = self._settings.tool_runs_are_one_position
         return self.ticket(boundaries(rendered, tool_runs_are_one_position=runs), now=now)
 

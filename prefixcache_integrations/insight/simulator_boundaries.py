@@ -10,15 +10,18 @@ import hashlib
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, compress, count, islice
+from operator import attrgetter
+from typing import NamedTuple
 
 from msgspec import Struct
 
-from prefixcache_integrations.canonical import Address, Message, Request, Tokenizer
+from prefixcache_integrations.canonical import Address, CacheMarker, Message, Request
 from prefixcache_integrations.canonical.json import as_object, as_text
 from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime, Regime, Tier
 from prefixcache_integrations.prompt.fingerprint import prefix_digests, tier_seeds
-from prefixcache_integrations.prompt.segments import Segment, token_counts, token_ids
+from prefixcache_integrations.prompt.segment_memory import SegmentMemory
+from prefixcache_integrations.prompt.segments import Segment, SegmentKind, token_ids
 from prefixcache_integrations.prompt.thinking import read_segments
 
 EARLIER_MESSAGE_ENDINGS = 20
@@ -48,10 +51,18 @@ class Boundaries(Struct, frozen=True, kw_only=True):
     billed: bool = False
 
 
+class Rendering(NamedTuple):
+    """How requests are rendered: ``memory`` reads their messages, ``digests`` tells equal prefixes from others."""
+
+    memory: SegmentMemory
+    digests: Callable[[Sequence[Segment], Mapping[Tier, bytes]], tuple[bytes, ...]] = prefix_digests
+
+
 class Rendered(Struct, frozen=True, kw_only=True):
     """A request as the provider reads it.
 
-    ``tokens`` and ``digests`` are of the prefix up to and with each segment; ``ids`` returns the tokens of one.
+    ``tokens`` and ``digests`` are of the prefix up to and with each segment; ``ids`` returns the tokens of one. ``how``
+    it was rendered.
     """
 
     request: Request
@@ -61,6 +72,7 @@ class Rendered(Struct, frozen=True, kw_only=True):
     digests: tuple[bytes, ...]
     namespace: bytes
     ids: Callable[[Segment], Sequence[int]]
+    how: Rendering
 
     def boundary(self, index: int, ttl: str | None = None) -> Boundary:
         """Return the boundary after segment ``index``."""
@@ -68,17 +80,18 @@ class Rendered(Struct, frozen=True, kw_only=True):
         return Boundary(key=key, tokens=self.tokens[index], lifetime=self.profile.lifetime(ttl))
 
 
-def render(request: Request, profile: CacheProfile, tokenizer: Tokenizer, *, scope: str) -> Rendered:
+def render(request: Request, profile: CacheProfile, how: Rendering, *, scope: str) -> Rendered:
     """Return ``request`` as the provider reads it; ``scope`` is who shares entries with whom."""
-    runs = read_segments(request, profile)
+    runs, counts = read_segments(request, profile, how.memory)
     return Rendered(
         request=request,
         profile=profile,
         segments=runs,
-        tokens=tuple(accumulate(token_counts(runs, tokenizer))),
-        digests=prefix_digests(runs, tier_seeds(request, profile)),
+        tokens=tuple(accumulate(counts)),
+        digests=how.digests(runs, tier_seeds(request, profile)),
         namespace=hashlib.blake2b(scope.encode("utf-8", "surrogatepass"), digest_size=16).digest(),
-        ids=partial(token_ids, tokenizer=tokenizer),
+        ids=partial(token_ids, tokenizer=how.memory.tokenizer),
+        how=how,
     )
 
 
@@ -94,67 +107,51 @@ def boundaries(rendered: Rendered, *, tool_runs_are_one_position: bool | None = 
 # Claude: entries end at markers, each marker looks back a bounded number of positions.
 
 
-class _Block(Struct, frozen=True):
-    """The segments of one tool, system block or content block: a candidate end of an entry."""
-
-    last: int
-    kind: str
-
-
 def _marked(rendered: Rendered, total: int, *, tool_runs_are_one_position: bool) -> Boundaries:
-    blocks = _blocks(rendered.segments)
+    """Return boundaries at blocks: each tool, system block and content block is one segment."""
+    blocks = [*compress(count(), map(_at, rendered.segments))]
+    kinds = [rendered.segments[index].kind for index in blocks]
     marked = _marked_blocks(rendered, blocks)
     lookback = rendered.profile.lookback
     reachable: set[int] = set()
     for number in marked:
-        reachable.update(_window(blocks, number, lookback, tool_runs_are_one_position=tool_runs_are_one_position))
-    writes = (rendered.boundary(blocks[number].last, ttl) for number, ttl in sorted(marked.items()))
+        reachable.update(_window(kinds, number, lookback, tool_runs_are_one_position=tool_runs_are_one_position))
+    writes = (rendered.boundary(blocks[number], ttl) for number, ttl in sorted(marked.items()))
     return Boundaries(
         prompt_tokens=total,
-        reads=tuple(rendered.boundary(blocks[number].last) for number in sorted(reachable)),
+        reads=tuple(rendered.boundary(blocks[number]) for number in sorted(reachable)),
         writes=tuple(row for row in writes if row.tokens >= rendered.profile.minimum_tokens),
         billed=True,
     )
 
 
-def _blocks(runs: Sequence[Segment]) -> list[_Block]:
-    blocks: dict[Address, _Block] = {}
-    for index, segment in enumerate(runs):
-        if segment.at is not None:
-            first = blocks.get(segment.at)
-            blocks[segment.at] = _Block(index, first.kind if first else segment.kind)
-    return list(blocks.values())
-
-
-def _marked_blocks(rendered: Rendered, blocks: Sequence[_Block]) -> dict[int, str | None]:
+def _marked_blocks(rendered: Rendered, blocks: Sequence[int]) -> dict[int, str | None]:
     """Return the numbers of the marked blocks with their TTLs, the automatic marker resolved to its block."""
-    marked: dict[int, str | None] = {}
-    eligible: int | None = None
-    for number, block in enumerate(blocks):
-        segment = rendered.segments[block.last]
-        if segment.marker is not None:
-            marked[number] = segment.marker.ttl
-        if segment.markable:
-            eligible = number
+    segments = [rendered.segments[index] for index in blocks]
+    marked = {number: marker.ttl for number, marker in enumerate(map(_marker, segments)) if marker is not None}
     automatic = rendered.request.marker
-    if automatic is not None and eligible is not None:
-        marked.setdefault(eligible, automatic.ttl)
+    eligible = (number for number in reversed(range(len(segments))) if segments[number].markable)
+    if automatic is not None and (last := next(eligible, None)) is not None:
+        marked.setdefault(last, automatic.ttl)
     return marked
 
 
 def _window(
-    blocks: Sequence[_Block], start: int, lookback: int | None, *, tool_runs_are_one_position: bool
+    kinds: Sequence[SegmentKind], start: int, lookback: int | None, *, tool_runs_are_one_position: bool
 ) -> Iterator[int]:
     """Yield the blocks at most ``lookback`` positions behind the one at ``start``, which is position 1."""
     position = 0
     for number in range(start, -1, -1):
-        kind = blocks[number].kind
-        in_run = kind in _RUNS and number < start and blocks[number + 1].kind == kind
+        kind = kinds[number]
+        in_run = kind in _RUNS and number < start and kinds[number + 1] == kind
         position += not (tool_runs_are_one_position and in_run)
         if lookback is not None and position > lookback:
             return
         yield number
 
+
+_at: Callable[[Segment], Address | None] = attrgetter("at")
+_marker: Callable[[Segment], CacheMarker | None] = attrgetter("marker")
 
 _RUNS = frozenset({"tool_call", "tool_result"})
 
@@ -187,23 +184,40 @@ def _ttl(segment: Segment, default: str | None) -> str | None:
 
 
 def _message_endings(rendered: Rendered) -> tuple[list[int], list[int]]:
-    """Return the eligible message endings, and the end of the initial developer block, as segment indices.
+    """Return the latest eligible message endings, and the end of the initial developer block, as segment indices.
 
     Eligible are user messages, the last tool response of a run, and the last of the initial system and
-    developer messages, a top-level system prompt included.
+    developer messages, a top-level system prompt included. As many are returned as are looked up.
     """
-    ends: dict[int, int] = {}
-    opening: list[int] = []
-    for index, segment in enumerate(rendered.segments):
-        if segment.at is not None and segment.at.section == "messages":
-            ends[segment.at.index] = index
-        elif segment.at is not None and segment.at.section == "system":
-            opening = [index]
     messages = rendered.request.messages
     initial = next((n for n, message in enumerate(messages) if message.role not in _INSTRUCTIONS), len(messages))
-    opening = [ends[n] for n in range(initial) if n in ends][-1:] or opening
-    eligible = [ends[n] for n in range(initial, len(messages)) if n in ends and is_ending(messages, n)]
-    return opening + eligible, opening
+    latest = (index for number, index in _ends(rendered.segments, initial) if is_ending(messages, number))
+    opening = _end_of_opening(rendered.segments, initial)
+    return opening + [*islice(latest, EARLIER_MESSAGE_ENDINGS + 1)][::-1], opening
+
+
+def _ends(segments: Sequence[Segment], first: int) -> Iterator[tuple[int, int]]:
+    """Yield message numbers from the last down to ``first``, and the segment that each ends with."""
+    last: int | None = None
+    for index in range(len(segments) - 1, -1, -1):
+        at = segments[index].at
+        if at is None or (at.section == "messages" and at.index == last):
+            continue
+        if at.section != "messages" or at.index < first:
+            return
+        last = at.index
+        yield last, index
+
+
+def _end_of_opening(segments: Sequence[Segment], initial: int) -> list[int]:
+    found: list[int] = []
+    for index, segment in enumerate(segments):
+        if segment.at is None or segment.at.section == "tools":
+            continue
+        if segment.at.section == "messages" and segment.at.index >= initial:
+            break
+        found = [index]
+    return found
 
 
 _INSTRUCTIONS = frozenset({"system", "developer"})

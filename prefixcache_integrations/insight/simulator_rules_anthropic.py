@@ -21,13 +21,17 @@ from prefixcache_integrations.profiles.profile import CacheProfile
 def hoisted(request: Request) -> Request:
     """Return ``request`` with the markers on the last block inside a tool result or document on that block itself.
 
-    That is where Claude counts them (Claude release notes: cache_control on nested content).
+    That is where Claude counts them (Claude release notes: cache_control on nested content). Messages without any are
+    the same objects.
     """
-    messages = tuple(
-        msgspec.structs.replace(message, parts=tuple(_hoisted_part(part) for part in message.parts))
-        for message in request.messages
-    )
+    messages = tuple(map(_hoisted_message, request.messages))
     return msgspec.structs.replace(request, messages=messages)
+
+
+def _hoisted_message(message: Message) -> Message:
+    if not any(part.content and part.content[-1].marker for part in message.parts):
+        return message
+    return msgspec.structs.replace(message, parts=tuple(map(_hoisted_part, message.parts)))
 
 
 def _hoisted_part(part: Part) -> Part:

@@ -7,16 +7,28 @@ from __future__ import annotations
 
 import hashlib
 import marshal
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
+from operator import attrgetter
 
-from prefixcache_integrations.canonical import DialectName, Part, Request
+from prefixcache_integrations.canonical import DialectName, Message, Part, Request
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import CacheProfile, Tier
 from prefixcache_integrations.prompt.identity import canonical_json
 from prefixcache_integrations.prompt.segments import Segment
 
-__all__ = ["PROPERTIES", "RollingDigest", "all_parts", "canonical_json", "prefix_digests", "setting", "tier_seeds"]
+__all__ = [
+    "PROPERTIES",
+    "PrefixNumbers",
+    "RollingDigest",
+    "canonical_json",
+    "prefix_digests",
+    "setting",
+    "tier_seeds",
+    "traits",
+    "traits_of",
+]
 
 DIGEST_BYTES = 16
 
@@ -84,19 +96,41 @@ class RollingDigest:
         self._rolling.update(data)
 
 
-def tier_seeds(request: Request, profile: CacheProfile, traits: Collection[str] | None = None) -> dict[Tier, bytes]:
+class PrefixNumbers:
+    """Tells prefixes apart as `prefix_digests` does, several times as fast: by numbers that mean nothing elsewhere."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[int, bytes], int] = {}
+
+    def __call__(self, prompt: Sequence[Segment], seeds: Mapping[Tier, bytes]) -> tuple[bytes, ...]:
+        """Return 16 bytes for the prefix up to and with each segment."""
+        numbers, number, begun = self._numbers, 0, 0
+        found = []
+        for segment in prompt:
+            if begun < len(_TIERS):
+                reached = _TIERS.index(segment.tier) + 1
+                for tier in _TIERS[begun:reached]:
+                    number = numbers.setdefault((number, seeds.get(tier, b"")), len(numbers) + 1)
+                begun = max(begun, reached)
+            number = numbers.setdefault((number, segment.identity), len(numbers) + 1)
+            found.append(number.to_bytes(DIGEST_BYTES, "big"))
+        return tuple(found)
+
+
+def tier_seeds(request: Request, profile: CacheProfile, known: Collection[str] | None = None) -> dict[Tier, bytes]:
     """Return what beside the segments decides whether a prefix is found, for each tier it begins with.
 
     The model counts from the first tier on; every field that ``profile.invalidation`` lists, from the tier it
     names. A field may be a path with dots, or one of ``images`` and ``citations``: whether any block of the request
-    has them: ``traits`` are those that one has, if that is known. A documented default that is spelled out is the
+    has them: ``known`` are those that one has, if that is known. A documented default that is spelled out is the
     same as one left out.
     """
     settings: dict[Tier, list[object]] = {tier: [] for tier in _TIERS}
     settings["tools"].append(request.model)
+    if known is None:
+        known = () if PROPERTIES.keys().isdisjoint(profile.invalidation) else traits(request)
     for name, tier in sorted(profile.invalidation.items()):
-        is_trait = traits is not None and name in PROPERTIES
-        settings[tier].append([name, name in (traits or ()) if is_trait else setting(request, name)])
+        settings[tier].append([name, name in known if name in PROPERTIES else setting(request, name)])
     return {tier: _digest(values) for tier, values in settings.items()}
 
 
@@ -120,8 +154,7 @@ def _digest_anew(values: list[object]) -> bytes:
 def setting(request: Request, name: str) -> object:
     """Return the value that ``name`` has for `tier_seeds`; ``None`` where it is left out or a documented default."""
     if name in PROPERTIES:
-        spoken = (part for message in request.messages for part in message.parts)
-        return any(map(PROPERTIES[name], all_parts((*request.system, *spoken))))
+        return name in traits(request)
     value: object = request.options
     for step in name.split("."):
         value = (as_object(value) or {}).get(step)
@@ -136,17 +169,28 @@ def _without_defaults(value: object, path: str, defaults: Mapping[str, object]) 
     return None if value == defaults.get(path) else value
 
 
-def all_parts(parts: Iterable[Part]) -> Iterator[Part]:
-    """Yield ``parts`` and all that is nested in them, in no order."""
-    waiting = list(parts)
-    while waiting:
-        part = waiting.pop()
-        yield part
-        waiting.extend(part.content)
+def traits_of(parts: Iterable[Part]) -> frozenset[str]:
+    """Return the names of the `PROPERTIES` that any of ``parts`` has, or what is nested in them."""
+    found = level = [*parts]
+    while level := [*chain.from_iterable(map(_content, level))]:
+        found = [*found, *level]
+    return frozenset(name for name, has in PROPERTIES.items() if any(map(has, found)))
 
+
+def traits(request: Request) -> frozenset[str]:
+    """Return the names of the `PROPERTIES` that any block of ``request`` has."""
+    return traits_of((*request.system, *chain.from_iterable(map(_parts, request.messages))))
+
+
+_parts: Callable[[Message], tuple[Part, ...]] = attrgetter("parts")
+_content: Callable[[Part], tuple[Part, ...]] = attrgetter("content")
 
 PROPERTIES: Mapping[str, Callable[[Part], bool]] = {
     "images": lambda part: part.kind == "image",
-    "citations": lambda part: (as_object(part.raw.get("citations")) or {}).get("enabled") is True,
+    "citations": lambda part: "citations" in part.raw and _is_enabled(part.raw["citations"]),
 }
 """Settings that are no field of the body: whether any block of the request is such a one."""
+
+
+def _is_enabled(citations: object) -> bool:
+    return (as_object(citations) or {}).get("enabled") is True

@@ -7,18 +7,18 @@ process; two prompts with the same one would cost a cache entry and nothing else
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import Message, Part, Request, Tokenizer
+from prefixcache_integrations.canonical import Message, Request, Tokenizer
 from prefixcache_integrations.profiles.profile import CacheProfile, Tier
 from prefixcache_integrations.prompt.cache_key import opening_digest
 from prefixcache_integrations.prompt.content import COSTS
 from prefixcache_integrations.prompt.content_hash import marker_hash, message_hashes, part_hash, written
-from prefixcache_integrations.prompt.fingerprint import PROPERTIES, all_parts, tier_seeds
+from prefixcache_integrations.prompt.fingerprint import tier_seeds, traits_of
 from prefixcache_integrations.prompt.pieces import Blocks, Piece, has_agent, pieces_of, seeded_digest
 from prefixcache_integrations.prompt.segments import added_segments, first_instructions, leading_segments
 
@@ -186,8 +186,8 @@ def read(request: Request, profile: CacheProfile, tokenizer: Tokenizer, begun: B
     Raises `MalformedRequest` for text that is no Unicode and values that are no JSON.
     """
     known, added = begun.said, request.messages[begun.count :]
-    traits = (known.traits if known else frozenset()) | _traits(part for message in added for part in message.parts)
-    all_traits = traits | _traits(request.system)
+    traits = (known.traits if known else frozenset()) | traits_of(part for message in added for part in message.parts)
+    all_traits = traits | traits_of(request.system)
     seeds = tier_seeds(request, profile, all_traits)
     mixed = _mixed(seeds, "system", "messages")
     if known is not None and (known.seeds != mixed or any(message.role in _INSTRUCTIONS for message in added)):
@@ -242,8 +242,3 @@ _FORMATS = ("response_format", "text")
 
 
 _INSTRUCTIONS = frozenset({"system", "developer"})
-
-
-def _traits(parts: Iterable[Part]) -> frozenset[str]:
-    blocks = list(all_parts(parts))
-    return frozenset(name for name, has in PROPERTIES.items() if any(map(has, blocks)))

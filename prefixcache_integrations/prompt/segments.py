@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import takewhile
-from typing import Literal, TypeAlias
+from itertools import chain, takewhile
+from typing import Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -89,28 +89,40 @@ def leading_segments(request: Request) -> tuple[Segment, ...]:
 
 def added_segments(request: Request, since: int) -> tuple[Segment, ...]:
     """Return what `segments` returns of the messages from number ``since`` on, and behind them."""
-    return tuple(_RENDERERS[request.dialect][1](request, since))
+    framing = framing_of(request)
+    rows = (message_segments(request, index, framing) for index in range(since, len(request.messages)))
+    return (*chain.from_iterable(rows), *trailing_segments(request))
+
+
+class Framing(NamedTuple):
+    """How many messages are ``opening`` instructions, and where text is ``padded`` to be joined by tools."""
+
+    opening: int = 0
+    padded: Address | None = None
+
+
+def framing_of(request: Request) -> Framing:
+    """Return what the segments of a message depend on beside itself and its number."""
+    if not COSTS[request.dialect].frames:
+        return Framing()
+    opening = sum(1 for _ in takewhile(lambda message: message.role in _INSTRUCTIONS, request.messages))
+    return Framing(opening, first_instructions(request) if request.tools else None)
+
+
+def message_segments(request: Request, index: int, framing: Framing) -> tuple[Segment, ...]:
+    """Return what `segments` returns of one message."""
+    return tuple(_RENDERERS[request.dialect][1](request.messages[index], index, framing))
+
+
+def trailing_segments(request: Request) -> tuple[Segment, ...]:
+    """Return what `segments` returns of what stands behind the messages."""
+    costs = COSTS[request.dialect]
+    return (_frame("reply", costs.reply, "messages"),) * costs.frames
 
 
 def token_counts(prompt: Sequence[Segment], tokenizer: Tokenizer) -> tuple[int, ...]:
     """Return the length of every segment in tokens."""
     return tuple(segment.fixed_tokens + (tokenizer.count(segment.text) if segment.text else 0) for segment in prompt)
-
-
-def added_tokens(messages: Sequence[Message], dialect: DialectName, tokenizer: Tokenizer) -> int:
-    """Return by how many tokens ``messages`` make a prompt longer at whose end they are put: what `segments` counts.
-
-    They are not the first instructions, and nothing is asked of them but their length.
-    """
-    costs = COSTS[dialect]
-    total = costs.message * len(messages)
-    for message in messages:
-        name = (as_text(message.raw.get("name")) or "") if costs.frames else ""
-        total += tokenizer.count(name) + NAME_TOKENS if name else 0
-        for part in message.parts:
-            text = part_text(part, "")
-            total += fixed_tokens(part, costs) + (tokenizer.count(text) if text else 0)
-    return total
 
 
 def token_ids(segment: Segment, tokenizer: Tokenizer) -> list[int]:
@@ -138,9 +150,8 @@ def _claude(request: Request) -> Iterator[Segment]:
         yield _block(part, Address("system", index), "system", "system", CLAUDE_COSTS)
 
 
-def _claude_messages(request: Request, since: int) -> Iterator[Segment]:
-    for index in range(since, len(request.messages)):
-        yield from _parts(request.messages[index], index, "messages", CLAUDE_COSTS)
+def _claude_message(message: Message, index: int, _: Framing) -> Iterator[Segment]:
+    return _parts(message, index, "messages", CLAUDE_COSTS)
 
 
 def _claude_tool(tool: Tool, at: Address) -> Segment:
@@ -171,15 +182,6 @@ def _openai(request: Request) -> Iterator[Segment]:
             yield _padded(_block(part, at, "system", "system", OPENAI_COSTS), padded)
 
 
-def _openai_messages(request: Request, since: int) -> Iterator[Segment]:
-    padded = first_instructions(request) if request.tools else None
-    opening = sum(1 for _ in takewhile(lambda message: message.role in _INSTRUCTIONS, request.messages))
-    for index in range(since, len(request.messages)):
-        tier: Tier = "system" if index < opening else "messages"
-        yield from _openai_message(request.messages[index], index, tier, padded)
-    yield _frame("reply", OPENAI_COSTS.reply, "messages")
-
-
 def _openai_tools(request: Request, framing: int) -> Iterator[Segment]:
     yield _frame("tools", framing, "tools")
     yield Segment(
@@ -204,7 +206,8 @@ def _response_format(request: Request) -> Iterator[Segment]:
     yield Segment(at=None, kind="format", tier="system", text=text, identity=wire_bytes(chosen, "response_format"))
 
 
-def _openai_message(message: Message, index: int, tier: Tier, padded: Address | None) -> Iterator[Segment]:
+def _openai_message(message: Message, index: int, framing: Framing) -> Iterator[Segment]:
+    tier: Tier = "system" if index < framing.opening else "messages"
     name = checked_text(as_text(message.raw.get("name")) or "", f"messages[{index}].name")
     fields = {field: value for field, value in without(message.raw, *_UNREAD).items() if value is not None}
     yield Segment(
@@ -217,7 +220,7 @@ def _openai_message(message: Message, index: int, tier: Tier, padded: Address | 
         ends_message=not message.parts,
     )
     for segment in _parts(message, index, tier, OPENAI_COSTS):
-        yield _padded(segment, padded)
+        yield _padded(segment, framing.padded)
 
 
 def _frame(what: str, tokens: int, tier: Tier) -> Segment:
@@ -285,9 +288,9 @@ _UNREAD = ("role", "type", "id", "status")
 """Fields of a message that say nothing beside its role, or that no model reads."""
 
 _RENDERERS: Mapping[
-    DialectName, tuple[Callable[[Request], Iterator[Segment]], Callable[[Request, int], Iterator[Segment]]]
+    DialectName, tuple[Callable[[Request], Iterator[Segment]], Callable[[Message, int, Framing], Iterator[Segment]]]
 ] = {
-    "anthropic_messages": (_claude, _claude_messages),
-    "openai_chat": (_openai, _openai_messages),
-    "openai_responses": (_openai, _openai_messages),
+    "anthropic_messages": (_claude, _claude_message),
+    "openai_chat": (_openai, _openai_message),
+    "openai_responses": (_openai, _openai_message),
 }

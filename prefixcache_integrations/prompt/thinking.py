@@ -7,19 +7,23 @@ Haiku up to 4.5 leave out all thinking before it. What was cached behind that is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 
 from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Address, Message, Request
 from prefixcache_integrations.profiles.profile import CacheProfile
-from prefixcache_integrations.prompt.segments import Segment, segments
+from prefixcache_integrations.prompt.segment_memory import Counted, SegmentMemory
 
 
-def read_segments(request: Request, profile: CacheProfile) -> tuple[Segment, ...]:
-    """Return `segments` of ``request``, but those that the model does not read."""
+def read_segments(request: Request, profile: CacheProfile, memory: SegmentMemory) -> Counted:
+    """Return the segments of ``request``, but those that the model does not read."""
     dropped = dropped_thinking(request, profile)
-    found = segments(request)
-    return tuple(segment for segment in found if segment.at not in dropped) if dropped else found
+    found = memory.read(request)
+    if not dropped:
+        return found
+    is_read = [segment.at not in dropped for segment in found.segments]
+    return Counted(tuple(compress(found.segments, is_read)), tuple(compress(found.tokens, is_read)))
 
 
 def dropped_thinking(request: Request, profile: CacheProfile) -> frozenset[Address]:
