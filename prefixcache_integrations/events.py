@@ -8,7 +8,9 @@ from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
+from prefixcache_integrations.canonical.json import readable
 from prefixcache_integrations.canonical.plan import Finding, PromptPlan
 from prefixcache_integrations.canonical.usage import Usage
 from prefixcache_integrations.errors import ConfigurationError
@@ -17,12 +19,23 @@ _logger = logging.getLogger("prefixcache_integrations")
 
 
 class Labels(Struct, frozen=True, kw_only=True):
-    """Whom a call is for, as the application names it; ``None`` and no tags where it does not say."""
+    """Whom a call is for, as the application names it; ``None`` and no tags where it does not say.
+
+    Names are made readable: a lone surrogate is a question mark.
+    """
 
     app: str | None = None
     session: str | None = None
     namespace: str | None = None
     tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Make names such as a database and an exporter can take."""
+        for field in ("app", "session", "namespace"):
+            if (name := getattr(self, field)) is not None and not str(name).isascii():
+                force_setattr(self, field, readable(name))
+        if not all(str(tag).isascii() for tag in self.tags):
+            force_setattr(self, "tags", tuple(map(readable, self.tags)))
 
 
 _SESSIONS = ("session_id", "thread_id", "conversation_id")

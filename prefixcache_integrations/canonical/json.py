@@ -26,6 +26,11 @@ def as_text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def readable(text: str) -> str:
+    """Return ``text`` with a question mark for each lone surrogate, which nothing that leaves the process can carry."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def as_count(value: object) -> int | None:
     """Return ``value`` if it is a non-negative integer, else ``None``: an unknown count is never 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -34,9 +34,12 @@ class Duration(Struct, frozen=True):
 
     @classmethod
     def of(cls, seconds: float) -> Duration:
-        """Return a duration; a negative one, of a clock that was put back, is nothing."""
-        bounded = min(max(seconds, _SHORTEST), _LONGEST)
-        return cls(ceil(log(bounded) / _LOG_GAMMA), round(max(seconds, 0.0) * _NANOSECONDS))
+        """Return a duration; a negative one, of a clock that was put back, is nothing, and a million seconds are most.
+
+        Raises `ValueError` for what is no number.
+        """
+        bounded = min(max(seconds, 0.0), _LONGEST)
+        return cls(ceil(log(max(bounded, _SHORTEST)) / _LOG_GAMMA), round(bounded * _NANOSECONDS))
 
 
 class Durations:

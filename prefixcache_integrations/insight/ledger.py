@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from math import isfinite
 from typing import Literal, TypeAlias, get_args
 
 from msgspec import Struct, field
@@ -155,16 +156,13 @@ def names_of(event: Event) -> Iterator[tuple[Dimension, str]]:
 
 
 def times_of(event: Event) -> list[tuple[Timed, Duration]]:
-    """Return how long took what ``event`` tells of."""
+    """Return how long took what ``event`` tells of; what is no length of time is not."""
+    told: tuple[tuple[Timed, float | None], ...] = ()
     if isinstance(event, AnswerTimed):
-        return [("hit", Duration.of(event.seconds))]
-    if not isinstance(event, UsageRecorded):
-        return []
-    told: tuple[tuple[Timed, float | None], ...] = (
-        ("call", event.seconds),
-        (cached_share(event.usage), event.first_token_seconds),
-    )
-    return [(what, Duration.of(seconds)) for what, seconds in told if seconds is not None]
+        told = (("hit", event.seconds),)
+    elif isinstance(event, UsageRecorded):
+        told = (("call", event.seconds), (cached_share(event.usage), event.first_token_seconds))
+    return [(what, Duration.of(seconds)) for what, seconds in told if seconds is not None and isfinite(seconds)]
 
 
 def account_of(amounts: Amounts, durations: Mapping[Timed, Durations]) -> Account:

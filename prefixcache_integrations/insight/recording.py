@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from prefixcache_integrations.canonical import DialectName, Finding, JsonObject, Usage
+from prefixcache_integrations.canonical.json import readable
 from prefixcache_integrations.errors import MalformedRecording
 from prefixcache_integrations.events import BreakReason, Labels, PrefixBroken
 from prefixcache_integrations.insight.prompt_runs import Run
@@ -89,8 +90,19 @@ _decoder = msgspec.json.Decoder(RecordedCall)
 
 
 def write(call: RecordedCall) -> bytes:
-    """Return the line, its end included."""
-    return _encoder.encode(call) + b"\n"
+    """Return the line, its end included; a lone surrogate in any text of it is a question mark."""
+    try:
+        return _encoder.encode(call) + b"\n"
+    except UnicodeEncodeError:
+        return _encoder.encode(_readable(msgspec.to_builtins(call))) + b"\n"
+
+
+def _readable(value: object) -> object:
+    if isinstance(value, str):
+        return readable(value)
+    if isinstance(value, dict):
+        return {_readable(name): _readable(each) for name, each in value.items()}
+    return [*map(_readable, value)] if isinstance(value, list | tuple) else value
 
 
 def read(lines: Iterable[bytes]) -> Iterator[RecordedCall]:

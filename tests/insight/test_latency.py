@@ -49,6 +49,14 @@ def test_a_clock_put_back_counts_as_no_time_at_all():
     assert summary.p50 < 2e-6
 
 
+def test_no_length_of_time_is_longer_than_a_million_seconds():
+    durations = Durations()
+    for seconds in (1e300, float("inf")):
+        durations.add(seconds)
+
+    assert durations.summary().mean == 1e6
+
+
 def test_extremes_stay_bounded_in_memory():
     counter = counted([10.0**exponent for exponent in range(-300, 300)])
 

@@ -122,6 +122,15 @@ def test_latencies_of_hits_and_calls_are_apart_and_first_tokens_go_by_what_was_c
     assert account.totals.hits == 0
 
 
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan")])
+def test_what_is_no_length_of_time_is_left_out_and_the_rest_is_booked(ledger, seconds):
+    ledger(UsageRecorded(model="m", usage=Usage(input_tokens=5), seconds=seconds, first_token_seconds=seconds))
+    ledger(AnswerTimed(seconds=seconds))
+
+    assert ledger.totals.input_tokens == 5
+    assert ledger.account().call_latency is ledger.account().hit_latency is None
+
+
 @pytest.mark.parametrize(
     ("read", "size", "share"),
     [

@@ -36,3 +36,12 @@ def test_what_is_written_is_read_again():
 def test_a_line_that_is_no_recorded_call_is_named(line):
     with pytest.raises(MalformedRecording, match="line 2 is no recorded call"):
         list(read([write(CALL), line]))
+
+
+def test_text_that_no_file_can_hold_is_written_with_question_marks():
+    labels = Labels(app="\ud800", session="Zoë \udc00", tags=("\ud800", "plain"))
+    call = RecordedCall(at=1.0, conversation="\ud800", outcome="provider", labels=labels, answer={"\udc00": ["\ud800"]})
+    [told] = read([write(call)])
+
+    assert (told.conversation, told.answer) == ("?", {"?": ["?"]})
+    assert told.labels == labels == Labels(app="?", session="Zoë ?", tags=("?", "plain"))
