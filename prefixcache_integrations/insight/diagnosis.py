@@ -11,6 +11,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Request, Tokenizer, Usage
+from prefixcache_integrations.canonical.json import as_text
 from prefixcache_integrations.canonical.usage import UNTOLD
 from prefixcache_integrations.events import BreakReason
 from prefixcache_integrations.insight.diagnosis_extension import Reading, extended, read_in_full
@@ -145,7 +146,11 @@ class Explainer:
             self._remember(read_in_full(previous, profile, self._memory, reach.available))
         self._extended(previous, current, profile, extends=extends)
         explanation = _explanation(reach, found, begun=previous_begun, exact=self._memory.tokenizer.exact)
-        explanation = replace(explanation, lost_cost=_cost(explanation.lost_tokens, reach.usage, profile, price))
+        explanation = replace(
+            explanation,
+            lost_cost=_cost(explanation.lost_tokens, reach.usage, profile, price),
+            likely=explanation.reason == "ttl_expired" and _may_live(previous, pair.previous_profile, elapsed),
+        )
         return _settled(explanation, usage, profile, price, reach.usage.input_tokens or 0)
 
     def _extended(self, previous: Request, current: Request, profile: CacheProfile, *, extends: bool) -> Reading | None:
@@ -171,6 +176,12 @@ class Explainer:
 
 def _shortest_life(profile: CacheProfile) -> float:
     return min((lifetime.seconds for lifetime in profile.lifetimes), default=0)
+
+
+def _may_live(request: Request, profile: CacheProfile, elapsed: float | None) -> bool:
+    """Tell whether an entry of ``request`` may still be there, though it cannot be relied on."""
+    lifetime = profile.lifetime(as_text(request.options.get("prompt_cache_retention"))) or profile.lifetime(None)
+    return lifetime is not None and (elapsed or 0) < (lifetime.most_seconds or 0)
 
 
 def _profile_of(previous: Request, current: Request, profile: CacheProfile) -> CacheProfile:
@@ -223,7 +234,8 @@ def _settled(
         reason, available = _kept_reason(said), read
     else:
         reason = said.reason if said.broken else "dropped_by_provider"
-    settled = replace(said, reason=reason, available_tokens=available, readable_tokens=min(read, available))
+    told = {"available_tokens": available, "readable_tokens": min(read, available)}
+    settled = replace(said, reason=reason, likely=False, **told)
     return replace(settled, lost_cost=_cost(settled.lost_tokens, usage, profile, price))
 
 

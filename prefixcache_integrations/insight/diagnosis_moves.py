@@ -96,17 +96,27 @@ def is_shuffled(place: Difference) -> bool:
     return place.old != place.new and Counter(place.old.splitlines()) == Counter(place.new.splitlines())
 
 
+_SUMMARY = 2
+"""How many messages may stand for dropped ones: a summary, or one that is asked for and the one that gives it."""
+
+
 def is_truncated(old: Sequence[Message], new: Sequence[Message]) -> bool:
-    """Tell whether messages at the start of ``old`` are gone and the rest goes on, a summary in their place or not."""
+    """Tell whether messages at the start of ``old`` are gone and the rest goes on, a summary in their place or not.
+
+    All are gone where nothing of them is left and less was said than before.
+    """
     before, after = _named(old, new)
     if len(before) > 1 and after[1 : len(before)] == before[1:]:
         return False
-    return any(_goes_on(before, dropped, after) for dropped in range(1, len(before)))
+    if any(_goes_on(before, dropped, after) for dropped in range(1, len(before))):
+        return True
+    return len(after) < len(before) and not {*before} & {*after}
 
 
 def _goes_on(before: Sequence[Hashable], dropped: int, after: Sequence[Hashable]) -> bool:
-    """Tell whether ``after`` has what is left of ``before`` at its start, or behind one message for several."""
-    starts = (start for start in range(min(dropped, 2)) if after[start : start + 1] == before[dropped : dropped + 1])
+    """Tell whether ``after`` has what is left of ``before`` at its start, or behind fewer than were dropped."""
+    behind = range(min(dropped, _SUMMARY + 1))
+    starts = (start for start in behind if after[start : start + 1] == before[dropped : dropped + 1])
     return any(after[start : start + len(before) - dropped] == before[dropped:] for start in starts)
 
 

@@ -44,8 +44,9 @@ class Explanation(Struct, frozen=True, kw_only=True):
     lost it names a difference that costs nothing: behind what was cached, or where nothing was. ``available_tokens``
     is how much the earlier request left, ``readable_tokens`` how much of it this one reads: as predicted, or as
     billed once the usage is known. ``shortfall_tokens``: how many more the earlier one needed to be cached at all.
-    ``exact`` is false for counts that are estimates. ``verdict`` is what the provider itself said, ``disagreement``
-    where that is something else.
+    ``exact`` is false for counts that are estimates. ``likely``: only the bill will tell whether an entry that can no
+    longer be relied on has expired; the provider may keep it for longer. ``verdict`` is what the provider itself said,
+    ``disagreement`` where that is something else.
     """
 
     reason: BreakReason | None = None
@@ -55,6 +56,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     shortfall_tokens: int | None = None
     lost_cost: Decimal | None = None
     exact: bool = True
+    likely: bool = False
     verdict: Verdict | None = None
     disagreement: str | None = None
 
@@ -74,8 +76,8 @@ class Explanation(Struct, frozen=True, kw_only=True):
         return None if self.reason is None else remedy(self.reason)
 
     def event(self, model: str) -> PrefixBroken | None:
-        """Return the event for observers, ``None`` unless tokens are lost; it never quotes the prompt."""
-        if self.reason is None or not self.broken:
+        """Return the event for observers, ``None`` unless tokens are surely lost; it never quotes the prompt."""
+        if self.reason is None or not self.broken or self.likely:
             return None
         return PrefixBroken(
             model=model,
@@ -99,6 +101,8 @@ class Explanation(Struct, frozen=True, kw_only=True):
             yield from self._provider_line()
             return
         yield self.reason.replace("_", " ") + (f" at {_place(self.divergence)}" if self.divergence else "")
+        if self.likely:
+            yield "  likely, not certain: the provider may keep it for longer than can be relied on"
         if self.divergence and self.divergence.excerpt:
             yield f"  was {self.divergence.excerpt.before!r}, is {self.divergence.excerpt.after!r}"
         about = "" if self.exact else "about "

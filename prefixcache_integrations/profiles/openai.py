@@ -24,9 +24,9 @@ _MARKED_LIFETIMES = (
 )
 
 # "5 to 10 minutes of inactivity, at most an hour": the five are what one can rely on.
-IN_MEMORY = Lifetime(name="in_memory", seconds=300, write_multiplier=Decimal(1))
+IN_MEMORY = Lifetime(name="in_memory", seconds=300, write_multiplier=Decimal(1), most_seconds=3600)
 # "Typically 30 minutes, up to 24 hours": the 24 are a maximum, the 30 minutes what one sees.
-EXTENDED = Lifetime(name="24h", seconds=1800, write_multiplier=Decimal(1))
+EXTENDED = Lifetime(name="24h", seconds=1800, write_multiplier=Decimal(1), most_seconds=86_400)
 
 # Extended retention is the default of organisations without zero data retention, on the models that have it.
 _BOTH = (EXTENDED, IN_MEMORY)

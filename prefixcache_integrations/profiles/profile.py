@@ -35,13 +35,14 @@ class Lifetime(Struct, frozen=True, kw_only=True):
     """One lifetime of an entry: its name on the wire, its length in seconds, its write price.
 
     A TTL that a marker may ask for, or a retention policy where there are no markers. ``seconds`` is how
-    long an entry that nobody reads can be relied on, not the longest it may live.
+    long an entry that nobody reads can be relied on, ``most_seconds`` the longest it may live where that is told.
     ``write_multiplier`` is relative to the price of an uncached input token; 1 where writes are free.
     """
 
     name: str
     seconds: int
     write_multiplier: Decimal
+    most_seconds: int | None = None
 
 
 class Price(Struct, frozen=True, kw_only=True):

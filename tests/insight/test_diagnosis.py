@@ -200,6 +200,27 @@ def test_a_summary_in_the_place_of_dropped_messages_is_a_truncation() -> None:
     assert why(claude(*turns), claude(*summarised)).reason == "history_truncated"
 
 
+TURNS = [user(words(2000)), assistant("one"), user("two"), assistant("three"), user("four")]
+NEXT = [assistant("five"), user([text("six", marked=True)])]
+SUMMARY = [user("what was said?"), assistant("a summary")]
+
+
+@pytest.mark.parametrize(
+    ("kept", "reason"),
+    [
+        (NEXT[1:], "history_truncated"),
+        ([*SUMMARY, *NEXT[1:]], "history_truncated"),
+        ([*SUMMARY, *TURNS[3:], *NEXT], "history_truncated"),
+        ([*SUMMARY, *TURNS[2:], *NEXT], "history_rewritten"),  # two in the place of two
+        ([*TURNS[:4], user("another"), *NEXT], "history_rewritten"),
+        ([*TURNS[:4], user([text("another", marked=True)])], "history_rewritten"),
+    ],
+)
+def test_what_is_left_of_a_history_tells_whether_it_was_cut(kept: list[dict], reason: str) -> None:
+    marked = [*TURNS[:4], user([text("four", marked=True)])]
+    assert why(claude(*marked), claude(*kept)).reason == reason
+
+
 def test_the_first_image_of_a_claude_conversation_loses_its_messages() -> None:
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
     current = claude(user(words(2000)), assistant("fine"), user([image, text("see", marked=True)]))
@@ -299,6 +320,19 @@ def test_a_longer_lifetime_is_kept_to() -> None:
     first = claude(user([{"type": "text", "text": words(2000), "cache_control": hour}]))
     assert why(first, EXTENDED, elapsed=3599.0).reason is None
     assert why(first, EXTENDED, elapsed=3600.0).reason == "ttl_expired"
+
+
+def test_an_entry_that_may_be_kept_for_longer_has_expired_only_by_the_bill() -> None:
+    first, second = chat(user(words(2000)), model="gpt-5.1"), chat(user(words(2000)), assistant("x"), model="gpt-5.1")
+    said = why(first, second, elapsed=1801.0)
+    assert (said.reason, said.likely, said.event("gpt-5.1")) == ("ttl_expired", True, None)
+    assert "likely, not certain" in said.render()
+
+    billed = why(first, second, elapsed=1801.0, usage=Usage(input_tokens=2011, cache_read_tokens=0))
+    assert (billed.reason, billed.likely) == ("ttl_expired", False)
+    assert billed.event("gpt-5.1").lost_tokens > 1_000
+    assert not why(first, second, elapsed=86_400.0).likely
+    assert not why(FIRST, EXTENDED, elapsed=301.0).likely
 
 
 def test_estimates_are_labelled() -> None:
