@@ -107,6 +107,10 @@ class PrefixCache:
             observers=observers,
         )
 
+    def __deepcopy__(self, _: object) -> Self:
+        """Return this very cache: what holds it shares it with its copies."""
+        return self
+
     def serve(
         self, request: Request, call: Callable[[], JsonObject], *, new_id: Callable[[], str] | None = None
     ) -> Served[JsonObject]:

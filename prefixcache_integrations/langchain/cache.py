@@ -103,6 +103,10 @@ class ResponseCache(BaseCache):
         """
         return cls(open_store(url, secrets=secrets, observers=settings.get("observers", ())), **settings)
 
+    def __deepcopy__(self, _: object) -> Self:
+        """Return this very cache: what holds it shares it with its copies."""
+        return self
+
     @property
     def front(self) -> PrefixCache:
         """The cache behind this one, for adapters that share its answers."""

@@ -23,6 +23,8 @@ from prefixcache_integrations.langchain.llm_string import TRANSPORT_SETTINGS
 from prefixcache_integrations.langchain.own import Own, own_item
 from prefixcache_integrations.langchain.schemas import schema_of
 from prefixcache_integrations.langchain.told import UNREAD, added_by
+from prefixcache_integrations.prompt.headers import routing
+from prefixcache_integrations.sdk_headers import Sdk, sent_by
 
 _OWN_FRAMES = 2
 """How many frames are surely none of LangChain's: this module's and that of the cache."""
@@ -104,7 +106,7 @@ def told_in_full(llm_string: str, call: FrameType | None) -> str:
         return chat_llm_string(model, asked["stop"], arguments, llm_string)
     if arguments:
         llm_string = _with(llm_string, f"('call', {_printable(arguments)!r})")
-    return _with(llm_string, own_item(model, {"settings": _dump(model), **_address(model)}))
+    return _with(llm_string, own_item(model, {"settings": _dump(model), **_address(model), **_headers(model)}))
 
 
 def chat_llm_string(
@@ -170,13 +172,24 @@ def _fresh(model: BaseChatModel) -> BaseChatModel:
 
 
 def _unsaid(model: BaseChatModel) -> dict[str, object]:
-    """Return what LangChain's string leaves out, besides what the class adds: where the client sends to.
+    """Return what LangChain's string leaves out, besides what the class adds: where the client sends to, and as whom.
 
     Also what it hides as secret and is more than a credential: the answers of ChatAnthropic's ``mcp_servers`` are of
     those servers, and for whom their tokens stand.
     """
     hidden = {name: getattr(model, name, None) for name in model.lc_secrets}
-    return _address(model) | {name: value for name, value in hidden.items() if isinstance(value, list | dict)}
+    lists = {name: value for name, value in hidden.items() if isinstance(value, list | dict)}
+    return _address(model) | _headers(model) | lists
+
+
+def _headers(model: BaseChatModel | BaseLLM) -> dict[str, object]:
+    """Return which headers the client sends that the settings do not say: those of the environment."""
+    if not hasattr(model, "default_headers"):
+        return {}
+    sdk: Sdk = "anthropic" if hasattr(model, "anthropic_api_url") else "openai"
+    client, given = _client(model) or model.__dict__.get("_client"), routing(model.default_headers)
+    told = [header for header in routing(sent_by(client, model.default_headers, sdk)) if header not in given]
+    return {"headers": told} if told else {}
 
 
 def _address(model: BaseChatModel | BaseLLM) -> dict[str, object]:
@@ -189,9 +202,13 @@ def _address(model: BaseChatModel | BaseLLM) -> dict[str, object]:
 
 
 def _url(model: BaseChatModel | BaseLLM) -> object:
+    return getattr(_client(model), "base_url", None)
+
+
+def _client(model: BaseChatModel | BaseLLM) -> object:
+    """Return the SDK's client, ``None`` where there is none, or not yet."""
     fields = model.__dict__
-    client = fields.get("root_client") or getattr(fields.get("client"), "_client", None)
-    return getattr(client, "base_url", None)
+    return fields.get("root_client") or getattr(fields.get("client"), "_client", None)
 
 
 def _printable(arguments: Mapping[str, Any]) -> Mapping[str, Any]:

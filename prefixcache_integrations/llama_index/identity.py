@@ -18,7 +18,9 @@ from llama_index.core.llms import LLM, CustomLLM
 from pydantic import BaseModel
 
 from prefixcache_integrations.canonical.json import without
-from prefixcache_integrations.llama_index.plain import Uncacheable, betas, plain, plain_arguments
+from prefixcache_integrations.llama_index.plain import Uncacheable, plain, plain_arguments
+from prefixcache_integrations.prompt.headers import routing
+from prefixcache_integrations.sdk_headers import sent_by
 
 # Settings that are applied before a call is made, or that say how it travels.
 _NO_SETTINGS = frozenset(
@@ -109,7 +111,8 @@ def sent_to(llm: LLM) -> dict[str, Any]:
     return {
         "class": f"{kind.__module__}.{kind.__qualname__}",
         "endpoint": str(endpoint).rstrip("/"),
-        "betas": betas(getattr(clients[0] if clients else llm, "default_headers", None)),
+        # A client that is made at the first call is one of OpenAI's.
+        "headers": routing(sent_by(next(iter(clients), None), getattr(llm, "default_headers", None), "openai")),
         "formats": _formats(llm) if _makes_prompts(llm) else [],
     }
 

@@ -36,7 +36,7 @@ _LEVELS: tuple[str, ...] = get_args(Level)
 def enable(
     llm: LLMT | None = None,
     *,
-    cache: str | Store | None = None,
+    cache: str | Store | PrefixCache | None = None,
     layout: Level | None = "canonical",
     namespace: str = "",
     ttl: float | None = None,
@@ -57,7 +57,9 @@ def enable(
 
     Args:
         llm: The LLM; ``Settings.llm`` if not given.
-        cache: Where answers are kept: a store, or a URL for `open_store`. ``None``: no response cache.
+        cache: Where answers are kept: a store, or a URL for `open_store`. Or a cache that others use, too, and that
+            can be sealed, counted and emptied: then its settings are its own, and only its own observers are told
+            what comes of calls. ``None``: no response cache.
         layout: How far the layout may go, ``None`` for none. Needs a client of the OpenAI or Anthropic SDK inside.
             ``arrange`` also moves what engines put before the part of their prompts that does not change. Where the
             app says nothing about it, OpenAI is asked for the usage of streams.
@@ -129,7 +131,11 @@ def _change_over(llm: LLM, view: View, observers: Sequence[Observer]) -> None:
         tell(observers, PassedThrough(reason=f"{name} has no client whose requests can be laid out"))
 
 
-def _response_cache(store: str | Store, settings: CacheSettings, observers: Sequence[Observer]) -> PrefixCache:
+def _response_cache(
+    store: str | Store | PrefixCache, settings: CacheSettings, observers: Sequence[Observer]
+) -> PrefixCache:
+    if isinstance(store, PrefixCache):
+        return store
     if isinstance(store, str):
         return PrefixCache.from_url(store, settings, observers=observers)
     return PrefixCache(store, settings, observers=observers)

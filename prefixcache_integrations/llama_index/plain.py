@@ -8,11 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from prefixcache_integrations.canonical.json import as_object, without
+from prefixcache_integrations.canonical.json import without
 from prefixcache_integrations.errors import PrefixCacheError
+from prefixcache_integrations.prompt.headers import routing
 from prefixcache_integrations.prompt.keys import settled_options
-
-_BETA_HEADERS = ("anthropic-beta", "openai-beta")
 
 
 class Uncacheable(PrefixCacheError):
@@ -25,7 +24,7 @@ def plain_arguments(arguments: Mapping[str, object]) -> dict[str, Any]:
     if isinstance(body := given.get("extra_body"), Mapping):
         given["extra_body"] = settled_options(body)
     if "extra_headers" in given:
-        given["extra_headers"] = betas(given["extra_headers"]) or None
+        given["extra_headers"] = routing(given["extra_headers"]) or None
     return without(given, "timeout", "extra_query")
 
 
@@ -51,9 +50,3 @@ def plain(value: object) -> Any:  # noqa: ANN401, PLR0911 - arguments are anythi
 
 
 _ABSENT = {("openai", "NotGiven"), ("openai", "Omit"), ("anthropic", "NotGiven"), ("anthropic", "Omit")}
-
-
-def betas(headers: object) -> list[str]:
-    """Return the headers that switch on beta features, in an order of their own."""
-    found = as_object(headers) or {}
-    return sorted(f"{name}: {value}" for name, value in found.items() if name.lower() in _BETA_HEADERS)

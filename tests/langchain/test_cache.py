@@ -1,6 +1,7 @@
 """`ResponseCache` under the real model classes; only the call to the provider is faked."""
 
 import asyncio
+import copy
 import logging
 import sqlite3
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import pytest
 from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.globals import set_llm_cache
-from langchain_core.language_models import FakeListLLM
+from langchain_core.language_models import FakeListChatModel, FakeListLLM
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import Generation
@@ -167,6 +168,13 @@ def test_what_callers_do_to_an_answer_changes_no_later_one(model, ask):
         answer.name, answer.content = "agent", "changed"
         answer.response_metadata.clear()
     assert model.calls == 1
+
+
+def test_deep_copies_of_a_model_share_its_cache(cache):
+    model = FakeListChatModel(responses=["Answer 1", "Answer 2"], cache=cache)
+    twin = copy.deepcopy(model)
+    assert [model.invoke("hi").content, twin.invoke("hi").content] == ["Answer 1", "Answer 1"]
+    assert copy.deepcopy(cache.front) is cache.front
 
 
 def test_every_one_of_several_answers_is_kept(cache):

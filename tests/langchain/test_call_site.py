@@ -267,3 +267,39 @@ def test_a_client_that_was_sent_elsewhere_asks_anew(model, ask):
     model.root_client.base_url = "http://elsewhere/v1"
     assert ask(model, "hi").content == "Answer 2"
     assert ask(model, "hi").content == "Answer 2"
+
+
+@pytest.mark.parametrize(
+    ("make", "variable"),
+    [
+        (lambda cache: Model(model="gpt-4o-mini", api_key="k", cache=cache), "OPENAI_CUSTOM_HEADERS"),
+        (lambda cache: Claude(model="claude-sonnet-4-6", api_key="k", cache=cache), "ANTHROPIC_CUSTOM_HEADERS"),
+    ],
+    ids=["openai", "anthropic"],
+)
+def test_headers_of_the_environment_that_route_are_another_request(cache, monkeypatch, ask, make, variable):
+    answers, calls = [], []
+    for headers in ("x-route: one\nauthorization: Bearer a", "x-route: two", "x-route: one\nx-request-id: 7", None):
+        monkeypatch.setenv(variable, headers) if headers else monkeypatch.delenv(variable)
+        model = make(cache)
+        model._calls = calls
+        answers.append(ask(model, "hi").content)
+        getattr(model, "_client", None)  # ChatAnthropic makes it at the first call
+        assert ask(model, "hi").content == answers[-1]
+    assert answers == ["Answer 1", "Answer 2", "Answer 1", "Answer 3"]
+
+
+def test_another_project_from_the_environment_is_another_request(cache, monkeypatch, ask):
+    calls = []
+    for number, project in enumerate(["one", "two", "one"], 1):
+        monkeypatch.setenv("OPENAI_PROJECT_ID", project)
+        model = Model(model="gpt-4o-mini", api_key="k", cache=cache)
+        model._calls = calls
+        assert ask(model, "hi").content == f"Answer {1 if number == 3 else number}"
+
+
+def test_what_sdks_send_by_themselves_does_not_count():
+    for made in (ChatOpenAI(model="gpt-4o-mini", api_key="k"), ChatAnthropic(model="claude-sonnet-4-6", api_key="k")):
+        before = call_site._headers(made)
+        getattr(made, "_client", None)  # ChatAnthropic makes it at the first call
+        assert before == call_site._headers(made) == {}

@@ -8,6 +8,8 @@ import pytest
 from llama_index.core.llms import ChatMessage
 from llama_index.llms.openai import OpenAI
 
+from prefixcache_integrations.cache import PrefixCache
+from prefixcache_integrations.caching import CacheSettings
 from prefixcache_integrations.llama_index import enable
 from prefixcache_integrations.server import Reply, Simulator
 
@@ -81,3 +83,14 @@ def test_an_error_of_one_caller_is_not_anothers():
             called.wait(10)
             assert pool.submit(ask, asked).result(10).message.content == "Thirty days."
             assert failing.exception(10) is not None
+
+
+def test_llms_may_share_one_cache_that_is_counted_and_emptied(llms, simulator):
+    cache = PrefixCache.from_url("memory://", CacheSettings(namespace="tenant"))
+    first, second = (enable(llms.openai(), cache=cache) for _ in range(2))
+    first.chat(ASK)
+    assert second.chat(ASK).raw["prefixcache"]["hit"]
+    assert (cache.stats().misses, cache.stats().hits) == (1, 1)
+    cache.clear()
+    second.chat(ASK)
+    assert len(simulator.calls) == 2

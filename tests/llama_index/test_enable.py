@@ -267,6 +267,10 @@ def key(llm, messages=None, **arguments):
 
 
 SAME = {
+    "a header that is traced": lambda llms: (
+        llms.openai(),
+        llms.openai(default_headers={"Connection": "close", "traceparent": "00-1-2-01", "X-Request-ID": "7"}),
+    ),
     "an API key": lambda llms: (llms.openai(), _with(llms.openai(), api_key="other")),
     "a timeout": lambda llms: (llms.openai(), llms.openai(timeout=5)),
     "a system prompt, which is in the messages": lambda llms: (llms.openai(), llms.openai(system_prompt="Be kind.")),
@@ -289,6 +293,10 @@ OTHER = {
     "an argument": lambda llms: (llms.openai(), llms.openai(additional_kwargs={"seed": 1})),
     "the endpoint": lambda llms: (llms.openai(), _with(llms.openai(), api_base="http://127.0.0.1:1/v1")),
     "a beta": lambda llms: (llms.openai(), llms.openai(additional_kwargs={"extra_headers": {"openai-beta": "x"}})),
+    "a header that routes": lambda llms: (
+        llms.openai(default_headers={"Connection": "close", "x-portkey-provider": "a"}),
+        llms.openai(default_headers={"Connection": "close", "x-portkey-provider": "b"}),
+    ),
     "thinking": lambda llms: (llms.claude(), llms.claude(thinking_dict={"type": "enabled", "budget_tokens": 2000})),
 }
 
@@ -309,6 +317,20 @@ def test_what_cannot_change_the_answer_does_not_count(llms, what):
 def test_what_can_change_the_answer_counts(llms, what):
     left, right = OTHER[what](llms)
     assert key(left) != key(right)
+
+
+def test_headers_of_the_environment_count_before_and_after_a_client_is_made(simulator, llms, monkeypatch):
+    keys = []
+    for variables in ({}, {"OPENAI_CUSTOM_HEADERS": "x-route: a\nno header"}, {"OPENAI_PROJECT_ID": "p"}):
+        with monkeypatch.context() as environment:
+            for name, value in variables.items():
+                environment.setenv(name, value)
+            llm = llms.openai()
+            keys.append(key(llm))
+            llm.chat(ASK)
+            assert llm._client is not None
+            assert key(llm) == keys[-1]
+    assert len(set(keys)) == 3
 
 
 def test_markers_sessions_and_call_ids_in_messages_do_not_count(llms):
