@@ -130,7 +130,7 @@ def _longest_path(blocks: Sequence[Block], found: Movable, profile: CacheProfile
     That is in its conversation, if it goes on with one; then in the cache, then at all.
     """
     paths = (_path(*each, blocks, profile, snapshot) for each in _Search(blocks, found, snapshot).ends())
-    return max(paths, key=lambda path: (path.settled, path.score), default=_Path())
+    return max(paths, key=lambda path: (path.score, path.settled), default=_Path())
 
 
 def _path(
@@ -203,7 +203,7 @@ class _Search:
         known, place, fixed = self._snapshot.continuations(prefix), self._place, self._found.fixed
         keys = self._keys(known) if place in self._slots else ()
         numbers = [self._by_key[key] for key in keys]
-        free = [each for each in numbers if each not in self._taken and place in self._found.room[each]]
+        free = [each for each in reversed(numbers) if each not in self._taken and place in self._found.room[each]]
         if place < len(fixed) and not self._due[place] and self._blocks[fixed[place]].key in known:
             free.append(fixed[place])
         return iter([(number, known[self._blocks[number].key]) for number in free])
