@@ -9,9 +9,10 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import CacheMarker, Request, Usage
+from prefixcache_integrations.canonical import CacheMarker, Request, Tokenizer, Usage
 from prefixcache_integrations.canonical.json import as_object, without
 from prefixcache_integrations.insight.diagnosis_assumed import assumed
+from prefixcache_integrations.insight.diagnosis_tokens import PrefixNames, shared_tokens
 from prefixcache_integrations.insight.simulator import PromptCache
 from prefixcache_integrations.insight.simulator_boundaries import (
     EARLIER_MESSAGE_ENDINGS,
@@ -84,7 +85,7 @@ def measure(
     history, marked as these two are. Those ``beside`` come before them.
     """
     how = Rendering(memory, PrefixNumbers())
-    previous, current = _sides(pair, how)
+    previous, current = _sides(pair, how, alone=not (earlier or beside))
     cache = PromptCache(memory.tokenizer)
     for sent in (*beside, *(earlier or ())):
         whole = render(hoisted(sent.request), sent.profile, how, scope=_SCOPE)
@@ -109,10 +110,22 @@ class _Side(NamedTuple):
     found: Boundaries
 
 
-def _sides(pair: Pair, how: Rendering) -> tuple[_Side, _Side]:
-    """Render both requests. What they begin with alike is counted, not encoded: any numbers do that both have."""
+def _sides(pair: Pair, how: Rendering, *, alone: bool) -> tuple[_Side, _Side]:
+    """Render both requests; ``alone``: nothing else is compared with them."""
     previous = render(hoisted(pair.previous), pair.previous_profile, how, scope=_SCOPE)
     current = render(hoisted(pair.current), pair.profile, how, scope=_SCOPE)
+    if "intervals" in (pair.previous_profile.regime, pair.profile.regime):
+        previous, current = (_named if alone else _numbered)(previous, current, how.memory.tokenizer)
+    return _Side(previous, boundaries(previous)), _Side(current, boundaries(current))
+
+
+def _named(previous: Rendered, current: Rendered, tokenizer: Tokenizer) -> tuple[Rendered, Rendered]:
+    shared = shared_tokens(previous, current, tokenizer)
+    return replace(previous, names=PrefixNames(shared, b"p")), replace(current, names=PrefixNames(shared, b"c"))
+
+
+def _numbered(previous: Rendered, current: Rendered, tokenizer: Tokenizer) -> tuple[Rendered, Rendered]:
+    """What they begin with alike is counted, not encoded: any numbers do that both have."""
     rows = enumerate(zip(previous.segments, current.segments, strict=False))
     alike = takewhile(lambda row: _likeness(row[1][0]) == _likeness(row[1][1]), rows)
     starts = {_likeness(segment): -1 - (number << 32) for number, (segment, _) in alike}
@@ -120,11 +133,10 @@ def _sides(pair: Pair, how: Rendering) -> tuple[_Side, _Side]:
     def ids(segment: Segment) -> Sequence[int]:
         start = starts.get(_likeness(segment))
         if start is None:
-            return token_ids(segment, how.memory.tokenizer)
-        return range(start, start - token_counts((segment,), how.memory.tokenizer)[0], -1)
+            return token_ids(segment, tokenizer)
+        return range(start, start - token_counts((segment,), tokenizer)[0], -1)
 
-    sides = replace(previous, ids=ids), replace(current, ids=ids)
-    return _Side(sides[0], boundaries(sides[0])), _Side(sides[1], boundaries(sides[1]))
+    return replace(previous, ids=ids), replace(current, ids=ids)
 
 
 def _likeness(segment: Segment) -> tuple[bytes, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate, compress, count, islice
 from operator import attrgetter
@@ -19,7 +19,7 @@ from msgspec import Struct
 from prefixcache_integrations.canonical import Address, CacheMarker, Message, Request
 from prefixcache_integrations.canonical.json import as_object, as_text
 from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime, Regime, Tier
-from prefixcache_integrations.prompt.fingerprint import prefix_digests, tier_seeds
+from prefixcache_integrations.prompt.fingerprint import TIERS, prefix_digests, tier_seeds
 from prefixcache_integrations.prompt.segment_memory import SegmentMemory
 from prefixcache_integrations.prompt.segments import Segment, SegmentKind, token_ids
 from prefixcache_integrations.prompt.thinking import read_segments
@@ -62,7 +62,7 @@ class Rendered(Struct, frozen=True, kw_only=True):
     """A request as the provider reads it.
 
     ``tokens`` and ``digests`` are of the prefix up to and with each segment; ``ids`` returns the tokens of one. ``how``
-    it was rendered.
+    it was rendered. ``names`` are what to call its token prefixes, and how long they are, if not by their digests.
     """
 
     request: Request
@@ -73,6 +73,7 @@ class Rendered(Struct, frozen=True, kw_only=True):
     namespace: bytes
     ids: Callable[[Segment], Sequence[int]]
     how: Rendering
+    names: Callable[[Rendered], Iterable[tuple[int, bytes]]] | None = None
 
     def boundary(self, index: int, ttl: str | None = None) -> Boundary:
         """Return the boundary after segment ``index``."""
@@ -240,7 +241,7 @@ def _intervals(rendered: Rendered, total: int) -> Boundaries:
     )
     steps = tuple(
         Boundary(key=rendered.namespace + digest, tokens=length, lifetime=lifetime)
-        for length, digest in _token_prefixes(rendered)
+        for length, digest in (rendered.names or _token_prefixes)(rendered)
         if length >= profile.minimum_tokens
     )
     return Boundaries(prompt_tokens=total, reads=steps, writes=steps)
@@ -256,8 +257,8 @@ def _token_prefixes(rendered: Rendered) -> Iterator[tuple[int, bytes]]:
     digest = hashlib.blake2b(digest_size=16)
     length, begun = 0, 0
     for segment in rendered.segments:
-        while begun <= _TIERS.index(segment.tier):
-            digest.update(seeds[_TIERS[begun]])
+        while begun <= TIERS.index(segment.tier):
+            digest.update(seeds[TIERS[begun]])
             begun += 1
         ids = rendered.ids(segment)
         start = 0
@@ -268,9 +269,6 @@ def _token_prefixes(rendered: Rendered) -> Iterator[tuple[int, bytes]]:
             length += len(step)
             if length % increment == 0:
                 yield length, digest.copy().digest()
-
-
-_TIERS: tuple[Tier, ...] = ("tools", "system", "messages")
 
 
 def _none(_: Rendered, total: int) -> Boundaries:

@@ -32,7 +32,8 @@ __all__ = [
 
 DIGEST_BYTES = 16
 
-_TIERS: tuple[Tier, ...] = ("tools", "system", "messages")
+TIERS: tuple[Tier, ...] = ("tools", "system", "messages")
+"""The parts of a prompt, in the order in which it is rendered."""
 
 _DEFAULTS: Mapping[DialectName, Mapping[str, object]] = {
     # Claude docs, prompt caching: setting a default is the same as leaving the field out.
@@ -84,8 +85,8 @@ class RollingDigest:
 
     def add(self, segment: Segment) -> bytes:
         """Add a segment, and return the digest of the prefix up to and with it."""
-        reached = _TIERS.index(segment.tier) + 1
-        for tier in _TIERS[self._begun : reached]:
+        reached = TIERS.index(segment.tier) + 1
+        for tier in TIERS[self._begun : reached]:
             self._mix(self._seeds.get(tier, b""))
         self._begun = max(self._begun, reached)
         self._mix(segment.identity)
@@ -107,9 +108,9 @@ class PrefixNumbers:
         numbers, number, begun = self._numbers, 0, 0
         found = []
         for segment in prompt:
-            if begun < len(_TIERS):
-                reached = _TIERS.index(segment.tier) + 1
-                for tier in _TIERS[begun:reached]:
+            if begun < len(TIERS):
+                reached = TIERS.index(segment.tier) + 1
+                for tier in TIERS[begun:reached]:
                     number = numbers.setdefault((number, seeds.get(tier, b"")), len(numbers) + 1)
                 begun = max(begun, reached)
             number = numbers.setdefault((number, segment.identity), len(numbers) + 1)
@@ -125,7 +126,7 @@ def tier_seeds(request: Request, profile: CacheProfile, known: Collection[str] |
     has them: ``known`` are those that one has, if that is known. A documented default that is spelled out is the
     same as one left out.
     """
-    settings: dict[Tier, list[object]] = {tier: [] for tier in _TIERS}
+    settings: dict[Tier, list[object]] = {tier: [] for tier in TIERS}
     settings["tools"].append(request.model)
     if known is None:
         known = () if PROPERTIES.keys().isdisjoint(profile.invalidation) else traits(request)
