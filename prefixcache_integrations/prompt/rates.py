@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from math import expm1, inf, log1p
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -105,7 +106,7 @@ APART = 8.0
 """How many sightings it takes until prompts that begin alike say as much of their like as all prompts together."""
 
 
-class Wait(Struct):
+class Wait(Struct, gc=False):
     """A prefix that was sent and has not come again: of which class, how much of a sighting it counts, since when."""
 
     kind: Class
@@ -133,13 +134,13 @@ class Rates:
         self._passed: dict[Class, list[float]] = {}
         self._aging: tuple[deque[Wait], ...] = tuple(deque() for _ in AGES)
         self._latest: dict[Class, deque[Wait]] = {}
-        self._chances: dict[tuple[Class, int], float] = {}
+        self._chances: dict[tuple[Likeness, int], dict[int, Sequence[float]]] = {}
 
     def sent(self, kind: Class, share: float, now: float) -> Wait:
         """Begin to wait for a prefix that was just sent."""
         self._chances.clear()
         wait = Wait(kind, share, now)
-        together = kind._replace(begun=ANY)
+        together = Class(kind.likeness, kind.visits)
         self._sent[together] = self._sent.get(together, 0.0) + share
         self._aging[0].append(wait)
         self._latest.setdefault(together, deque(maxlen=LATEST)).append(wait)
@@ -185,39 +186,64 @@ class Rates:
                 for each in (self._returned, self._passed):
                     each[kind] = [count / 2 for count in each.get(kind, _NONE)]
 
-    def chance(self, kind: Class, lifetime: float) -> float:
-        """Return how likely a prefix returns within ``lifetime`` seconds of when it was sent."""
+    def chances(self, kind: Class, lifetime: float) -> list[float]:
+        """Return how likely a prefix returns within ``lifetime`` seconds: after this visit, each later one, all others.
+
+        The latter are those from `MANY` on. What ends a prompt now will be followed by something when it comes again.
+        """
+        likeness, visits, begun = kind
+        later = likeness._replace(last=False) if likeness.last else likeness
+        now = self._known(likeness, begun, (visits,))
         ages = bisect_left(AGES, lifetime)
-        chance = self._chances.get((kind, ages))
-        if chance is None:
-            chance = self._doubtful(kind, ages) if kind.likeness.after_documents else self._survived(kind, ages)
-            self._chances[kind, ages] = chance
-        return chance
+        return [row[ages] for row in (*now, *self._known(later, begun, (*range(visits + 1, MANY), MANY)))]
 
-    def _doubtful(self, kind: Class, ages: int) -> float:
+    def _known(self, likeness: Likeness, begun: int, visits: Iterable[int]) -> Iterator[Sequence[float]]:
+        """Yield how likely prefixes return that were sent so often, within each number of `AGES`."""
+        known = self._chances.setdefault((likeness, begun), {})
+        for seen in visits:
+            chances = known.get(seen)
+            if chances is None:
+                kind = Class(likeness, seen, begun)
+                chances = known[seen] = self._doubtful(kind) if likeness.after_documents else self._survived(kind)
+            yield chances
+
+    def _doubtful(self, kind: Class) -> list[float]:
         prior, weight, *_ = PRIORS["document"]
-        together = kind._replace(begun=ANY)
-        returned = sum(self._returned.get(together, _NONE)[:ages])
-        return (returned + prior * weight) / (self._sent.get(together, 0.0) + weight)
+        together = Class(kind.likeness, kind.visits)
+        sent = self._sent.get(together, 0.0) + weight
+        returned = accumulate(self._returned.get(together, _NONE), initial=0.0)
+        return [(count + prior * weight) / sent for count in returned]
 
-    def _survived(self, kind: Class, ages: int) -> float:
+    def _survived(self, kind: Class) -> list[float]:
         prior = PRIORS[kind.likeness.kind]
-        weight, sure, rates = prior.weight, SURE, [-log1p(-prior.chance) * share for share in prior.ages]
-        rates += [0.0] * (len(AGES) - len(rates))
+        weight, sure, rates = prior.weight, SURE, _EXPECTED[kind.likeness.kind]
         for sort in _sorts(kind):
-            rows = list(zip(rates, self._returned.get(sort, _NONE), self._passed.get(sort, _NONE), strict=True))
-            came = sum(back for rate, back, _ in rows if rate)
-            expected = sure + sum(rate * (back + gone / (1 + gone / prior.told)) for rate, back, gone in rows)
-            often = (sure + came) / expected
-            hazards = ((back - expm1(-rate * often) * weight) / (back + gone + weight) for rate, back, gone in rows)
-            weight, sure, rates = APART, APART, [-log1p(-hazard) for hazard in hazards]
-        return -expm1(-sum(rates[:ages]))
+            returned, passed = self._returned.get(sort, _NONE), self._passed.get(sort, _NONE)
+            came = expected = 0.0
+            for rate, back, gone in zip(rates, returned, passed, strict=True):
+                if rate:
+                    came += back
+                    expected += rate * (back + gone / (1 + gone / prior.told))
+            often = (sure + came) / (sure + expected)
+            rates = [
+                -log1p((expm1(-rate * often) * weight - back) / (back + gone + weight)) if rate or back else 0.0
+                for rate, back, gone in zip(rates, returned, passed, strict=True)
+            ]
+            weight, sure = APART, APART
+        return [-expm1(-rate) for rate in accumulate(rates, initial=0.0)]
 
 
 def _sorts(kind: Class) -> tuple[Class, ...]:
     """Return the classes that a prefix counts in: that of all prompts, then that of those that began like its own."""
-    together = kind._replace(begun=ANY)
+    together = Class(kind.likeness, kind.visits)
     return (together,) if kind.likeness.after_documents or kind.begun == ANY else (together, kind)
 
 
+def _expected(prior: Prior) -> Sequence[float]:
+    """Return the rates at which prefixes return at each age (the hazard, in terms of survival), before any was seen."""
+    rates = [-log1p(-prior.chance) * share for share in prior.ages]
+    return [*rates, *_NONE[len(rates) :]]
+
+
 _NONE = (0.0,) * len(AGES)
+_EXPECTED = {kind: _expected(prior) for kind, prior in PRIORS.items()}

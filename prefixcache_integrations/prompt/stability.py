@@ -211,7 +211,7 @@ class Snapshot:
 
     def expected_reads(self, kind: Class, lifetime: float) -> float:
         """Return how often a prefix will be read before its entry ends, if it is written now."""
-        *chances, always = self._chances(kind, lifetime)
+        *chances, always = self._prefixes.rates.chances(kind, lifetime)
         reads = _for_good(always)
         for chance in reversed(chances):
             reads = chance * (1 + reads)
@@ -223,22 +223,12 @@ class Snapshot:
         A read saves ``saving``, writing costs ``extra`` more. What comes after documents is not waited for: it comes
         again in an order that depends on what was written.
         """
-        *chances, always = self._chances(kind, lifetime)
+        *chances, always = self._prefixes.rates.chances(kind, lifetime)
         held = saving * _for_good(always)
         waited = always * max(0.0, held - extra)
         for chance in reversed(chances):
             held, waited = chance * (saving + held), chance * max(0.0, held - extra, waited)
         return held - extra - (0.0 if kind.likeness.after_documents else waited)
-
-    def _chances(self, kind: Class, lifetime: float) -> list[float]:
-        """Return how likely a prefix returns after this visit, after each later one, and after all from `MANY` on.
-
-        What ends a prompt now will be followed by something when it comes again.
-        """
-        later = kind._replace(likeness=kind.likeness._replace(last=False))
-        visits = (*range(kind.visits + 1, MANY), MANY)
-        rates = self._prefixes.rates
-        return [rates.chance(kind, lifetime), *(rates.chance(later._replace(visits=seen), lifetime) for seen in visits)]
 
     def neighbours(self, documents: Mapping[bytes, int]) -> list[Neighbour]:
         """Return the earlier requests that share most of these documents, given with their tokens."""
