@@ -13,6 +13,9 @@ from prefixcache_integrations.canonical import CacheMarker, JsonObject, Message,
 _PLAIN = 2
 """How many fields a block has that says one thing: its type and that."""
 
+_CALL = 4
+"""How many fields a tool call has that says no more than every one: its type, id, name and arguments."""
+
 
 def message_hashes(messages: Sequence[Message], seed: int) -> list[int]:
     """Return a hash of all that is said up to and with each message. Raises ValueError like `written`."""
@@ -39,6 +42,8 @@ def part_hash(part: Part) -> int:
         content = part.content
         if part.bare and len(content) == 1 and content[0].marker is None:
             return hash((_fields_hash(raw), content[0].text))
+    if len(raw) == _CALL and part.kind == "tool_call" and part.marker is None:
+        return hash((text, part.call_id, part.name, *raw))
     own = written(raw) if raw else (part.kind, text, part.call_id, part.name)
     return hash((own, marker_hash(part.marker), *map(part_hash, part.content)))
 

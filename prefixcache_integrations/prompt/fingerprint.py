@@ -159,6 +159,8 @@ def setting(request: Request, name: str) -> object:
     value: object = request.options
     for step in name.split("."):
         value = (as_object(value) or {}).get(step)
+        if value is None:
+            return None
     return _without_defaults(value, name, _DEFAULTS[request.dialect])
 
 

@@ -21,7 +21,7 @@ from prefixcache_integrations.prompt.reading import Reading
 from prefixcache_integrations.prompt.repeats import Attempts, Laid
 from prefixcache_integrations.prompt.stability import Sighting, Snapshot
 from prefixcache_integrations.prompt.terms import Terms
-from prefixcache_integrations.prompt.tool_lists import tool_digest
+from prefixcache_integrations.prompt.tool_lists import tool_digests
 from prefixcache_integrations.prompt.tools import agent_of
 from prefixcache_integrations.prompt.turns import latest_reply
 
@@ -82,7 +82,7 @@ def foresee(request: Request, reading: Reading, terms: Terms, snapshot: Snapshot
         steps=remembered.ahead.steps,
         documents=outlook.around.documents,
         bill=expected_bill(sent.ahead, sent.choice, terms.profile),
-        tools=tuple(tool_digest(tool.name) for tool in request.tools),
+        tools=tool_digests(tuple(tool.name for tool in request.tools)),
         agent=agent_of(request),
         previous=None if remembered.previous < 0 else remembered.previous,
         attempts=Attempts(given, gone_out, laid),

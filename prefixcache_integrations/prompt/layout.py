@@ -206,7 +206,7 @@ def apply(request: Request, plan: PromptPlan) -> Request:
     """
     bare = without_copies(without_markers(request, plan.foreign), plan.moves)
     cut, note = without_values(bare, plan.moves)
-    tidy, _ = repaired(arranged(cut, plan.tool_order, plan.level))
+    tidy, _ = repaired(arranged(cut, plan.tool_order, plan.level, Begun(NOTHING_READ, cut.messages)))
     tidy, note = rearranged(tidy, plan.moves, note)
     return _sent(tidy, plan, note)
 

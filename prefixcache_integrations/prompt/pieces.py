@@ -16,7 +16,7 @@ from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import Tier
 from prefixcache_integrations.prompt.content import is_document
 from prefixcache_integrations.prompt.prefixes import Step
-from prefixcache_integrations.prompt.rates import Kind, Likeness
+from prefixcache_integrations.prompt.rates import OWN, Kind, Likeness
 from prefixcache_integrations.prompt.segments import Segment, token_counts
 
 DIGEST_BYTES = 16
@@ -106,8 +106,8 @@ class Blocks(Struct, frozen=True):
     """Blocks in the order of a prompt, by what planning asks of all of them at once: each is a row of its own.
 
     ``steps`` are as they are to be remembered, if they do not end the prompt. ``ends`` are the tokens up to and with
-    each. By number, ``marked`` and ``documents`` are those that carry a marker, and that may move, and ``firsts`` the
-    first of each kind.
+    each. By number, ``marked`` and ``documents`` are those that carry a marker, and that may move, ``firsts`` the first
+    of each kind, and ``own`` what is an application's own and can be marked.
     """
 
     pieces: tuple[Piece, ...] = ()
@@ -118,6 +118,7 @@ class Blocks(Struct, frozen=True):
     marked: tuple[int, ...] = ()
     documents: tuple[int, ...] = ()
     firsts: tuple[int, ...] = ()
+    own: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -126,18 +127,18 @@ class Blocks(Struct, frozen=True):
 
     def with_more(self, pieces: Sequence[Piece]) -> Blocks:
         """Return these and, behind them, ``pieces``."""
-        count = len(self.pieces)
-        keys = [piece.key for piece in pieces]
-        steps = (Step(piece.key, _LIKENESSES[piece.kind]) for piece in pieces)
+        rows = list(enumerate(pieces, len(self.pieces)))
+        tokens = accumulate((piece.tokens for piece in pieces), initial=self.tokens)
         return Blocks(
             (*self.pieces, *pieces),
-            (*self.steps, *steps),
-            (*self.keys, *keys),
+            (*self.steps, *(Step(piece.key, _LIKENESSES[piece.kind]) for piece in pieces)),
+            (*self.keys, *(piece.key for piece in pieces)),
             (*self.markable, *(piece.markable for piece in pieces)),
-            (*self.ends, *islice(accumulate((piece.tokens for piece in pieces), initial=self.tokens), 1, None)),
-            (*self.marked, *(number for number, piece in enumerate(pieces, count) if piece.marker is not None)),
-            (*self.documents, *(number for number, piece in enumerate(pieces, count) if piece.is_document)),
+            (*self.ends, *islice(tokens, 1, None)),
+            (*self.marked, *(number for number, piece in rows if piece.marker is not None)),
+            (*self.documents, *(number for number, piece in rows if piece.is_document)),
             (*self.firsts, *self._new_kinds(pieces)),
+            (*self.own, *(number for number, piece in rows if piece.markable and piece.kind in OWN)),
         )
 
     def _new_kinds(self, pieces: Sequence[Piece]) -> Iterator[int]:
@@ -168,6 +169,7 @@ class Blocks(Struct, frozen=True):
             self.marked[: bisect_left(self.marked, count)],
             self.documents[: bisect_left(self.documents, count)],
             self.firsts[: bisect_left(self.firsts, count)],
+            self.own[: bisect_left(self.own, count)],
         )
 
 

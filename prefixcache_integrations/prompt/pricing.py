@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from msgspec import Struct
 from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime
 from prefixcache_integrations.prompt.lookups import Bill
 from prefixcache_integrations.prompt.prefixes import Step
-from prefixcache_integrations.prompt.rates import MANY, OWN, Class, Likeness
+from prefixcache_integrations.prompt.rates import MANY, Class, Likeness
 from prefixcache_integrations.prompt.stability import Snapshot
 
 DEFAULT_READ = 0.1
@@ -34,15 +34,17 @@ class Ahead(Struct, frozen=True):
     """What is known of the prefixes of one order of a prompt.
 
     Per step the tokens up to and with it, and whether a marker may stand there. ``firsts`` are the first prefixes of
-    each sort, in order: as often as those a prefix is expected again, and no more often. ``read`` is the step that ends
-    the longest living entry, -1 without one. ``begun`` is how the prompt begins, as `Prefixes.begun` counts it, and
-    ``settled`` how many steps of it a conversation was sent with that it goes on with.
+    each sort, in order: as often as those a prefix is expected again, and no more often. ``own`` are the steps that are
+    an application's own and can be marked. ``read`` is the step that ends the longest living entry, -1 without one.
+    ``begun`` is how the prompt begins, as `Prefixes.begun` counts it, and ``settled`` how many steps of it a
+    conversation was sent with that it goes on with.
     """
 
     steps: tuple[Step, ...]
     ends: tuple[int, ...]
     markable: tuple[bool, ...]
     firsts: tuple[First, ...]
+    own: Sequence[int]
     read: int = -1
     begun: int = 0
     settled: int = 0
@@ -106,11 +108,10 @@ def best_marks(ahead: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: 
 
 
 def _kept_alive(ahead: Ahead, enough: int) -> tuple[int, ...]:
-    steps, markable = ahead.steps, ahead.markable
-    cached = range(ahead.read, bisect_left(ahead.ends, enough) - 1, -1)
-    last = next((place for place in cached if markable[place]), None)
-    static = next((place for place in cached if steps[place].likeness.kind in OWN and markable[place]), None)
-    return tuple(sorted({place for place in (static, last) if place is not None}))
+    cached = range(bisect_left(ahead.ends, enough), ahead.read + 1)
+    last = next((place for place in reversed(cached) if ahead.markable[place]), -1)
+    own = ahead.own[: bisect_right(ahead.own, ahead.read)]
+    return tuple(sorted({place for place in (*own[-1:], last) if place in cached}))
 
 
 def _beside(anchor: int, again: tuple[int, ...], profile: CacheProfile) -> tuple[int, ...]:

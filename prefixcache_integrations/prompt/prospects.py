@@ -14,7 +14,7 @@ from prefixcache_integrations.prompt.lookups import Document, Neighbour
 from prefixcache_integrations.prompt.pieces import Block, Blocks
 from prefixcache_integrations.prompt.prefixes import Step, ending
 from prefixcache_integrations.prompt.pricing import Ahead, First
-from prefixcache_integrations.prompt.rates import MANY, Likeness
+from prefixcache_integrations.prompt.rates import MANY, OWN, Likeness
 from prefixcache_integrations.prompt.stability import Snapshot
 
 _key, _markable = attrgetter("key"), attrgetter("markable")
@@ -80,10 +80,15 @@ def ahead(
         ends=ends,
         markable=tuple(map(_markable, blocks)) if plain is None else plain.markable,
         firsts=tuple(_firsts(steps, path, snapshot, None if plain is None else plain.firsts)),
+        own=_own(blocks) if plain is None else plain.own,
         read=read if read >= 0 and ends[read] >= profile.minimum_tokens else -1,
         begun=snapshot.begun(path),
         settled=settled,
     )
+
+
+def _own(blocks: Sequence[Block]) -> list[int]:
+    return [place for place, block in enumerate(blocks) if block.markable and block.kind in OWN]
 
 
 def _steps(blocks: Sequence[Block], around: Company, settled: int) -> tuple[Step, ...]:

@@ -21,6 +21,7 @@ from prefixcache_integrations.prompt.content_hash import marker_hash, message_ha
 from prefixcache_integrations.prompt.fingerprint import tier_seeds, traits_of
 from prefixcache_integrations.prompt.pieces import Blocks, Piece, has_agent, pieces_of, seeded_digest
 from prefixcache_integrations.prompt.segments import added_segments, first_instructions, leading_segments
+from prefixcache_integrations.prompt.tools import written_tools
 
 BEGINNINGS = 256
 """Of how many applications and agents what leads their prompts is kept, at most."""
@@ -155,20 +156,21 @@ class Readings:
             hashes = message_hashes(request.messages, hash(seed))
         except (ValueError, TypeError):  # what no wire can carry
             return Begun(self, request.messages)
-        for each in reversed(hashes):
-            said = self._said.get(each)
-            if said is not None:
-                return Begun(self, request.messages, hashes, said)
-        return Begun(self, request.messages, hashes)
+        said = next(filter(None, map(self._said.get, reversed(hashes))), None)
+        return Begun(self, request.messages, hashes, said, written_tools(request.tools))
 
 
 class Begun(Struct, frozen=True):
-    """Which of a request's messages were read before, in a request that was sent: the first ``count`` of them."""
+    """Which of a request's messages were read before, in a request that was sent: the first ``count`` of them.
+
+    ``tools`` is what `written_tools` returns of its tools.
+    """
 
     readings: Readings
     messages: tuple[Message, ...]
     hashes: Sequence[int] = ()
     said: Said | None = None
+    tools: bytes = b""
 
     @property
     def count(self) -> int:
@@ -180,8 +182,12 @@ NOTHING_READ = Readings()
 """Of prompts of which none is remembered."""
 
 
-def read(request: Request, profile: CacheProfile, tokenizer: Tokenizer, begun: Begun) -> Reading:
+def read(
+    request: Request, profile: CacheProfile, tokenizer: Tokenizer, begun: Begun, order: Sequence[int] = ()
+) -> Reading:
     """Return the prompt of ``request``; ``begun`` is what is known of its messages.
+
+    Its tools are those of ``begun`` in this ``order``, if they are not the same.
 
     Raises `MalformedRequest` for text that is no Unicode and values that are no JSON.
     """
@@ -191,8 +197,8 @@ def read(request: Request, profile: CacheProfile, tokenizer: Tokenizer, begun: B
     seeds = tier_seeds(request, profile, all_traits)
     mixed = _mixed(seeds, "system", "messages")
     if known is not None and (known.seeds != mixed or any(message.role in _INSTRUCTIONS for message in added)):
-        return read(request, profile, tokenizer, replace(begun, said=None))
-    leading = _leading(request, profile, tokenizer, begun).seeded(seeds)
+        return read(request, profile, tokenizer, replace(begun, said=None), order)
+    leading = _leading(request, profile, tokenizer, begun, order).seeded(seeds)
     before = leading.blocks if known is None else known.behind(leading)
     new = pieces_of(added_segments(request, begun.count), request, tokenizer, seeds)
     blocks = before.with_more(tuple(new))
@@ -216,25 +222,33 @@ def _mixed(seeds: Mapping[Tier, bytes], *tiers: Tier) -> bytes:
     return b"".join(seeds[tier] for tier in tiers or seeds)
 
 
-def _leading(request: Request, profile: CacheProfile, tokenizer: Tokenizer, begun: Begun) -> Leading:
+def _leading(
+    request: Request, profile: CacheProfile, tokenizer: Tokenizer, begun: Begun, order: Sequence[int]
+) -> Leading:
     opening = sum(1 for _ in takewhile(lambda message: message.role in _INSTRUCTIONS, request.messages))
-    led = begun.hashes[opening - 1] if begun.hashes and opening else None
-    formats = [request.options.get(name) for name in _FORMATS]
-    try:
-        body = written([[tool.raw for tool in request.tools], formats])
-        marked = (marker_hash(tool.marker) for tool in request.tools)
+    hashed = 0
+    if begun.hashes and (begun.tools or not request.tools):
+        led = begun.hashes[opening - 1] if opening else 0
         joined = first_instructions(request) is not None  # which tells what framing OpenAI's tools have
         settings = (request.dialect, tokenizer.name, profile.minimum_tokens, led, opening, joined)
-        hashed = hash((*settings, body, *marked, *map(part_hash, request.system)))
-    except (ValueError, TypeError):
-        hashed = 0
-    known = begun.readings.leading.get(hashed) if hashed and begun.hashes else None
+        hashed = _leading_hash(request, (*settings, begun.tools, *order))
+    known = begun.readings.leading.get(hashed) if hashed else None
     if known is not None:
         return known
     prompt = leading_segments(request)
     first = added_segments(replace(request, messages=request.messages[:opening]), 0)
     blocks = Blocks().with_more(tuple(pieces_of(prompt, request, tokenizer, {})))
     return Leading(hashed, blocks.keys, blocks, opening_digest((*prompt, *first), profile.minimum_tokens))
+
+
+def _leading_hash(request: Request, settings: tuple[object, ...]) -> int:
+    """Return by what that is known which stands before the messages, 0 for what is no JSON."""
+    formats = [request.options.get(name) for name in _FORMATS]
+    try:
+        marked = (marker_hash(tool.marker) for tool in request.tools)
+        return hash((*settings, written(formats), *marked, *map(part_hash, request.system)))
+    except (ValueError, TypeError):
+        return 0
 
 
 _FORMATS = ("response_format", "text")

@@ -90,15 +90,16 @@ class Templates:
     def __init__(self) -> None:
         self._next = 0
         self._all: OrderedDict[int, Template] = OrderedDict()
+        self._same: dict[bytes, int] = {}
 
     def recognise(self, text: str) -> Recognition | None:
         """Hold ``text`` against what was sent before; ``None`` for one that is not to be learned. Changes nothing."""
         if len(text) > LONGEST:
             return None
         latest = text_digest(text)
-        for number, template in self._all.items():
-            if template.latest == latest and not any(isinstance(piece, Gap) for piece in template.pieces):
-                return Recognition(number, _seen(template, template.pieces, latest))
+        number = self._same.get(latest)
+        if number is not None:
+            return Recognition(number, _seen(self._all[number], self._all[number].pieces, latest))
         cuts = _cuts(text)
         digests = [crc32(text[start:end].encode()) for start, end in pairwise(cuts)]
         best = self._most_alike(digests, cuts)
@@ -109,15 +110,23 @@ class Templates:
 
     def observe(self, recognitions: Iterable[Recognition]) -> None:
         """Remember texts that were sent."""
-        for number, template, _ in recognitions:
-            if number is None or number not in self._all:
-                self._all[self._next] = template
-                self._next += 1
-            else:
-                self._all[number] = template
-                self._all.move_to_end(number)
+        for given, template, _ in recognitions:
+            number = given if given in self._all else None
+            if number is None:
+                number, self._next = self._next, self._next + 1
+            before = self._all.get(number)
+            self._all[number] = template
+            self._all.move_to_end(number)
+            if before is None or before.pieces is not template.pieces or before.latest != template.latest:
+                self._forget_same(number, before)
+                if not any(isinstance(piece, Gap) for piece in template.pieces):
+                    self._same[template.latest] = number
         while len(self._all) > TEMPLATES:
-            self._all.popitem(last=False)
+            self._forget_same(*self._all.popitem(last=False))
+
+    def _forget_same(self, number: int, template: Template | None) -> None:
+        if template is not None and self._same.get(template.latest) == number:
+            del self._same[template.latest]
 
     def adopt(self, template: Template) -> None:
         """Remember a text as another process knew it, where that has seen more of it; without pieces it had no news."""

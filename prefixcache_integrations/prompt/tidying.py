@@ -78,12 +78,12 @@ def _repaired(
     profile, tokenizer, ordered = terms.profile, terms.tokenizer, terms.level != "mark"
     if request.messages is not begun.messages:
         begun = begun.readings.begun(request, profile, tokenizer, ordered=ordered)
-    in_order = arranged(request, order, terms.level, begun.count)
+    in_order = arranged(request, order, terms.level, begun)
     tidy, repairs = repaired(in_order, begun.count)
     if tidy.messages != request.messages:
-        begun = begun.readings.begun(tidy, profile, tokenizer, ordered=ordered)
+        begun = replace(begun.readings.begun(tidy, profile, tokenizer, ordered=ordered), tools=begun.tools)
     results = tuple(about_results(request.messages, in_order.messages))
-    return tidy, read(tidy, profile, tokenizer, begun), results, repairs
+    return tidy, read(tidy, profile, tokenizer, begun, order), results, repairs
 
 
 def _tool_order(request: Request, snapshot: Snapshot | None) -> tuple[int, ...]:
@@ -92,21 +92,21 @@ def _tool_order(request: Request, snapshot: Snapshot | None) -> tuple[int, ...]:
     return tool_order(request.tools, snapshot.tools, agent_of(request))
 
 
-def arranged(request: Request, order: Sequence[int], level: Level, since: int = 0) -> Request:
+def arranged(request: Request, order: Sequence[int], level: Level, begun: Begun) -> Request:
     """Return ``request`` with its tools in ``order`` and their schemas in canonical form, beyond level ``mark``.
 
     So are the results of parallel calls, in the order of the calls. Markers stay where they are in the list: one at the
-    end of the tools means all of them, whichever is last. Messages before number ``since`` are in order.
+    end of the tools means all of them, whichever is last. The messages that have ``begun`` it are in order.
     """
     if level == "mark":
         return request
-    request = replace(request, messages=results_in_call_order(request.messages, since))
-    if not request.tools:
-        return request
-    tools = canonical_tools([request.tools[index] for index in order], request.dialect)
+    tools, messages = request.tools, results_in_call_order(request.messages, begun.count)
+    canonical = canonical_tools(tools, request.dialect, begun.tools)
     if any(map(ne, order, count())):
-        tools = _with_markers_of(tools, request.tools)
-    return replace(request, tools=tuple(tools))
+        canonical = _with_markers_of([canonical[index] for index in order], tools)
+    if canonical is tools and messages is request.messages:
+        return request
+    return replace(request, tools=tuple(canonical), messages=messages)
 
 
 def _with_markers_of(tools: Sequence[Tool], before: Sequence[Tool]) -> list[Tool]:

@@ -14,10 +14,10 @@ LISTS = 256
 """How many lists are remembered, at most."""
 
 
-@lru_cache(maxsize=4096)
-def tool_digest(name: str) -> bytes:
-    """Return what is remembered of a tool called ``name``."""
-    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+@lru_cache(maxsize=LISTS)
+def tool_digests(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Return what is remembered of tools with these ``names``."""
+    return tuple(blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest() for name in names)
 
 
 class ToolLists:
@@ -25,13 +25,17 @@ class ToolLists:
 
     def __init__(self) -> None:
         self._lists: OrderedDict[frozenset[bytes], _Sent] = OrderedDict()
+        self._orders: dict[tuple[str, ...], list[str]] = {}
 
     def observe(self, digests: Sequence[bytes], agent: bytes) -> None:
-        """Remember that ``agent`` has been sent the tools of these `tool_digest`s, in this order."""
+        """Remember that ``agent`` has been sent the tools of these `tool_digests`, in this order."""
         if not digests:
             return
-        self._lists[frozenset(digests)] = _Sent(tuple(dict.fromkeys(digests)), agent)
-        self._lists.move_to_end(frozenset(digests))
+        key, sent = frozenset(digests), _Sent(tuple(dict.fromkeys(digests)), agent)
+        if key not in self._lists or self._lists[key].digests != sent.digests:
+            self._orders.clear()
+        self._lists[key] = sent
+        self._lists.move_to_end(key)
         if len(self._lists) > LISTS:
             self._lists.popitem(last=False)
 
@@ -41,11 +45,17 @@ class ToolLists:
         Of lists that have as much in front it is one of the same ``agent``, then the most recent. New names come last,
         sorted.
         """
-        by_digest = {tool_digest(name): name for name in names}
+        given = tuple(names)
+        if given in self._orders:
+            return self._orders[given]
+        by_digest = dict(zip(tool_digests(given), given, strict=True))
         wanted = frozenset(by_digest)
         known = self._lists.get(wanted)
         if known is not None:
-            return [by_digest[digest] for digest in known.digests]
+            if len(self._orders) >= LISTS:
+                self._orders.clear()
+            self._orders[given] = [by_digest[digest] for digest in known.digests]
+            return self._orders[given]
         longest = self._longest(wanted, agent)
         new = sorted(by_digest[digest] for digest in wanted.difference(longest))
         return [*(by_digest[digest] for digest in longest if digest in wanted), *new]

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import DialectName, JsonObject, Request, Tool
 from prefixcache_integrations.canonical.json import as_list, as_object
+from prefixcache_integrations.prompt.content_hash import written
 from prefixcache_integrations.prompt.tool_lists import ToolLists
 
 _SCHEMA_PATHS: Mapping[DialectName, tuple[str, ...]] = {
@@ -45,9 +46,10 @@ def tool_order(tools: Sequence[Tool], lists: ToolLists | None = None, agent: byt
     With the ``lists`` that were sent, they come in the order that shares most with one of them (`ToolLists.order`): so
     a tool that is added leaves all before it as they were.
     """
-    names = {tool.name for tool in tools}
-    places = {name: place for place, name in enumerate(sorted(names) if lists is None else lists.order(names, agent))}
-    return tuple(sorted(range(len(tools)), key=lambda index: places[tools[index].name]))
+    given = [tool.name for tool in tools]
+    names = sorted(set(given)) if lists is None else lists.order(given, agent)
+    places = {name: place for place, name in enumerate(names)}
+    return tuple(sorted(range(len(given)), key=[places[name] for name in given].__getitem__))
 
 
 def agent_of(request: Request) -> bytes:
@@ -57,18 +59,25 @@ def agent_of(request: Request) -> bytes:
     return hashlib.blake2b(text[:AGENT_TEXT].encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-def canonical_tools(tools: Sequence[Tool], dialect: DialectName) -> list[Tool]:
-    """Return ``tools`` with sorted keys and schemas as `canonical_schema` has them, themselves where they are so."""
-    try:
-        key = (dialect, marshal.dumps([tool.raw for tool in tools], 2))
-    except ValueError:  # no JSON
-        forms: Sequence[_Form] = [_form(tool.raw, dialect) for tool in tools]
-    else:
-        forms = _forms_of(key)
+def canonical_tools(tools: Sequence[Tool], dialect: DialectName, as_written: bytes = b"") -> Sequence[Tool]:
+    """Return ``tools`` with sorted keys and schemas as `canonical_schema` has them, themselves where they are so.
+
+    ``as_written`` is what `written_tools` returns of them, if that is known.
+    """
+    as_written = as_written or written_tools(tools)
+    forms = _forms_of((dialect, as_written)) if as_written else [_form(tool.raw, dialect) for tool in tools]
     if not any(forms):
-        return [*tools]
+        return tools
     pairs = zip(tools, forms, strict=True)
     return [replace(tool, raw=form[0], schema=form[1]) if form else tool for tool, form in pairs]
+
+
+def written_tools(tools: Sequence[Tool]) -> bytes:
+    """Return ``tools`` as bytes that tell them from any others; empty for what is no JSON."""
+    try:
+        return written([tool.raw for tool in tools])
+    except ValueError:
+        return b""
 
 
 _Form: TypeAlias = tuple[JsonObject, JsonObject | None] | None

@@ -13,7 +13,7 @@ from prefixcache_integrations.dialects.openai_chat import OpenAIChat
 from prefixcache_integrations.profiles import resolve
 from prefixcache_integrations.prompt.layout import decide
 from prefixcache_integrations.prompt.stability import PromptMemory
-from prefixcache_integrations.prompt.tool_lists import LISTS, ToolLists, tool_digest
+from prefixcache_integrations.prompt.tool_lists import LISTS, ToolLists, tool_digests
 from tests.prompt.words import WORDS
 
 CHAT = OpenAIChat()
@@ -58,7 +58,7 @@ def test_no_order_shares_more_with_what_was_sent(requests: list[set[str]], names
     sent = []
     for each in requests:
         sent.append("".join(lists.order(each, b"")))
-        lists.observe([tool_digest(name) for name in sent[-1]], b"")
+        lists.observe(tool_digests(tuple(sent[-1])), b"")
     chosen = "".join(lists.order(names, b""))
     assert sorted(chosen) == sorted(names)
     reached = max(shared(chosen, each) for each in sent)
@@ -107,7 +107,7 @@ def test_tools_of_one_name_stay_together_and_in_their_order() -> None:
 def test_lists_are_bounded() -> None:
     lists = ToolLists()
     for number in range(LISTS * 2):
-        lists.observe([tool_digest(f"tool {number}")], b"")
+        lists.observe(tool_digests((f"tool {number}",)), b"")
     assert len(lists._lists) == LISTS
     assert lists.order(["x", f"tool {LISTS * 2 - 1}"], b"") == [f"tool {LISTS * 2 - 1}", "x"]
     assert lists.order(["x", "tool 0"], b"") == ["tool 0", "x"]
