@@ -65,7 +65,9 @@ class MeteredCall:
         self.asked = self.asked or self.model
         self._findings = plan.findings if plan else ()
         self._request = request
-        self._turn = self._meter.watch.place(request, self._started, self.labels.session, instead_of=self._turn)
+        self._turn = self._meter.watch.place(
+            request, self._started, self.labels.session, instead_of=self._turn, plan=plan
+        )
         self._extended = self._turn.previous if self._turn.extends else None
 
     def first_piece(self) -> None:

@@ -64,13 +64,13 @@ class WatchedCall:
         now, session = self._watcher.timer(), self._labels.session
         return self._watcher.watch.changes(request, profile, prompt_tokens, at=now, session=session)
 
-    def sent(self, request: Request, plan: PromptPlan | None = None) -> None:  # noqa: ARG002 - a `Follower`
+    def sent(self, request: Request, plan: PromptPlan | None = None) -> None:
         """Say what is on its way to the provider."""
         if self.ended:
             return
         self.observers = [each for each in self._watcher.observers if not is_told(each, besides=self)]
         now, session = self._watcher.timer(), self._labels.session
-        self._turn = self._watcher.watch.place(request, now, session, instead_of=self._turn)
+        self._turn = self._watcher.watch.place(request, now, session, instead_of=self._turn, plan=plan)
 
     def begun(self) -> None:
         """Say that the answer has begun: what it wrote can be read from now on."""

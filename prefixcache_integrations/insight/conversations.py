@@ -28,11 +28,12 @@ _Words: TypeAlias = tuple[str, ...]
 class Turn:
     """One request in its conversation, sent ``at`` so many seconds of any clock.
 
-    ``begun`` is set by its owner once the response has begun; ``previous_begun`` tells of the moment it was sent.
-    ``answer_id`` is what the owner knows of the answer's id. ``extends``: it begins with all messages of ``previous``.
-    ``previous`` is the owner's to drop once it is not needed: it keeps a whole request. ``rows`` are what its owner has
-    read of the prompt. ``read_at`` is when it was last sent or gone on with, ``followed`` whether it ever was gone on
-    with, ``elapsed`` the seconds since ``previous`` was.
+    ``begun`` is set by its owner once the response has begun, ``weighed`` where its markers were chosen by what they
+    are worth; ``previous_begun`` tells of the moment it was sent. ``answer_id`` is what the owner knows of the answer's
+    id. ``extends``: it begins with all messages of ``previous``. ``previous`` is the owner's to drop once it is not
+    needed: it keeps a whole request. ``rows`` are what its owner has read of the prompt. ``read_at`` is when it was
+    last sent or gone on with, ``followed`` whether it ever was gone on with, ``elapsed`` the seconds since ``previous``
+    was.
     """
 
     def __init__(self, request: Request, at: float, begins_like: Turn | None = None) -> None:
@@ -43,6 +44,7 @@ class Turn:
         self.kept_as = ""
         self.conversation = ""
         self.begun = False
+        self.weighed = False
         self.answer_id: str | None = None
         self.previous: Turn | None = None
         self.rows: PromptRows | None = None

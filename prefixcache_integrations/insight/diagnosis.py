@@ -71,6 +71,7 @@ class _Given(NamedTuple):
     price: Price | None
     redact: bool
     extends: bool
+    weighed: bool
 
 
 class Explainer:
@@ -100,6 +101,7 @@ class Explainer:
         redact: bool = True,
         verdict: Verdict | None = None,
         extends: bool = False,
+        weighed: bool = False,
     ) -> Explanation:
         """Say what ``current`` reads of what ``previous`` left in the cache, and why it is not all of it.
 
@@ -117,18 +119,19 @@ class Explainer:
             redact: Leave the prompt's own words out; else the divergence has an excerpt.
             verdict: What the provider itself said of the two (`insight.verdict.read_verdict`).
             extends: Whether it is known already that ``current`` begins with all messages of ``previous``.
+            weighed: Whether the markers of ``previous`` were chosen by what they are worth: then none is missing.
 
         Raises:
             MalformedRequest: Text that is no Unicode, or values that are no JSON.
         """
-        given = _Given(usage, elapsed, previous_begun, earlier, beside, price, redact, extends)
+        given = _Given(usage, elapsed, previous_begun, earlier, beside, price, redact, extends, weighed)
         said = self._said(previous, current, profile, given)
         if verdict is None:
             return said
         return replace(said, verdict=verdict, disagreement=disagreement(verdict, said, current))
 
     def _said(self, previous: Request, current: Request, profile: CacheProfile, given: _Given) -> Explanation:
-        usage, elapsed, previous_begun, earlier, beside, price, redact, extends = given
+        usage, elapsed, previous_begun, earlier, beside, price, redact, extends, weighed = given
         in_time = previous_begun and (elapsed is None or elapsed < _shortest_life(profile))
         reading = self._extended(previous, current, profile, extends=extends) if in_time else None
         if reading is not None:
@@ -139,6 +142,7 @@ class Explainer:
             current=current,
             previous_profile=_profile_of(previous, current, profile),
             profile=profile,
+            weighed=weighed,
         )
         reach = measure(pair, self._memory, Timing(elapsed=elapsed, begun=previous_begun), earlier, beside)
         found = read_divergence(previous, current, profile, redact=redact)

@@ -68,12 +68,16 @@ class Reach(Struct, frozen=True, kw_only=True):
 
 
 class Pair(Struct, frozen=True, kw_only=True):
-    """Two requests of one conversation, each with its profile."""
+    """Two requests of one conversation, each with its profile.
+
+    ``weighed``: the markers of the earlier one were chosen by what they are worth, so that none is missing.
+    """
 
     previous: Request
     current: Request
     previous_profile: CacheProfile
     profile: CacheProfile
+    weighed: bool = False
 
 
 def measure(
@@ -108,6 +112,7 @@ class _Side(NamedTuple):
 
     rendered: Rendered
     found: Boundaries
+    weighed: bool = False
 
 
 def _sides(pair: Pair, how: Rendering, *, alone: bool) -> tuple[_Side, _Side]:
@@ -116,7 +121,7 @@ def _sides(pair: Pair, how: Rendering, *, alone: bool) -> tuple[_Side, _Side]:
     current = render(hoisted(pair.current), pair.profile, how, scope=_SCOPE)
     if "intervals" in (pair.previous_profile.regime, pair.profile.regime):
         previous, current = (_named if alone else _numbered)(previous, current, how.memory.tokenizer)
-    return _Side(previous, boundaries(previous)), _Side(current, boundaries(current))
+    return _Side(previous, boundaries(previous), pair.weighed), _Side(current, boundaries(current))
 
 
 def _named(previous: Rendered, current: Rendered, tokenizer: Tokenizer) -> tuple[Rendered, Rendered]:
@@ -153,7 +158,8 @@ def _reach(previous: _Side, current: _Side, before: Usage, at_once: Usage, usage
     target = _longest(_markable(previous.rendered))
     minimum = -(-profile.minimum_tokens // profile.increment) * profile.increment
     unmarked = (
-        target is not None
+        not previous.weighed
+        and target is not None
         and target.tokens >= minimum
         and (left is None or (target.tokens > left.tokens and _marks_tail(current.found, target)))
         and _is_prefix(target, current)

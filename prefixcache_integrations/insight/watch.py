@@ -8,7 +8,7 @@ from datetime import date
 
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import Finding, Request, Tokenizer, Usage
+from prefixcache_integrations.canonical import Finding, PromptPlan, Request, Tokenizer, Usage
 from prefixcache_integrations.errors import PrefixCacheError
 from prefixcache_integrations.events import Labels, PrefixBroken
 from prefixcache_integrations.insight.conversations import Conversations, Turn
@@ -32,10 +32,23 @@ class Watch:
         self._explainer = Explainer(tokenizer)
         self._lock = threading.Lock()
 
-    def place(self, request: Request, at: float, session: str | None, *, instead_of: Turn | None = None) -> Turn:
-        """Find the conversation of a request that is sent ``at`` so many seconds; see `Conversations.place`."""
+    def place(
+        self,
+        request: Request,
+        at: float,
+        session: str | None,
+        *,
+        instead_of: Turn | None = None,
+        plan: PromptPlan | None = None,
+    ) -> Turn:
+        """Find the conversation of a request that is sent ``at`` so many seconds; see `Conversations.place`.
+
+        Where a ``plan`` has set its markers, none of them is missing: it weighed what each is worth.
+        """
         with self._lock:
-            return self._conversations.place(without_note(request), at, session, instead_of=instead_of)
+            turn = self._conversations.place(without_note(request), at, session, instead_of=instead_of)
+        turn.weighed = plan is not None
+        return turn
 
     def withdraw(self, turn: Turn) -> None:
         """Forget a request that was refused."""
@@ -99,6 +112,7 @@ class Watch:
                     price=profile.price(self._day()),
                     verdict=verdict,
                     extends=turn.extends,
+                    weighed=previous.weighed,
                 )
             except PrefixCacheError:
                 return None
