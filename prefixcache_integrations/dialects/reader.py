@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import DialectName, JsonObject, Request
+from prefixcache_integrations.canonical import DialectName, JsonObject, Message, Request
 from prefixcache_integrations.canonical.json import as_list, without
 from prefixcache_integrations.dialects.dialect import Dialect
 from prefixcache_integrations.errors import MalformedRequest
@@ -36,9 +36,9 @@ _Key: TypeAlias = tuple[DialectName, bytes]
 class BodyReader:
     """Reads bodies, and remembers the latest. Thread-safe.
 
-    What a body has in common with one that was read before becomes the same objects again: the messages that are at the
-    same places, and what stands before them. Two have in common what is written with the same bytes, key order
-    included. Requests are made of copies: they do not see what the maker of a body does to it afterwards.
+    What a body has in common with one that was read before becomes the same objects again: messages, and what stands
+    before them. Two have in common what is written with the same bytes, key order included. Requests are made of
+    copies: they do not see what the maker of a body does to it afterwards.
 
     Args:
         max_bodies: How many conversations are remembered, by their latest bodies.
@@ -136,14 +136,16 @@ def _read(dialect: Dialect, given: _Given, known: _Read) -> _Read | None:
     shared = min(len(known.rows), len(given.rows))
     rows = [*known.rows[:shared], *given.rows[shared:]]
     new = [*compress(range(shared), map(ne, rows, given.rows)), *range(shared, len(rows))] or [len(rows) - 1]
+    goes_on = new[0] >= len(known.rows) - 1
+    moved = {} if goes_on else _moved(given, known, new)
+    read = [index for index in new if index not in moved] or [len(rows) - 1]
     is_framed_alike = given.frame is not None and given.frame == known.frame
-    made = _made(dialect, given, new, framed=not is_framed_alike)
+    made = _made(dialect, given, read, framed=not is_framed_alike)
     if made is None:
         return None
-    messages = [*known.request.messages[:shared], *made.messages[len(new) - len(rows) + shared :]]
-    for index, message in zip(new, made.messages, strict=True):
+    messages = [*known.request.messages[:shared], *made.messages[:1] * (len(rows) - shared)]
+    for index, message in (*moved.items(), *zip(read, made.messages, strict=True)):
         rows[index], messages[index] = given.rows[index], message
-    goes_on = new[0] >= len(known.rows) - 1
     return _Read(
         rows=rows,
         frame=given.frame,
@@ -151,6 +153,12 @@ def _read(dialect: Dialect, given: _Given, known: _Read) -> _Read | None:
         size=len(given.frame or b"") + sum(map(len, rows)),
         ends=(*(known.ends[1 - _KEYS :] if goes_on else ()), (dialect.name, rows[-2:][0])),
     )
+
+
+def _moved(given: _Given, known: _Read, new: Sequence[int]) -> dict[int, Message]:
+    """Return those of the messages ``new`` that stood elsewhere in ``known``: where some were dropped, or put in."""
+    places = dict(zip(known.rows, known.request.messages, strict=True))
+    return {index: places[given.rows[index]] for index in new if given.rows[index] in places}
 
 
 def _made(dialect: Dialect, given: _Given, new: Sequence[int], *, framed: bool) -> Request | None:

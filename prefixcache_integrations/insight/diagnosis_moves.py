@@ -124,7 +124,7 @@ def _named(*runs: Sequence[Message]) -> list[list[Hashable]]:
     """Return a name for each message, the same for those of the same form: most are told apart by what they say."""
     alike: defaultdict[Hashable, dict[int, Message]] = defaultdict(dict)
     for message in chain.from_iterable(runs):
-        alike[message.role, *(part.text for part in message.parts)][id(message)] = message
+        alike[message.role, *((part.text, part.call_id) for part in message.parts)][id(message)] = message
     names: dict[int, Hashable] = {}
     for group in alike.values():
         names |= {key: message_forms(message) if len(group) > 1 else key for key, message in group.items()}

@@ -15,8 +15,8 @@ from prefixcache_integrations.prompt.segments import Segment, token_ids
 class PrefixNames:
     """Names the token prefixes of one of two prompts, and of what is cut off it: those that both have alike.
 
-    A prefix goes by its length, by the settings that count in it and from where on, and by whose ``side`` it is where
-    it is longer than what is ``shared``.
+    A prefix goes by its length, by the settings that count in it, and by whose ``side`` it is where it is longer than
+    what is ``shared``.
     """
 
     def __init__(self, shared: int, side: bytes) -> None:
@@ -28,7 +28,7 @@ class PrefixNames:
         seeds, begins = tier_seeds(rendered.request, rendered.profile), _begins(rendered)
         increment, total = rendered.profile.increment, rendered.tokens[-1] if rendered.tokens else 0
         for length in range(increment, total + 1, increment):
-            settings = b"".join(seeds[tier] + begin.to_bytes(8, "big") for tier, begin in begins if begin < length)
+            settings = b"".join(seeds[tier] for tier, begin in begins if begin < length)
             side = b"" if length <= self._shared else self._side
             yield length, settings + side + length.to_bytes(8, "big")
 

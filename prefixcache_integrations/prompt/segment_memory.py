@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
-from prefixcache_integrations.canonical import DialectName, Message, Request, Tokenizer
+from msgspec.structs import replace
+
+from prefixcache_integrations.canonical import Address, DialectName, Message, Request, Tokenizer
 from prefixcache_integrations.prompt.segments import (
     Framing,
     Segment,
@@ -25,7 +27,23 @@ class Counted(NamedTuple):
     tokens: tuple[int, ...]
 
 
-_Key: TypeAlias = tuple[DialectName, int, int, bool, bool]
+class _Known(NamedTuple):
+    """A message that was read, as number ``at`` of its request."""
+
+    message: Message
+    at: int
+    counted: Counted
+
+    def moved(self, index: int) -> _Known:
+        """Return it as it reads as another number."""
+        segments = (
+            segment if segment.at is None else replace(segment, at=Address("messages", index, segment.at.part))
+            for segment in self.counted.segments
+        )
+        return _Known(self.message, index, Counted(tuple(segments), self.counted.tokens))
+
+
+_Key: TypeAlias = tuple[DialectName, int, bool, bool]
 
 
 class SegmentMemory:
@@ -34,8 +52,8 @@ class SegmentMemory:
     def __init__(self, tokenizer: Tokenizer, *, size: int = 8192) -> None:
         self.tokenizer = tokenizer
         self._size = size
-        self._recent: dict[_Key, tuple[Message, Counted]] = {}
-        self._before: dict[_Key, tuple[Message, Counted]] = {}
+        self._recent: dict[_Key, _Known] = {}
+        self._before: dict[_Key, _Known] = {}
 
     def read(self, request: Request) -> Counted:
         """Return `segments` of ``request`` with their lengths. Raises `MalformedRequest` like it."""
@@ -50,25 +68,22 @@ class SegmentMemory:
         dialect, messages = request.dialect, request.messages
         for index in range(since, len(messages)):
             # By the object: nothing that is remembered goes away before it is forgotten.
-            key = (dialect, id(messages[index]), index, index < framing.opening, index == padded)
-            found = self._recent.get(key) or self._promoted(key)
-            yield found[1] if found is not None else self._new(request, index, framing, key)
+            key = (dialect, id(messages[index]), index < framing.opening, index == padded)
+            found = self._recent.get(key)
+            if found is None or found.at != index:
+                found = self._placed(request, index, framing, self._before.get(key) if found is None else found)
+                self._keep(key, found)
+            yield found.counted
 
-    def _promoted(self, key: _Key) -> tuple[Message, Counted] | None:
-        found = self._before.get(key)
-        if found is not None:
-            self._keep(key, found)
-        return found
-
-    def _new(self, request: Request, index: int, framing: Framing, key: _Key) -> Counted:
-        made = self._counted(message_segments(request, index, framing))
-        self._keep(key, (request.messages[index], made))
-        return made
+    def _placed(self, request: Request, index: int, framing: Framing, known: _Known | None) -> _Known:
+        if known is None:
+            return _Known(request.messages[index], index, self._counted(message_segments(request, index, framing)))
+        return known if known.at == index else known.moved(index)
 
     def _counted(self, segments: tuple[Segment, ...]) -> Counted:
         return Counted(segments, token_counts(segments, self.tokenizer))
 
-    def _keep(self, key: _Key, found: tuple[Message, Counted]) -> None:
-        if len(self._recent) >= self._size:
+    def _keep(self, key: _Key, found: _Known) -> None:
+        if len(self._recent) >= self._size and key not in self._recent:
             self._recent, self._before = {}, self._recent
         self._recent[key] = found

@@ -96,6 +96,16 @@ def test_conversations_that_part_ways_each_go_on_from_where_they_did():
     assert shared(other, reader.read(ANTHROPIC_MESSAGES, claude("a", "b", "c", "x", "y", "z", "w"))) == [0, 1, 2, 3, 4]
 
 
+def test_where_messages_were_dropped_the_others_are_still_the_same():
+    reader = BodyReader()
+    first = reader.read(ANTHROPIC_MESSAGES, claude(*"abcdefg"))
+    second = reader.read(ANTHROPIC_MESSAGES, claude(*"cdefghi"))
+
+    assert second == ANTHROPIC_MESSAGES.decode_request(claude(*"cdefghi"))
+    assert [message in first.messages for message in second.messages] == [True] * 5 + [False] * 2
+    assert all(old is new for old, new in zip(first.messages[2:], second.messages, strict=False))
+
+
 def test_what_becomes_of_a_body_later_is_not_seen():
     reader, body = BodyReader(), claude("a", text("b"), text("c"), tools=[{"name": "n", "input_schema": {}}])
     as_it_was = copy.deepcopy(body)
