@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from types import FrameType
 from typing import TypeAlias
 
 from langchain_core.runnables.config import var_child_runnable_config
@@ -16,7 +15,7 @@ from prefixcache_integrations.canonical import Request
 from prefixcache_integrations.errors import ConfigurationError, MalformedRequest
 from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.flows.response_cache import Terms
-from prefixcache_integrations.langchain.call_site import told_in_full
+from prefixcache_integrations.langchain.call_site import Call, added_to, told_in_full
 from prefixcache_integrations.langchain.messages import Reading, bypass_of, frame_of, read_call
 from prefixcache_integrations.prompt.keys import KeyPolicy, framed_key, raw_key
 
@@ -29,7 +28,8 @@ MEMO_SIZE = 1024
 MEMO_CHARACTERS = 2 * 2**20
 """… and how long they may be together."""
 
-_Question: TypeAlias = tuple[str, str, str, KeyPolicy]
+_Question: TypeAlias = tuple[str, str, str, str, KeyPolicy]
+"""A prompt, the string of the model and what is added to it, namespace and policy."""
 
 
 class Asked:
@@ -44,12 +44,13 @@ class Asked:
         self._memo_characters = 0
         self._lock = threading.Lock()
 
-    def terms(self, prompt: str, llm_string: str, call: FrameType | None = None) -> Terms:
+    def terms(self, prompt: str, llm_string: str, call: Call | None = None) -> Terms:
         """Return the terms of LangChain's question, asked by ``call`` (`call_in_progress`)."""
         settings, refused = self.settings()
         namespace = settings.namespace or ""
-        question = (prompt, told_in_full(llm_string, call), namespace, settings.policy)
-        return self._under(settings, refused, self._memo.get(question) or self._remember(question))
+        question = (prompt, *told_in_full(llm_string, call), namespace, settings.policy)
+        terms = self._memo.get(question) or self._remember(question)
+        return terms if settings is self._settings and refused is None else self._under(settings, refused, terms)
 
     def terms_of(self, reading: Reading) -> Terms:
         """Return the terms of a request that is already read; of one that is not understood, that it passes by."""
@@ -75,7 +76,8 @@ class Asked:
 
         `caching` wins over `CONTROL_FIELD`, which wins over the cache's own settings.
         """
-        controls, configured = current_controls(), _configured()
+        controls, config = current_controls(), var_child_runnable_config.get()
+        configured = None if config is None else (config.get("configurable") or {}).get(CONTROL_FIELD)
         if configured is None and controls is NO_CONTROLS:
             return self._uncontrolled
         try:
@@ -98,7 +100,8 @@ class Asked:
         return replace(terms, ttl=settings.ttl, tags=settings.tags, mode=mode, bypass=refused or terms.bypass)
 
     def _read_question(self, question: _Question) -> Terms:
-        prompt, llm_string, namespace, policy = question
+        prompt, llm_string, items, namespace, policy = question
+        llm_string = added_to(llm_string, items)
         reading = read_call(prompt, llm_string)
         if reading.request is not None:
             with suppress(MalformedRequest, RecursionError):
@@ -127,10 +130,4 @@ class Asked:
 
 
 def _characters(question: _Question) -> int:
-    return len(question[0]) + len(question[1])
-
-
-def _configured() -> object:
-    """Return what the runnable around this call was configured with; a model called directly has none."""
-    config = var_child_runnable_config.get()
-    return None if config is None else (config.get("configurable") or {}).get(CONTROL_FIELD)
+    return sum(map(len, question[:3]))

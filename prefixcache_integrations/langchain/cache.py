@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from types import FrameType
 from typing import Any, Self
 
 from langchain_core.caches import BaseCache
@@ -19,7 +18,7 @@ from prefixcache_integrations.flows.op import Entry
 from prefixcache_integrations.flows.response_cache import DEFAULT_PATIENCE, Terms
 from prefixcache_integrations.langchain import generations, guard
 from prefixcache_integrations.langchain.asked import Asked
-from prefixcache_integrations.langchain.call_site import call_in_progress, run_manager_of
+from prefixcache_integrations.langchain.call_site import Call, call_in_progress
 from prefixcache_integrations.langchain.message_ids import new_message_id
 from prefixcache_integrations.langchain.traces import mark_traces
 from prefixcache_integrations.prompt.keys import STRICT, KeyPolicy
@@ -122,10 +121,11 @@ class ResponseCache(BaseCache):
         opened = self._cache.open(terms, self._reviving(terms), alone=call is None)
         if opened.flight is not None:
             guard.watch(opened.flight, self, prompt, llm_string, awaited=False)
-        if call is not None and opened.answer is None:
-            guard.note(self, prompt, llm_string, opened.began)
-        if opened.answer is not None:
-            mark_traces(run_manager_of(call), opened.answer)
+        if call is not None:
+            if opened.answer is None:
+                guard.note(self, prompt, llm_string, opened.began)
+            else:
+                mark_traces(call.run_manager, opened.answer)
         return opened.answer
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
@@ -134,10 +134,11 @@ class ResponseCache(BaseCache):
         opened = await self._cache.aopen(terms, self._reviving(terms), alone=call is None)
         if opened.flight is not None:
             guard.watch(opened.flight, self, prompt, llm_string, awaited=True)
-        if call is not None and opened.answer is None:
-            guard.note(self, prompt, llm_string, opened.began)
-        if opened.answer is not None:
-            mark_traces(run_manager_of(call), opened.answer)
+        if call is not None:
+            if opened.answer is None:
+                guard.note(self, prompt, llm_string, opened.began)
+            else:
+                mark_traces(call.run_manager, opened.answer)
         return opened.answer
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
@@ -185,7 +186,7 @@ class ResponseCache(BaseCache):
     def _reviving(self, terms: Terms) -> Callable[[Entry], list[Generation]]:
         return partial(generations.read, key=terms.key.digest, new_id=self._new_id)
 
-    def _terms(self, prompt: str, llm_string: str) -> tuple[Terms, FrameType | None]:
+    def _terms(self, prompt: str, llm_string: str) -> tuple[Terms, Call | None]:
         """Return the terms of what is asked, and the call that asks: without one nobody tells what becomes of it."""
         call = call_in_progress()
         return self._asked.terms(prompt, llm_string, call), call

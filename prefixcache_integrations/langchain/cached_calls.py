@@ -21,7 +21,7 @@ from prefixcache_integrations.flows.open_settle import Opened
 from prefixcache_integrations.flows.response_cache import Terms
 from prefixcache_integrations.langchain import generations
 from prefixcache_integrations.langchain.asked import Asked
-from prefixcache_integrations.langchain.call_site import chat_llm_string, run_manager_of, stream_in_progress
+from prefixcache_integrations.langchain.call_site import chat_llm_string, streaming_call
 from prefixcache_integrations.langchain.message_ids import new_message_id
 from prefixcache_integrations.langchain.messages import read_messages
 from prefixcache_integrations.langchain.pieces import pieces
@@ -176,7 +176,8 @@ def _replayed(opened: Opened[list[Generation]]) -> Iterator[ChatGenerationChunk]
     sole = opened.answer[0] if opened.answer is not None and len(opened.answer) == 1 else None
     if not isinstance(sole, ChatGeneration):
         return None
-    mark_traces(run_manager_of(stream_in_progress()), [sole])
+    call = streaming_call()
+    mark_traces(call.run_manager if call is not None else None, [sole])
     return pieces(sole)
 
 

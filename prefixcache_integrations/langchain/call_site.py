@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Mapping
 from operator import is_
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from langchain_core.language_models import BaseChatModel, BaseLLM
@@ -36,6 +36,7 @@ _CHAT = (BaseChatModel._generate_with_cache.__code__, BaseChatModel._agenerate_w
 _COMPLETION = (BaseLLM.generate.__code__, BaseLLM.agenerate.__code__)
 _ASKING = frozenset(map(id, _CHAT + _COMPLETION))
 """By identity: code is hashed and compared as a whole."""
+_COMPLETING = frozenset(map(id, _COMPLETION))
 _STREAMING = frozenset(map(id, (BaseChatModel.stream.__code__, BaseChatModel.astream.__code__)))
 
 _DEFAULT_ADDRESS = "https://api.openai.com/v1/"
@@ -63,7 +64,10 @@ class _State(msgspec.Struct, frozen=True):
         fields = model.__dict__
         if self.model() is not model or len(fields) != len(self.fields):
             return False
-        if not all(map(is_, self.fields, fields.values())) or _url(model) is not self.url:
+        if not all(map(is_, self.fields, fields.values())):
+            return False
+        client = fields.get("root_client") or _client(model)  # the first by itself: one call less
+        if getattr(client, "base_url", None) is not self.url:
             return False
         return [*map(repr, map(fields.get, self.held))] == self.printed
 
@@ -72,57 +76,71 @@ _MOST_MODELS = 256
 _states: dict[int, _State] = {}
 
 
-def call_in_progress() -> FrameType | None:
-    """Return the frame of the model's method that asks a cache, to be called by what it asks; ``None`` without one."""
-    return _calling(_ASKING)
+class Call(NamedTuple):
+    """What a method of a model that asks a cache was called with; ``run_manager`` tells handlers what becomes of it."""
+
+    model: Any
+    stop: list[str] | None
+    arguments: Mapping[str, Any]
+    run_manager: object
+    completes: bool
 
 
-def stream_in_progress() -> FrameType | None:
-    """Return the frame of the model's method that streams, which does not pass its run manager on."""
-    return _calling(_STREAMING)
-
-
-def _calling(codes: frozenset[int]) -> FrameType | None:
-    frame: FrameType | None = sys._getframe(_OWN_FRAMES + 1)  # noqa: SLF001 - see above
+def call_in_progress(codes: frozenset[int] = _ASKING) -> Call | None:
+    """Return the call of the model's method that asks a cache, to be called by what it asks; ``None`` without one."""
+    frame: FrameType | None = sys._getframe(_OWN_FRAMES)  # noqa: SLF001 - see above
     for _ in range(_FRAMES):
-        if frame is None or id(frame.f_code) in codes:
-            return frame
+        if frame is None:
+            return None
+        if id(frame.f_code) in codes:
+            break
         frame = frame.f_back
-    return None
+    else:
+        return None
+    given = frame.f_locals
+    run_manager, completes = given.get("run_manager"), id(frame.f_code) in _COMPLETING
+    return Call(given["self"], given["stop"], given["kwargs"], run_manager, completes)
 
 
-def run_manager_of(call: FrameType | None) -> object:
-    """Return what tells the handlers of ``call`` what becomes of it, ``None`` where nothing does."""
-    return None if call is None else call.f_locals.get("run_manager")
+def streaming_call() -> Call | None:
+    """Return the call of the model's method that streams, which does not pass its run manager on."""
+    return call_in_progress(_STREAMING)
 
 
-def told_in_full(llm_string: str, call: FrameType | None) -> str:
-    """Return ``llm_string`` as it would be if it said all that ``call`` asks the model with."""
-    if call is None:
-        return llm_string
-    asked = call.f_locals
-    model, arguments = asked["self"], asked["kwargs"]
-    if call.f_code not in _COMPLETION:
-        return chat_llm_string(model, asked["stop"], arguments, llm_string)
-    if arguments:
-        llm_string = _with(llm_string, f"('call', {_printable(arguments)!r})")
-    return _with(llm_string, own_item(model, {"settings": _dump(model), **_address(model), **_headers(model)}))
+def told_in_full(llm_string: str | None, call: Call | None) -> tuple[str, str]:
+    """Return what LangChain's string of ``call`` should be, and what is to be `added_to` it.
 
-
-def chat_llm_string(
-    model: BaseChatModel, stop: list[str] | None, arguments: Mapping[str, Any], llm_string: str | None = None
-) -> str:
-    """Return the string that stands for ``model`` called with ``arguments``; ``llm_string`` is LangChain's, if made."""
+    ``llm_string`` is LangChain's, if it is made already, and stays as it is if it says what it should.
+    """
+    if call is None or call.completes:
+        return llm_string or "", "" if call is None else _completion_items(call.model, call.arguments)
+    model, arguments = call.model, call.arguments
     state = _states.get(id(model))
     if state is None or not state.holds(model):
         state = _state(model)
     printable = _printable(arguments)
     if state.stale or printable is not arguments or llm_string is None:
         asked = _fresh(model) if state.stale else model
-        llm_string = asked._get_llm_string(stop=stop, **printable)  # noqa: SLF001 - how LangChain makes it
-    if state.unsaid:
-        llm_string = _with(llm_string, state.unsaid)
-    return llm_string if state.own is None else _with(llm_string, state.own.item(model))
+        llm_string = asked._get_llm_string(stop=call.stop, **printable)  # noqa: SLF001 - how LangChain makes it
+    if state.own is None:
+        return llm_string, state.unsaid
+    own = state.own.item(model)
+    return llm_string, f"{state.unsaid}, {own}" if state.unsaid else own
+
+
+def chat_llm_string(model: BaseChatModel, stop: list[str] | None, arguments: Mapping[str, Any]) -> str:
+    """Return the string that stands for ``model`` called with ``arguments``."""
+    return added_to(*told_in_full(None, Call(model, stop, arguments, None, completes=False)))
+
+
+def added_to(llm_string: str, items: str) -> str:
+    """Add ``items`` to the list of arguments that ends every such string."""
+    return f"{llm_string[:-1]}, {items}]" if items else llm_string
+
+
+def _completion_items(model: BaseLLM, arguments: Mapping[str, Any]) -> str:
+    own = own_item(model, {"settings": _dump(model), **_address(model), **_headers(model)})
+    return f"('call', {_printable(arguments)!r}), {own}" if arguments else own
 
 
 def _dump(model: BaseLLM) -> Mapping[str, object]:
@@ -135,11 +153,6 @@ def _dump(model: BaseLLM) -> Mapping[str, object]:
         for name, value in settings.items()  # type: ignore[attr-defined] # it is the dump of a constructor
         if name not in TRANSPORT_SETTINGS and name not in model.lc_secrets and name not in UNREAD
     }
-
-
-def _with(llm_string: str, item: str) -> str:
-    """Add an item to the list of arguments that ends every such string."""
-    return f"{llm_string[:-1]}, {item}]"
 
 
 def _state(model: BaseChatModel) -> _State:

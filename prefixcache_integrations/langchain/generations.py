@@ -7,6 +7,7 @@ Written as a typed record with an explicit list of classes: reading one can buil
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Literal, NotRequired, TypeVar
 
 import msgspec
@@ -172,7 +173,7 @@ def read(entry: Entry, *, key: str, new_id: Callable[[], str]) -> list[Generatio
     if entry.codec != CODEC:
         raise CorruptEntry(f"written as {entry.codec}, not {CODEC}")
     try:
-        generations = [_generation(record, key, new_id) for record in _decode(entry.body)]
+        generations = [*map(_generation, _decode(entry.body), repeat(key), repeat(new_id))]
     except (msgspec.DecodeError, ValidationError, RecursionError, TypeError, ValueError) as error:
         raise CorruptEntry("not generations") from error
     if not generations:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from operator import is_
 
 from langchain_core.language_models import BaseLLM
 from msgspec import Struct
@@ -37,27 +38,44 @@ def _item(own: Mapping[str, object], more: Mapping[str, object]) -> str:
 _UNTOLD = f"({OWN!r}, None)"
 
 
-_IN_PARTS = ("in", "parts")  # by identity, which nothing else has
+class _Printed(str):
+    """What a value came to that may change in place."""
+
+    __slots__ = ()
 
 
 class _Held(Struct, frozen=True):
     """What a model held when ``item`` was written down.
 
-    ``values`` are those that cannot change in place; of the others only is kept what they came to, ``printed``.
+    Of ``values`` those that cannot change in place are there; plain dictionaries as copies; others as `_Printed`.
     """
 
-    values: Sequence[object]
-    printed: Sequence[str | None]
+    values: dict[str, object]
     item: str
 
-    def still(self, values: Sequence[object]) -> bool:
-        """Say whether a model that holds ``values`` now has this item."""
-        if len(values) != len(self.values):
+    def still(self, held: Mapping[str, object]) -> bool:
+        """Say whether a model that holds ``held`` now has this item."""
+        if len(held) != len(self.values):
             return False
-        for value, before, printed in zip(values, self.values, self.printed, strict=True):
-            if value is not before if printed is None else _printed(value) != printed:
-                return False
+        for name, value in held.items():
+            before = self.values.get(name, held)
+            if value is before:
+                continue
+            if type(before) is dict and type(value) is dict and len(before) == len(value):
+                if all(map(is_, before, value)) and all(map(is_, before.values(), value.values())):
+                    continue
+            elif type(before) is _Printed and _printed(value) == before:
+                continue
+            return False
         return True
+
+
+def _kept(value: object) -> object:
+    if is_settled(value):
+        return value
+    if type(value) is dict and all(map(is_settled, (*value, *value.values()))):
+        return {**value}
+    return _Printed(_printed(value))
 
 
 class Own:
@@ -70,23 +88,11 @@ class Own:
     def item(self, model: BaseModel) -> str:
         """Return the item of ``model``, which is always the same one."""
         held = self._added.held(model)
-        values = _flat(held)
         last = self._last
-        if last is None or not last.still(values):
+        if last is None or not last.still(held):
             item = _added_item(self._added, held, _NOTHING)
-            printed = [None if is_settled(value) else _printed(value) for value in values]
-            settled = [value if text is None else None for value, text in zip(values, printed, strict=True)]
-            last = self._last = _Held(settled, printed, item)
+            last = self._last = _Held({name: _kept(value) for name, value in held.items()}, item)
         return last.item
-
-
-def _flat(held: Mapping[str, object]) -> list[object]:
-    """Return what is held by name, and of what a class makes at every call to identify a model by, the parts."""
-    identity = held.get("identity")
-    if type(identity) is not dict:
-        return [*held, *held.values()]
-    others = {**held, "identity": _IN_PARTS}
-    return [*others, *others.values(), *identity, *identity.values()]
 
 
 def _printed(value: object) -> str:

@@ -45,26 +45,28 @@ def validated(fields: Fields, info: dict[str, Any] | None) -> ChatGeneration:
 
 
 def filled(fields: Fields, info: dict[str, Any] | None) -> ChatGeneration:
-    """Make a generation by filling its fields in."""
-    message = _fill(AIMessage, fields, set(_GIVEN_MESSAGE))
-    if type(fields["content"]) is not str:
+    """Make a generation by filling its fields in. As on the way of every hit, it calls as little as it can."""
+    message, content = _new(AIMessage), fields["content"]
+    _set(message, "__dict__", fields)
+    _set(message, "__pydantic_fields_set__", set(_GIVEN_MESSAGE))
+    _set(message, "__pydantic_extra__", {} if _MORE_IN_MESSAGE else None)
+    _set(message, "__pydantic_private__", None)
+    if type(content) is not str:
         return ChatGeneration(message=message, generation_info=info)  # works out the text
-    held = {"text": message.text, "generation_info": info, "type": "ChatGeneration", "message": message}
-    generation: ChatGeneration = _fill(ChatGeneration, held, set(_GIVEN_GENERATION))
+    generation = _new(ChatGeneration)
+    held = {"text": str.__new__(_TEXT, content), "generation_info": info, "type": "ChatGeneration", "message": message}
+    _set(generation, "__dict__", held)
+    _set(generation, "__pydantic_fields_set__", set(_GIVEN_GENERATION))
+    _set(generation, "__pydantic_extra__", {} if _MORE_IN_GENERATION else None)
+    _set(generation, "__pydantic_private__", None)
     return generation
 
 
-_set = object.__setattr__
-_EXTRA = frozenset(kind for kind in (AIMessage, ChatGeneration) if kind.model_config.get("extra") == "allow")
-
-
-def _fill(kind: type[BaseModel], fields: dict[str, Any], given: set[str]) -> Any:  # noqa: ANN401 - an instance of kind
-    made = kind.__new__(kind)
-    _set(made, "__dict__", fields)
-    _set(made, "__pydantic_fields_set__", given)
-    _set(made, "__pydantic_extra__", {} if kind in _EXTRA else None)
-    _set(made, "__pydantic_private__", None)
-    return made
+_new, _set = object.__new__, object.__setattr__
+_MORE_IN_MESSAGE, _MORE_IN_GENERATION = (
+    kind.model_config.get("extra") == "allow" for kind in (AIMessage, ChatGeneration)
+)
+_TEXT: type[str] = type(AIMessage("").text)
 
 
 def _alike(one: ChatGeneration, other: ChatGeneration) -> bool:
@@ -73,7 +75,8 @@ def _alike(one: ChatGeneration, other: ChatGeneration) -> bool:
 
 
 def _state(made: BaseModel) -> list[object]:
-    return [made.__dict__, made.model_fields_set, made.model_extra, made.__pydantic_private__]
+    kinds = {name: type(value) for name, value in made.__dict__.items()}
+    return [made.__dict__, kinds, made.model_fields_set, made.model_extra, made.__pydantic_private__]
 
 
 def _sample(**fields: object) -> Callable[[], tuple[Fields, dict[str, Any] | None]]:

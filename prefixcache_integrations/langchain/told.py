@@ -54,23 +54,25 @@ class Untold(Exception):
 class Added(Struct, frozen=True):
     """What the class of a model adds to those that say what identifies them.
 
-    ``fields`` and ``private`` are names whose values count; of ``known``, whose class leaves them unsaid, those that
-    can be written down. ``identity`` says that LangChain's string has not what the class identifies its models by.
+    ``fields`` and ``private`` are names whose values count; the ``lenient`` of them, whose class leaves them unsaid,
+    where they can be written down. ``identity`` says that LangChain's string has not what the class identifies its
+    models by.
     """
 
     said: dict[str, object] | None
     fields: tuple[str, ...] = ()
     private: tuple[str, ...] = ()
-    known: frozenset[str] = frozenset()
+    lenient: frozenset[str] = frozenset()
     identity: bool = False
 
     def held(self, model: BaseModel) -> dict[str, object]:
         """Return what counts of ``model`` itself, as it holds it."""
-        values, private = model.__dict__, model.__pydantic_private__ or {}
-        held = dict(zip(self.known, map(values.get, self.known), strict=True))
-        held |= zip(self.fields, map(values.get, self.fields), strict=True)
+        values, private = model.__dict__, model.__pydantic_private__
+        held: dict[str, object] = {}
+        for name in self.fields:
+            held[name] = values.get(name)
         for name in self.private:
-            if name in private:
+            if private and name in private:
                 held[name] = private[name]
         if self.said is not None and model.__pydantic_extra__:
             held["extra"] = model.__pydantic_extra__
@@ -85,7 +87,7 @@ class Added(Struct, frozen=True):
             try:
                 found[name] = told(value)
             except Untold:
-                if name not in self.known:
+                if name not in self.lenient:
                     raise
         return found
 
@@ -117,9 +119,9 @@ def _made(kind: type[BaseModel]) -> Added | None:
     )
     return Added(
         said=_class(own) if known or not _of_house(own) else None,
-        fields=fields,
+        fields=(*fields, *known.difference(fields)),
         private=tuple(name for name in own.__private_attributes__ if name not in base.__private_attributes__),
-        known=known.difference(fields),
+        lenient=known.difference(fields),
         identity=serialised and not _of_house(teller),
     )
 
