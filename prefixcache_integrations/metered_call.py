@@ -61,8 +61,10 @@ class MeteredCall:
         """Say what is on its way to the provider; of several, the last counts."""
         if self.ended:
             return
+        self.asked = self.asked or request.model or self.model
+        if not self._meter.reads_requests:
+            return
         self.model, self.dialect = request.model or self.model, dialects.by_name(request.dialect)
-        self.asked = self.asked or self.model
         self._findings = plan.findings if plan else ()
         self._request = request
         self._turn = self._meter.watch.place(
@@ -171,7 +173,7 @@ class MeteredCall:
         broken = self._broken(usage)
         event = UsageRecorded(
             model=self.model,
-            asked=self.asked,
+            asked=self.asked or self.model,
             usage=usage,
             cost=cost,
             uncached_cost=uncached_cost,

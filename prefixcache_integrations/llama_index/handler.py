@@ -78,7 +78,8 @@ class CachedTokensEventHandler(BaseEventHandler):
     (`Anthropic.complete` calls `chat`) is counted once; an answer out of the response cache of `enable` is a hit,
     with no tokens; a stream that its consumer leaves is counted with unknown usage. Structured outputs that an
     integration gets past its own chat methods (Claude, OpenAI Responses) are seen where `enable` was called on the
-    LLM, and their tokens where it lays out the client. Safe to share between threads.
+    LLM, and their tokens where it lays out the client; so is the name of an Azure deployment, for its own price. Safe
+    to share between threads.
 
     Calls are labelled with ``app``, with ``namespace``, and with the session that LlamaIndex's tags name
     (``with instrument_tags({"session_id": …})``): ``session_id``, ``thread_id`` or ``conversation_id``.
@@ -176,7 +177,9 @@ class CachedTokensEventHandler(BaseEventHandler):
         provider = _PROVIDERS.get(str(model.get("class_name")))
         name, labels = as_text(model.get("model_name")), self._labelled(tags)
         call = self._meter.begin(name, provider, labels=labels, known_as=span or None)
-        if self._meter.reads_requests:
+        if provider == "azure":
+            call.asked = None  # the deployment, which LlamaIndex tells nobody: the request names it
+        if self._meter.reads_requests or provider == "azure":
             listen(id(self), call)
         left = None
         with self._lock:

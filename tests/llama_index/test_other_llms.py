@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from decimal import Decimal
 
 import anthropic
 import httpx
@@ -16,7 +17,9 @@ from llama_index.llms.openai import OpenAI
 from llama_index.llms.openai_like import OpenAILike, OpenAILikeResponses
 
 from prefixcache_integrations.events import CacheHit, PassedThrough, PromptPlanned
-from prefixcache_integrations.llama_index import disable, enable
+from prefixcache_integrations.llama_index import CachedTokensEventHandler, disable, enable
+from prefixcache_integrations.prices import PriceBook
+from prefixcache_integrations.profiles import Price
 from prefixcache_integrations.server import Reply, Simulator
 
 ASK = [ChatMessage(role="system", content="Answer from the handbook. " * 400), ChatMessage(content="How long?")]
@@ -102,6 +105,20 @@ def test_llms_on_openais_clients_are_laid_out_and_called_once(simulator, name):
     assert len(simulator.calls) == 1
     assert sum(isinstance(fact, PromptPlanned) for fact in told) == 1
     assert not any(isinstance(fact, PassedThrough) for fact in told)
+
+
+@pytest.mark.parametrize("diagnose", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", ["AzureOpenAI", "AzureOpenAIResponses"])
+def test_a_deployments_own_price_holds_where_its_requests_are_seen(simulator, handlers, name, way, *, diagnose):
+    own = PriceBook(genai_prices=False, own={"ours": Price.dollars("1", "8", "0")})
+    handler = CachedTokensEventHandler(prices=own, diagnose=diagnose)
+    handlers(handler)
+    WAYS[way](enable(ON_OPENAI[name](simulator)))
+
+    [call], usage = handler.calls, handler.totals
+    assert usage.cost == (usage.uncached_tokens * 1 + usage.output_tokens * 8) / Decimal(1_000_000) > 0
+    assert call.model == "gpt-4o-mini"
 
 
 def test_a_function_that_supplies_azures_tokens_does_not_count(simulator):
