@@ -231,12 +231,9 @@ class CachedTokensEventHandler(BaseEventHandler):
         call = self._close(span)
         if call is None:
             return
-        ended = call.broken_off(error)
-        self._log.add(ended)
-        if ended is None or ended.outcome != "failed":
-            return
+        self._log.add(call.broken_off(error))
         if around is not None and not around.call.answering:
-            around.outer = True  # it fails with this one
+            around.outer = True  # it ends with this one
 
     def _close(self, span: str) -> MeteredCall | None:
         with self._lock:

@@ -129,6 +129,21 @@ async def test_an_awaited_stream_that_is_left_is_counted_too(llms, handler):
     assert [call.outcome for call in handler.calls] == ["abandoned"]
 
 
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("method", ["achat", "acomplete"])
+async def test_a_cancelled_call_is_counted_once_and_unknown(llms, handler, provider, method):
+    llm = getattr(llms, provider)()
+    task = asyncio.create_task(getattr(llm, method)(MESSAGES if method == "achat" else LONG))
+    while not handler._open:  # noqa: ASYNC110 - there is no event to wait for
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert [call.outcome for call in handler.calls] == ["abandoned"]
+    assert (handler.totals.calls, handler.totals.unknown["cost"]) == (1, 1)
+
+
 def test_a_plain_stream_that_openai_was_not_asked_about_is_unknown(llms, handler):
     list(llms.openai().stream_chat(MESSAGES))
     assert handler.calls[0].usage.input_tokens is None
