@@ -161,7 +161,7 @@ class Explainer:
         reading = self._readings.get(id(previous))
         if reading is None:
             return None
-        longer = extended(reading, current, profile, self._memory, known=extends)
+        longer = extended(reading, current, profile, self._memory.tokenizer, known=extends)
         self._remember(longer)
         return longer
 

@@ -5,19 +5,18 @@ Everything here is sufficient, never necessary: what it is not sure of is measur
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from msgspec import Struct
 
-from prefixcache_integrations.canonical import Part, Request
+from prefixcache_integrations.canonical import Part, Request, Tokenizer
 from prefixcache_integrations.insight.diagnosis_assumed import is_explicit
 from prefixcache_integrations.insight.sameness import are_same_json, are_same_messages
 from prefixcache_integrations.insight.simulator_boundaries import EARLIER_MESSAGE_ENDINGS, is_ending
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.content import COSTS
 from prefixcache_integrations.prompt.fingerprint import PROPERTIES, setting
+from prefixcache_integrations.prompt.lengths import added_tokens
 from prefixcache_integrations.prompt.segment_memory import SegmentMemory
-from prefixcache_integrations.prompt.thinking import kept_thinking, last_said, read_segments
+from prefixcache_integrations.prompt.thinking import kept_thinking, last_said, read_segments, without_thinking
 
 
 class Reading(Struct, frozen=True, kw_only=True):
@@ -52,7 +51,7 @@ def read_in_full(request: Request, profile: CacheProfile, memory: SegmentMemory,
 
 
 def extended(
-    reading: Reading, current: Request, profile: CacheProfile, memory: SegmentMemory, *, known: bool = False
+    reading: Reading, current: Request, profile: CacheProfile, tokenizer: Tokenizer, *, known: bool = False
 ) -> Reading | None:
     """Return the reading of ``current`` if it surely reads all that ``reading`` left; else ``None``.
 
@@ -69,18 +68,14 @@ def extended(
         or not is_extension(reading.request, current, profile, known=known)
     ):
         return None
-    length = reading.length + sum(_lengths(current, profile, len(reading.request.messages), memory))
+    read = (*without_thinking(added[:said]), *added[said:]) if (said := _said(reading, current)) > 0 else added
+    length = reading.length + added_tokens(read, current.dialect, tokenizer)
     return Reading(request=current, profile=profile, length=length)
 
 
-def _lengths(request: Request, profile: CacheProfile, since: int, memory: SegmentMemory) -> Iterator[int]:
-    """Yield the length of what the model reads of each message from number ``since`` on."""
-    said = last_said(request.messages) if profile.strips_thinking else 0
-    for index, counted in enumerate(memory.added(request, since), start=since):
-        kinds = (segment.kind for segment in counted.segments)
-        yield sum(
-            tokens for tokens, kind in zip(counted.tokens, kinds, strict=True) if kind != "thinking" or index >= said
-        )
+def _said(reading: Reading, current: Request) -> int:
+    """Return before which of the messages that were added the model reads no thinking."""
+    return last_said(current.messages) - len(reading.request.messages) if reading.profile.strips_thinking else 0
 
 
 _PLAIN = frozenset({"text", "tool_call", "tool_result", "thinking", "refusal"})

@@ -18,16 +18,16 @@ def grown(known: tuple[Message, ...], messages: tuple[Message, ...]) -> tuple[Me
     """Return ``messages`` if they begin with all the known ones, and these as the very same objects; else ``None``.
 
     What came as other objects is compared once here, and by identity from then on. Messages whose markers differ stay
-    the new ones. The last of the known ones is compared first: it tells most conversations apart.
+    the new ones. The last is compared first: it tells most conversations apart.
     """
     old, new = known, messages[: len(known)]
-    if not old or len(new) < len(old) or not are_same_messages(old[-1:], new[-1:]):
+    if not old or len(new) < len(old):
         return None
     changed = [*compress(range(len(old)), map(is_not, old, new))]
     if not changed:
         return messages
     shared = [*old, *messages[len(old) :]]
-    for index in _unequal(old, new, changed):
+    for index in _unequal(old, new, changed[::-1]):
         if not _are_same_but_for_markers(old[index], new[index]):
             return None
         shared[index] = new[index]

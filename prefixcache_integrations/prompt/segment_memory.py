@@ -58,17 +58,16 @@ class SegmentMemory:
     def read(self, request: Request) -> Counted:
         """Return `segments` of ``request`` with their lengths. Raises `MalformedRequest` like it."""
         leading, trailing = self._counted(leading_segments(request)), self._counted(trailing_segments(request))
-        rows = [leading, *self.added(request, 0), trailing]
+        rows = [leading, *self._messages(request), trailing]
         return Counted(*(tuple(chain.from_iterable(each)) for each in zip(*rows, strict=True)))
 
-    def added(self, request: Request, since: int) -> Iterator[Counted]:
-        """Yield what there is of each message from number ``since`` on."""
+    def _messages(self, request: Request) -> Iterator[Counted]:
         framing = framing_of(request)
         padded = framing.padded.index if framing.padded and framing.padded.section == "messages" else None
-        dialect, messages = request.dialect, request.messages
-        for index in range(since, len(messages)):
+        dialect = request.dialect
+        for index, message in enumerate(request.messages):
             # By the object: nothing that is remembered goes away before it is forgotten.
-            key = (dialect, id(messages[index]), index < framing.opening, index == padded)
+            key = (dialect, id(message), index < framing.opening, index == padded)
             found = self._recent.get(key)
             if found is None or found.at != index:
                 found = self._placed(request, index, framing, self._before.get(key) if found is None else found)
