@@ -154,12 +154,17 @@ class PrefixCache:
         self._counters.since(start, opened.outcome)
         return opened
 
-    def settle(self, terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None], began: int) -> None:
-        """Do the second half: keep what was answered to the call that ``began`` then, and give it to who waits."""
+    def settle(
+        self, terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None], began: int | None
+    ) -> None:
+        """Do the second half: keep what was answered to the call that ``began`` then, and give it to who waits.
+
+        ``began`` is `Opened.began`, ``None`` for an answer to no call that was opened here.
+        """
         run(settle(terms, answers, pack, began), self._io)
 
     async def asettle(
-        self, terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None], began: int
+        self, terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None], began: int | None
     ) -> None:
         """Do what `settle` does, awaiting."""
         await arun(settle(terms, answers, pack, began), self._async_io)
@@ -196,7 +201,8 @@ class PrefixCache:
     def clear(self, namespace: str | None = None) -> None:
         """Delete every entry of ``namespace``, by default the cache's own. Raises `StoreError` if the store cannot.
 
-        Calls of this cache in flight get their answers, which are not kept; those of other processes still may be.
+        Calls in flight get their answers, which are not kept, whatever process makes them, if the store is a
+        `SharedStore`. What another process keeps in memory in front of it (``memory_ttl``), it answers from so long.
         """
         run(empty(self._named(namespace)), self._io)
 
@@ -215,7 +221,8 @@ class PrefixCache:
         """Delete the entries with ``tag``, those that ``model`` answered, and those of which ``where`` is true.
 
         ``where`` is given the `EntryFacts` of every entry of the namespace; no prompt and no answer is among them.
-        Answers to calls in flight are as with `clear`, to all of the namespace where there is a ``where``.
+        Answers to calls in flight are as with `clear`; those of all of the namespace where there is a ``where``, which
+        reaches no call of another process.
         Raises `StoreError`.
         """
         for flow in self._invalidations(tag, model, where, namespace):

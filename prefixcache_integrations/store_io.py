@@ -31,7 +31,7 @@ from prefixcache_integrations.flows.op import (
 from prefixcache_integrations.runner import AsyncIO
 from prefixcache_integrations.stores.envelope import pack, unpack
 from prefixcache_integrations.stores.leases import alease, lease
-from prefixcache_integrations.stores.store import AsyncStore, Store, waits
+from prefixcache_integrations.stores.store import AsyncStore, Store, aput, put, waits
 
 _Performer: TypeAlias = Callable[[Any, Any], object]
 _AwaitedPerformer: TypeAlias = Callable[[Any, Any], Awaitable[object]]
@@ -61,7 +61,7 @@ def _load(io: StoreIO, op: Load) -> Entry | None:
 
 def _save(io: StoreIO, op: Save) -> int | None:
     value = pack(op.key, op.entry)
-    return len(value) if io.store.put(op.key, value, op.ttl, op.tags) else None
+    return len(value) if put(io.store, op.key, value, op.ttl, op.tags, op.began) else None
 
 
 def _enter(io: StoreIO, op: Enter) -> Seat:
@@ -149,7 +149,7 @@ async def _aload(io: AsyncStoreIO, op: Load) -> Entry | None:
 
 async def _asave(io: AsyncStoreIO, op: Save) -> int | None:
     value = pack(op.key, op.entry)
-    return len(value) if await io.store.aput(op.key, value, op.ttl, op.tags) else None
+    return len(value) if await aput(io.store, op.key, value, op.ttl, op.tags, op.began) else None
 
 
 async def _aenter(io: StoreIO | AsyncStoreIO, op: Enter) -> Seat:

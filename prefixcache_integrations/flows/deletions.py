@@ -11,11 +11,11 @@ MOST_REMEMBERED = 1024
 
 
 class Outdated(Op[bool], frozen=True):
-    """Whether an answer to what was asked at the moment ``began`` would have been deleted since."""
+    """Whether an answer to what was asked at the moment ``began`` would have been deleted since; ``None``: just now."""
 
     namespace: str
     tags: tuple[str, ...]
-    began: int
+    began: int | None
 
 
 class Deletions:
@@ -32,7 +32,9 @@ class Deletions:
         if len(self._latest) > MOST_REMEMBERED:
             self._forgotten = self._latest.pop(next(iter(self._latest)))
 
-    def since(self, began: int, namespace: str, tags: Iterable[str]) -> bool:
+    def since(self, began: int | None, namespace: str, tags: Iterable[str]) -> bool:
         """Return whether entries of ``namespace`` with one of ``tags`` may have been deleted after ``began``."""
+        if began is None:
+            return False
         numbers = (self._latest.get((namespace, tag), 0) for tag in (None, *tags))
         return began < max(self._forgotten, *numbers)

@@ -237,7 +237,7 @@ class Flights:
         if tag is None:
             self.give_up(namespace)
 
-    def outdated(self, began: int, namespace: str, tags: Iterable[str]) -> bool:
+    def outdated(self, began: int | None, namespace: str, tags: Iterable[str]) -> bool:
         """Return what `Outdated` asks."""
         with self._lock:
             return self._deletions.since(began, namespace, tags)

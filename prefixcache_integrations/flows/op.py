@@ -75,13 +75,15 @@ class Load(Op[Entry | None], frozen=True):
 class Save(Op[int | None], frozen=True):
     """Write an entry for ``ttl`` seconds, for good if ``None``. Its size in bytes, ``None`` if it is not taken.
 
-    ``tags`` are the names by which `Invalidate` will know it.
+    ``tags`` are the names by which `Invalidate` will know it. ``began`` is the moment from which on it was asked for,
+    after the store was read: what others have deleted since is not taken either. ``None`` where nobody knows.
     """
 
     key: EntryKey
     entry: Entry
     ttl: float | None = None
     tags: tuple[str, ...] = ()
+    began: int | None = None
 
 
 class Remove(Op[None], frozen=True):

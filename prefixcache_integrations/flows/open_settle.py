@@ -159,7 +159,9 @@ def _abandon(flight: Flight | None) -> None:
         flight.land("released")
 
 
-def settle(terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None], began: int) -> Flow[None]:
+def settle(
+    terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None], began: int | None
+) -> Flow[None]:
     """Keep an answer, unless policy objects, and give it to everyone who waits for it, whoever leads their flight.
 
     ``pack`` writes it down, ``None`` if that cannot be done in full. Where it is not kept only the leader's own flight

@@ -111,7 +111,7 @@ def accepted(terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry
     return entry
 
 
-def save(terms: Terms, entry: Entry, began: int) -> Flow[bool]:
+def save(terms: Terms, entry: Entry, began: int | None) -> Flow[bool]:
     """Store ``entry`` and tell what came of it; return whether it still counts, or was deleted since ``began``."""
     tags = _tags(terms.tags, terms.model)
     outdated = Outdated(terms.key.namespace, tags, began)
@@ -119,7 +119,8 @@ def save(terms: Terms, entry: Entry, began: int) -> Flow[bool]:
         yield from Emit(EntryRejected(key=terms.key.digest, reason=_DELETED_SINCE))
         return False
     try:
-        size = yield from Save(terms.key, entry, terms.ttl, tags)
+        read = began if terms.mode == "use" else None
+        size = yield from Save(terms.key, entry, terms.ttl, tags, read)
     except Exception as error:  # noqa: BLE001 - whatever a store raises, the answer is already there
         yield from degraded("put", error)
         return True

@@ -191,7 +191,7 @@ class ResponseCache(BaseCache):
         call = call_in_progress()
         return self._asked.terms(prompt, llm_string, call), call
 
-    def _answered(self, prompt: str, llm_string: str) -> tuple[Terms, int]:
+    def _answered(self, prompt: str, llm_string: str) -> tuple[Terms, int | None]:
         """Return the terms of an answer, which is one to what was asked, whatever has changed since, and since when."""
         (terms, _), flight = self._terms(prompt, llm_string), guard.flight_of(self, prompt, llm_string)
         asked = terms if flight is None else replace(terms, key=flight.key)

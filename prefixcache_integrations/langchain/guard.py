@@ -67,10 +67,10 @@ def note(cache: object, prompt: str, llm_string: str, began: int) -> None:
     _begun.set((*_begun.get()[1 - _MOST_NESTED :], (question, began)))
 
 
-def began(cache: object, prompt: str, llm_string: str) -> int:
-    """Return since when the call is made here that asked ``cache`` this: since now, if nobody noted it."""
+def began(cache: object, prompt: str, llm_string: str) -> int | None:
+    """Return since when the call is made here that asked ``cache`` this, ``None`` if nobody noted it."""
     question = hash((id(cache), prompt, llm_string))
-    return next((began for asked, began in reversed(_begun.get()) if asked == question), None) or moment()
+    return next((began for asked, began in reversed(_begun.get()) if asked == question), None)
 
 
 def _land(flight: Flight | None, *, cancelled: bool) -> None:

@@ -54,8 +54,10 @@ class Compressed(Wrapper):
         value = yield from Get(self._inner, key)
         return self._lately.expanded(key, value) if value is not None and value.startswith(_MAGIC) else value
 
-    def _put(self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> Flow[bool]:
-        return (yield from Put(self._inner, key, _compressed(value), ttl, tags))
+    def _put(
+        self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str], began: int | None
+    ) -> Flow[bool]:
+        return (yield from Put(self._inner, key, _compressed(value), ttl, tags, began))
 
 
 class _Lately:

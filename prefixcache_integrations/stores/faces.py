@@ -24,7 +24,11 @@ class TwoFacedStore(ABC):
 
     def put(self, key: EntryKey, value: bytes, ttl: float | None = None, tags: Sequence[str] = ()) -> bool:
         """Keep ``value`` for ``ttl`` seconds in place of what was there; False if it was not taken."""
-        return run(self._put(key, value, ttl, tags), self._blocking)
+        return run(self._put(key, value, ttl, tags, None), self._blocking)
+
+    def put_since(self, began: int, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> bool:
+        """Do what `put` does, but take nothing that others have deleted since ``began``."""
+        return run(self._put(key, value, ttl, tags, began), self._blocking)
 
     def delete(self, key: EntryKey) -> None:
         """Forget ``key``, if it is there."""
@@ -60,7 +64,11 @@ class TwoFacedStore(ABC):
 
     async def aput(self, key: EntryKey, value: bytes, ttl: float | None = None, tags: Sequence[str] = ()) -> bool:
         """Do what `put` does, awaiting."""
-        return await arun(self._put(key, value, ttl, tags), self._awaiting)
+        return await arun(self._put(key, value, ttl, tags, None), self._awaiting)
+
+    async def aput_since(self, began: int, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> bool:
+        """Do what `put_since` does, awaiting."""
+        return await arun(self._put(key, value, ttl, tags, began), self._awaiting)
 
     async def adelete(self, key: EntryKey) -> None:
         """Do what `delete` does, awaiting."""
@@ -94,7 +102,9 @@ class TwoFacedStore(ABC):
     def _get(self, key: EntryKey) -> Flow[bytes | None]: ...
 
     @abstractmethod
-    def _put(self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> Flow[bool]: ...
+    def _put(
+        self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str], began: int | None
+    ) -> Flow[bool]: ...
 
     @abstractmethod
     def _delete(self, key: EntryKey) -> Flow[None]: ...

@@ -51,8 +51,10 @@ class FailSafe(Wrapper):
     def _get(self, key: EntryKey) -> Flow[bytes | None]:
         return self._guarded(Get(self._inner, key))
 
-    def _put(self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> Flow[bool]:
-        return self._guarded(Put(self._inner, key, value, ttl, tags))
+    def _put(
+        self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str], began: int | None
+    ) -> Flow[bool]:
+        return self._guarded(Put(self._inner, key, value, ttl, tags, began))
 
     def _delete(self, key: EntryKey) -> Flow[None]:
         return self._guarded(Delete(self._inner, key))

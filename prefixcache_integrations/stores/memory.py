@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from prefixcache_integrations.flows.deletions import Deletions
+from prefixcache_integrations.flows.flights import moment
 from prefixcache_integrations.flows.op import EntryFacts, EntryKey
 from prefixcache_integrations.stores.store import Kept
 
@@ -44,6 +46,7 @@ class MemoryStore:
         self._lock = threading.Lock()
         self._slots: OrderedDict[EntryKey, _Slot] = OrderedDict()
         self._bytes = 0
+        self._deletions = Deletions()
         self.evicted = 0
         """How many values were pushed out so far."""
 
@@ -75,6 +78,15 @@ class MemoryStore:
             self._bytes += cost
             return True
 
+    def put_since(self, began: int, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> bool:
+        """Do what `put` does, but take nothing that was deleted since ``began``, through whatever cache."""
+        if self._outdated(began, key, tags) or not self.put(key, value, ttl, tags):
+            return False
+        if self._outdated(began, key, tags):  # while it was put
+            self.delete(key)
+            return False
+        return True
+
     def delete(self, key: EntryKey) -> None:
         """Forget ``key``."""
         with self._lock:
@@ -82,7 +94,7 @@ class MemoryStore:
 
     def invalidate(self, namespace: str, tag: str) -> None:
         """Forget every key of ``namespace`` put with ``tag``; looks at every slot."""
-        self._forget(lambda key, slot: key.namespace == namespace and tag in slot.tags)
+        self._forget(lambda key, slot: key.namespace == namespace and tag in slot.tags, namespace, tag)
 
     def facts(self, namespace: str) -> list[EntryFacts]:
         """Return what is known of every key of ``namespace``; looks at every slot."""
@@ -105,7 +117,7 @@ class MemoryStore:
 
     def clear(self, namespace: str) -> None:
         """Forget every key of ``namespace``; looks at every slot."""
-        self._forget(lambda key, _: key.namespace == namespace)
+        self._forget(lambda key, _: key.namespace == namespace, namespace, None)
 
     def close(self) -> None:
         """Forget everything."""
@@ -113,8 +125,13 @@ class MemoryStore:
             self._slots.clear()
             self._bytes = 0
 
-    def _forget(self, doomed: Callable[[EntryKey, _Slot], bool]) -> None:
+    def _outdated(self, began: int, key: EntryKey, tags: Sequence[str]) -> bool:
         with self._lock:
+            return self._deletions.since(began, key.namespace, tags)
+
+    def _forget(self, doomed: Callable[[EntryKey, _Slot], bool], namespace: str, tag: str | None) -> None:
+        with self._lock:
+            self._deletions.note(moment(), namespace, tag)
             for key in [key for key, slot in self._slots.items() if doomed(key, slot)]:
                 self._drop(key)
 

@@ -34,6 +34,7 @@ from prefixcache_integrations.stores.postgres_clients import (
 )
 from prefixcache_integrations.stores.postgres_lease import LeaseKeeper
 from prefixcache_integrations.stores.postgres_wire import Request, conninfo
+from prefixcache_integrations.stores.sightings import Sightings
 
 DEFAULT_MAX_BYTES = 2**30
 DEFAULT_TIMEOUT = 0.1
@@ -71,6 +72,7 @@ class PostgresStore(TwoFacedStore):
         super().__init__(blocking, AwaitingClient(server, blocking))
         self._keeper = LeaseKeeper(server)
         self._max_bytes = max_bytes
+        self._deletions: Sightings[str] = Sightings()
         self._unswept = _Unswept(max_bytes // _SWEEPS)
         self.evicted = 0
         """How many values this object has pushed out so far; other processes have their own count."""
@@ -78,6 +80,8 @@ class PostgresStore(TwoFacedStore):
     def _get(self, key: EntryKey) -> Flow[bytes | None]:
         answer = yield from Execute(Request(layout.GET, _names(key)))
         if not answer.rows:
+            [[last]] = (yield from Execute(Request(layout.LAST_DELETION))).rows
+            self._deletions.note("", (last or b"0").decode())
             return None
         [(value, unnoticed)] = answer.rows
         if unnoticed == b"\x01":
@@ -85,14 +89,21 @@ class PostgresStore(TwoFacedStore):
                 yield from Execute(Request(layout.TOUCH, _names(key)))
         return value
 
-    def _put(self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> Flow[bool]:
+    def _put(
+        self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str], began: int | None
+    ) -> Flow[bool]:
         size = len(value) + ROW_BYTES
         if size > self._max_bytes:
             yield from self._delete(key)
             return False
         metadata = json.dumps({"namespace": key.namespace, "tags": list(tags)})
         seconds = None if ttl is None else str(min(ttl, LONGEST_TTL))
-        yield from Execute(Request(layout.PUT, (*_names(key), metadata, value, seconds)))
+        row = (*_names(key), metadata, value, seconds)
+        deletion = self._deletions.at("", began)
+        if deletion is None:
+            yield from Execute(Request(layout.PUT, row))
+        elif not (yield from Execute(Request(layout.PUT_SINCE, (*row, deletion)))).touched:
+            return False
         if self._unswept.add(size):
             yield from self._sweep()
         return True

@@ -16,9 +16,15 @@ DO $$ BEGIN
         CREATE INDEX prefixcache_entries_v1_expiry ON prefixcache_entries_v1 (expires_at)
             WHERE expires_at IS NOT NULL;
     END IF;
+    IF to_regclass('prefixcache_deletions_v1') IS NULL THEN
+        CREATE TABLE prefixcache_deletions_v1 (
+            id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, namespace bytea NOT NULL, tag text,
+            deleted_at timestamptz NOT NULL DEFAULT now()
+        );
+    END IF;
 END $$
 """
-"""Creates the table where there is none; values come compressed, where that pays.
+"""Creates the tables where there are none; values come compressed, where that pays.
 
 A table that is there is not touched: ``ALTER`` and ``CREATE INDEX``, even of what exists, wait for all who use it. And
 its lock is no other's: who changes many rows locks the table first, and then waits for theirs.
@@ -27,6 +33,8 @@ its lock is no other's: who changes many rows locks the table first, and then wa
 GET = "prefixcache_get"
 TOUCH = "prefixcache_touch"
 PUT = "prefixcache_put"
+PUT_SINCE = "prefixcache_put_since"
+LAST_DELETION = "prefixcache_last_deletion"
 DELETE = "prefixcache_delete"
 INVALIDATE = "prefixcache_invalidate"
 FACTS = "prefixcache_facts"
@@ -50,9 +58,23 @@ STATEMENTS = {
         ON CONFLICT (namespace, digest) DO UPDATE SET metadata = excluded.metadata, value = excluded.value,
         created_at = excluded.created_at, used_at = excluded.used_at, expires_at = excluded.expires_at
     """,
+    # Who knows the last deletion that was there when he asked keeps nothing that another has deleted since.
+    PUT_SINCE: """
+        INSERT INTO prefixcache_entries_v1 (namespace, digest, metadata, value, expires_at)
+        SELECT $1::bytea, $2::bytea, $3::jsonb, $4::bytea, now() + $5::float8 * interval '1 second'
+        WHERE NOT EXISTS (
+            SELECT 1 FROM prefixcache_deletions_v1
+            WHERE id > $6::bigint AND namespace = $1 AND (tag IS NULL OR $3::jsonb -> 'tags' ? tag)
+        )
+        ON CONFLICT (namespace, digest) DO UPDATE SET metadata = excluded.metadata, value = excluded.value,
+        created_at = excluded.created_at, used_at = excluded.used_at, expires_at = excluded.expires_at
+    """,
+    LAST_DELETION: "SELECT coalesce(max(id), 0)::text FROM prefixcache_deletions_v1",
     DELETE: "DELETE FROM prefixcache_entries_v1 WHERE namespace = $1 AND digest = $2",
     INVALIDATE: """
-        WITH alone AS MATERIALIZED (SELECT pg_advisory_xact_lock(7027164309115437121))
+        WITH alone AS MATERIALIZED (SELECT pg_advisory_xact_lock(7027164309115437121)),
+        forgotten AS (DELETE FROM prefixcache_deletions_v1 WHERE deleted_at < now() - interval '1 hour'),
+        noted AS (INSERT INTO prefixcache_deletions_v1 (namespace, tag) SELECT $1::bytea, $2::text FROM alone)
         DELETE FROM prefixcache_entries_v1
         WHERE (SELECT count(*) FROM alone) = 1 AND namespace = $1 AND metadata -> 'tags' ? $2
     """,
@@ -67,7 +89,9 @@ STATEMENTS = {
         WHERE (SELECT count(*) FROM alone) = 1 AND namespace = $1 AND digest = ANY($2::bytea[])
     """,
     CLEAR: """
-        WITH alone AS MATERIALIZED (SELECT pg_advisory_xact_lock(7027164309115437121))
+        WITH alone AS MATERIALIZED (SELECT pg_advisory_xact_lock(7027164309115437121)),
+        forgotten AS (DELETE FROM prefixcache_deletions_v1 WHERE deleted_at < now() - interval '1 hour'),
+        noted AS (INSERT INTO prefixcache_deletions_v1 (namespace) SELECT $1::bytea FROM alone)
         DELETE FROM prefixcache_entries_v1 WHERE (SELECT count(*) FROM alone) = 1 AND namespace = $1
     """,
     EXPIRE: """

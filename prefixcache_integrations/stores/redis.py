@@ -1,7 +1,8 @@
 """A store in Redis 6 or newer, or Valkey: no modules, no script and no ``SCAN`` on the way of a call; shared by hosts.
 
 A read is one ``MGET`` of the namespace's log and the value (`redis_layout`); a write reads the log, then sets the
-value; invalidating a tag appends one record to the log and clearing removes it, however many values there are.
+value; invalidating a tag appends one record to the log and clearing begins another, however many values there are.
+A value that was asked for before that, by any process, is stamped with the log as it was: it does not live.
 Dead values are never read, and leave when they expire. What that costs: every read carries the log, so one that
 grows beyond `MAX_RECORDS` is removed, which empties the namespace; and nothing is kept longer than `LONGEST_TTL`.
 A log that the server evicts or loses empties its namespace as well. Only a replica that is promoted before an
@@ -21,7 +22,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from prefixcache_integrations.errors import StoreRefused
+from prefixcache_integrations.errors import StoreRefused, StoreUnavailable
 from prefixcache_integrations.flows.flights import Lease
 from prefixcache_integrations.flows.op import EntryFacts, EntryKey, Flow
 from prefixcache_integrations.stores.faces import TwoFacedStore
@@ -40,6 +41,7 @@ from prefixcache_integrations.stores.redis_layout import (
 )
 from prefixcache_integrations.stores.redis_lease import LeaseKeeper, RedisLease
 from prefixcache_integrations.stores.redis_places import place
+from prefixcache_integrations.stores.sightings import Sightings
 
 DEFAULT_TIMEOUT = 0.05
 LONGEST_TTL = 30 * 86_400
@@ -65,21 +67,29 @@ class RedisStore(TwoFacedStore):
         where = place(url)
         self._max_value_bytes = max_value_bytes
         self._clock = time.time
+        self._logs: Sightings[bytes | None] = Sightings()
         super().__init__(BlockingClient(where, timeout), AwaitingClient(where, timeout))
         self._keeper = LeaseKeeper(lambda: BlockingClient(where, timeout))
 
     def _get(self, key: EntryKey) -> Flow[bytes | None]:
         log, stored = yield from Read((log_key(key.namespace), entry_key(key)))
+        self._logs.note(key.namespace, log)
         return live(log, stored)
 
-    def _put(self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> Flow[bool]:
+    def _put(
+        self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str], began: int | None
+    ) -> Flow[bool]:
         fits = len(value) <= self._max_value_bytes
         if not fits or (ttl is not None and ttl <= 0):
             yield from self._delete(key)
             return fits
         log = yield from self._log(key.namespace)
+        seen = self._logs.at(key.namespace, began)
+        stored = stamp(seen if is_log(seen) else log, value, tags, self._clock())
+        if live(log, stored) is None:
+            return False
         milliseconds = math.ceil(min(LONGEST_TTL if ttl is None else ttl, LONGEST_TTL) * 1000)
-        yield from Command(("SET", entry_key(key), stamp(log, value, tags, self._clock()), "PX", milliseconds))
+        yield from Command(("SET", entry_key(key), stored, "PX", milliseconds))
         return True
 
     def _delete(self, key: EntryKey) -> Flow[None]:
@@ -112,6 +122,8 @@ class RedisStore(TwoFacedStore):
 
     def _clear(self, namespace: str) -> Flow[None]:
         yield from Command(("UNLINK", log_key(namespace)))
+        with suppress(StoreUnavailable):  # of a full server; what is asked for from now on is told from what was before
+            yield from self._log(namespace)
 
     def _lease(self, key: EntryKey) -> Flow[Lease | None]:
         lease = RedisLease(key, self._keeper)

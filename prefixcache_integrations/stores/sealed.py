@@ -57,12 +57,14 @@ class Sealed(Wrapper):
                 return seal.open(key, sealed)
         return None
 
-    def _put(self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> Flow[bool]:
+    def _put(
+        self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str], began: int | None
+    ) -> Flow[bool]:
         first, *older = self._seals
         for seal in older:
             yield from Delete(self._inner, seal.hidden(key))
         names = [first.hidden_tag(tag) for tag in tags]
-        return (yield from Put(self._inner, first.hidden(key), first.close(key, value), ttl, names))
+        return (yield from Put(self._inner, first.hidden(key), first.close(key, value), ttl, names, began))
 
     def _delete(self, key: EntryKey) -> Flow[None]:
         for seal in self._seals:

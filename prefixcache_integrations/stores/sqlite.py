@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeAlias
 from weakref import WeakSet
 
 from prefixcache_integrations.errors import StoreUnavailable
@@ -25,74 +24,20 @@ from prefixcache_integrations.flows.flights import Lease
 from prefixcache_integrations.flows.op import EntryFacts, EntryKey
 from prefixcache_integrations.stores import sqlite_layout as layout
 from prefixcache_integrations.stores.file_lease import file_lease
+from prefixcache_integrations.stores.sightings import Sightings
+from prefixcache_integrations.stores.sqlite_connection import Connection, connect, file_id
 
 DEFAULT_MAX_BYTES = 2**30
-BUSY_TIMEOUT = 5.0
-"""Seconds a writer waits for another to finish; writes take tens of microseconds each."""
 TOUCH_SECONDS = 3600
 """A use is written down once per so many seconds and value: hits do not become writes."""
+
+DELETION_SECONDS = 3600
+"""So long a deletion is remembered: no answer is waited for longer."""
 
 _EXPIRY_PERIOD = 1.0
 _ROW_OVERHEAD = 256  # bytes of a row beside its value, in table and indexes
 
 _FAILURES = (sqlite3.Error, OSError, UnicodeEncodeError)
-
-_inherited: list[sqlite3.Connection] = []
-# A connection carried over a fork may be neither used nor closed in the child: it is kept from the collector.
-
-
-_FileId: TypeAlias = tuple[int, int] | None
-
-
-class _Connection:
-    """One thread's connection in one process; closed when the thread is gone. ``file`` tells the file it has open."""
-
-    def __init__(self, raw: sqlite3.Connection, file: _FileId) -> None:
-        self.raw = raw
-        self.file = file
-        self.process = os.getpid()
-
-    def close(self) -> None:
-        if self.process == os.getpid():
-            self.raw.close()
-        else:
-            _inherited.append(self.raw)
-
-    __del__ = close
-
-
-def _file_id(path: Path | str) -> _FileId:
-    """Return what tells the file at ``path`` from one that took its place, ``None`` where there is none."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - `Path.stat` takes twice as long
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _connect(path: Path) -> _Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Threads keep to their own connection; only `close` reaches across, when they are done.
-    raw = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-    connection = _Connection(raw, _file_id(path))
-    _switch_to_wal(connection.raw)
-    connection.raw.execute("PRAGMA synchronous = NORMAL")
-    connection.raw.executescript(layout.SCHEMA)
-    return connection
-
-
-def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """Turn the write-ahead log on, once per file: SQLite refuses, and does not wait, while others do the same."""
-    deadline = time.monotonic() + BUSY_TIMEOUT
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.005)
-        else:
-            return
 
 
 class SQLiteStore:
@@ -112,10 +57,11 @@ class SQLiteStore:
         self._max_bytes = max_bytes
         self._clock = clock
         self._local = threading.local()
-        self._open: WeakSet[_Connection] = WeakSet()
+        self._open: WeakSet[Connection] = WeakSet()
         self._slack = max_bytes // 64
         self._unlooked = self._slack  # a file may be too large from the start
         self._next_expiry = -math.inf
+        self._deletions: Sightings[int] = Sightings()
         self.evicted = 0
         """How many values this object has pushed out so far; other processes have their own count."""
 
@@ -125,6 +71,8 @@ class SQLiteStore:
         try:  # and no context manager: that would take half as long as the reading
             connection = self._connected()
             row = connection.execute(layout.GET, (now - TOUCH_SECONDS, key.namespace, key.digest, now)).fetchone()
+            if row is None:
+                self._deletions.note("", connection.execute(layout.LAST_DELETION).fetchone()[0] or 0)
         except _FAILURES as error:
             raise self._failed(error) from error
         if row is None:
@@ -137,6 +85,13 @@ class SQLiteStore:
 
     def put(self, key: EntryKey, value: bytes, ttl: float | None = None, tags: Sequence[str] = ()) -> bool:
         """Keep ``value``, pushing out expired and then the least recently used values until it fits."""
+        return self._put(key, value, ttl, tags, None)
+
+    def put_since(self, began: int, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> bool:
+        """Do what `put` does, but take nothing that another process has deleted since ``began``."""
+        return self._put(key, value, ttl, tags, self._deletions.at("", began))
+
+    def _put(self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str], deletion: int | None) -> bool:
         if len(value) > self._max_bytes:
             self.delete(key)
             return False
@@ -146,7 +101,10 @@ class SQLiteStore:
             self._expire(connection, now)
             expires_at = None if ttl is None else now + ttl
             row = (key.namespace, key.digest, _written(tuple(tags)), value, int(now), int(now), expires_at)
-            connection.execute(layout.PUT, row)
+            if deletion is None:
+                connection.execute(layout.PUT, row)
+            elif not connection.execute(layout.PUT_SINCE, (*row, deletion)).rowcount:
+                return False
             self._unlooked += len(value) + _ROW_OVERHEAD
             if self._unlooked >= self._slack:
                 self._unlooked = 0
@@ -162,8 +120,7 @@ class SQLiteStore:
 
     def invalidate(self, namespace: str, tag: str) -> None:
         """Forget every key of ``namespace`` put with ``tag``; looks at every row of the namespace."""
-        with self._connection() as connection:
-            connection.execute(layout.INVALIDATE, (namespace, tag))
+        self._delete_all(layout.INVALIDATE, namespace, tag)
 
     def facts(self, namespace: str) -> list[EntryFacts]:
         """Return what is known of every key of ``namespace``."""
@@ -177,17 +134,12 @@ class SQLiteStore:
 
     def discard(self, namespace: str, handles: Sequence[str]) -> None:
         """Forget the digests ``handles`` of ``namespace``."""
-        with self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                connection.executemany(layout.DELETE, [(namespace, digest) for digest in handles])
-            finally:
-                connection.execute("COMMIT")
+        with self._transaction() as connection:
+            connection.executemany(layout.DELETE, [(namespace, digest) for digest in handles])
 
     def clear(self, namespace: str) -> None:
         """Forget every key of ``namespace``."""
-        with self._connection() as connection:
-            connection.execute(layout.CLEAR, (namespace,))
+        self._delete_all(layout.CLEAR, namespace, None)
 
     def lease(self, key: EntryKey) -> Lease | None:
         """Return the lease on ``key`` among the processes of this host, ``None`` while another holds it."""
@@ -200,6 +152,23 @@ class SQLiteStore:
         """Close the connections of all threads."""
         for connection in list(self._open):
             connection.close()
+
+    def _delete_all(self, statement: str, namespace: str, tag: str | None) -> None:
+        """Delete, and leave word of it for those who wait for answers to what they asked before."""
+        now = self._clock()
+        with self._transaction() as connection:
+            connection.execute(layout.FORGET_DELETIONS, (now - DELETION_SECONDS,))
+            connection.execute(layout.NOTE_DELETION, (namespace, tag, now))
+            connection.execute(statement, (namespace,) if tag is None else (namespace, tag))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            finally:
+                connection.execute("COMMIT")
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -214,16 +183,16 @@ class SQLiteStore:
         return StoreUnavailable(f"SQLite file {self._path.name}: {error}")
 
     def _connected(self) -> sqlite3.Connection:
-        connection: _Connection | None = getattr(self._local, "connection", None)
+        connection: Connection | None = getattr(self._local, "connection", None)
         if connection is None or connection.process != os.getpid():
-            connection = self._local.connection = _connect(self._path)
+            connection = self._local.connection = connect(self._path)
             self._open.add(connection)
         return connection.raw
 
     def _leave_lost_file(self) -> None:
         """Open anew if the file was deleted or replaced: what is written to the old one would be lost."""
-        connection: _Connection | None = getattr(self._local, "connection", None)
-        if connection is not None and connection.file != _file_id(self._name):
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is not None and connection.file != file_id(self._name):
             self._local.connection = None
 
     def _set_aside(self) -> None:
@@ -231,11 +200,11 @@ class SQLiteStore:
 
         A file that is no database at all stays where it is: it may be somebody's, and the path a mistake.
         """
-        connection: _Connection | None = getattr(self._local, "connection", None)
+        connection: Connection | None = getattr(self._local, "connection", None)
         self._local.connection = None
         if connection is not None:
             connection.close()
-            if connection.file != _file_id(self._path):
+            if connection.file != file_id(self._path):
                 return  # another thread or process was first
         with suppress(OSError):
             # The log goes first: SQLite would play it into the new file.

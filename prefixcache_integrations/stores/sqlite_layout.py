@@ -10,6 +10,9 @@ CREATE TABLE IF NOT EXISTS entries_v2 (
     UNIQUE (namespace, digest)
 );
 CREATE INDEX IF NOT EXISTS entries_v2_expiry ON entries_v2 (expires_at) WHERE expires_at IS NOT NULL;
+CREATE TABLE IF NOT EXISTS deletions_v1 (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, tag TEXT, deleted_at REAL NOT NULL
+);
 COMMIT;
 """
 # Whatever type another writer left in the column, bytes come back.
@@ -22,6 +25,15 @@ PUT = (
     "INSERT OR REPLACE INTO entries_v2 (namespace, digest, tags, value, created_at, used_at, expires_at)"
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
+# Who knows the last deletion that was there when he asked keeps nothing that another has deleted since.
+PUT_SINCE = (
+    "INSERT OR REPLACE INTO entries_v2 (namespace, digest, tags, value, created_at, used_at, expires_at)"
+    " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE NOT EXISTS (SELECT 1 FROM deletions_v1 WHERE id > ?8 AND namespace = ?1"
+    " AND (tag IS NULL OR tag IN (SELECT value FROM json_each(?3))))"
+)
+LAST_DELETION = "SELECT max(id) FROM deletions_v1"
+NOTE_DELETION = "INSERT INTO deletions_v1 (namespace, tag, deleted_at) VALUES (?, ?, ?)"
+FORGET_DELETIONS = "DELETE FROM deletions_v1 WHERE deleted_at < ?"
 TOUCH = (
     "UPDATE entries_v2 SET id = (SELECT max(id) + 1 FROM entries_v2), used_at = ? WHERE namespace = ? AND digest = ?"
 )

@@ -107,6 +107,45 @@ class AsyncStore(Protocol):
         ...
 
 
+@runtime_checkable
+class SharedStore(Protocol):
+    """A store that others write to, and delete from, while this process waits for an answer."""
+
+    def put_since(self, began: int, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> bool:
+        """Do what `Store.put` does, but do not take what others have deleted, by its tags or its namespace, since then.
+
+        ``began`` is a `moment` after ``key`` was read. False if it is not taken.
+        """
+        ...
+
+
+@runtime_checkable
+class AsyncSharedStore(Protocol):
+    """The awaiting face of a `SharedStore`."""
+
+    async def aput_since(self, began: int, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> bool:
+        """See `SharedStore.put_since`."""
+        ...
+
+
+def put(  # noqa: PLR0917 - those of `Store.put`, and when
+    store: Store, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str], began: int | None
+) -> bool:
+    """Put, as of the moment ``began`` where that is known and ``store`` is shared."""
+    if began is not None and isinstance(store, SharedStore):
+        return store.put_since(began, key, value, ttl, tags)
+    return store.put(key, value, ttl, tags)
+
+
+async def aput(  # noqa: PLR0917 - those of `Store.put`, and when
+    store: AsyncStore, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str], began: int | None
+) -> bool:
+    """Do what `put` does, awaiting."""
+    if began is not None and isinstance(store, AsyncSharedStore):
+        return await store.aput_since(began, key, value, ttl, tags)
+    return await store.aput(key, value, ttl, tags)
+
+
 def waits(store: Store) -> TypeGuard[AsyncStore]:
     """Return whether ``store`` is to be awaited: a wrapper has an awaiting face, and waits as the store inside does."""
     return isinstance(store, AsyncStore) and bool(getattr(store, "waits", True))

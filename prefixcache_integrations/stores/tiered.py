@@ -33,9 +33,11 @@ class Tiered(Wrapper):
                 yield from Put(self._near, key, value, self._near_ttl, ())
         return value
 
-    def _put(self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> Flow[bool]:
+    def _put(
+        self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str], began: int | None
+    ) -> Flow[bool]:
         yield from Put(self._near, key, value, self._near_ttl if ttl is None else min(ttl, self._near_ttl), ())
-        taken = yield from Put(self._inner, key, value, ttl, tags)
+        taken = yield from Put(self._inner, key, value, ttl, tags, began)
         if not taken:
             yield from Delete(self._near, key)
         return taken

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any, ClassVar, cast
 
 from msgspec.structs import astuple
@@ -12,7 +12,7 @@ from prefixcache_integrations.flows.flights import Lease
 from prefixcache_integrations.flows.op import EntryFacts, EntryKey, Flow, Op, T_co
 from prefixcache_integrations.stores.faces import TwoFacedStore
 from prefixcache_integrations.stores.leases import alease, lease
-from prefixcache_integrations.stores.store import AsyncStore, Store, waits
+from prefixcache_integrations.stores.store import AsyncStore, Store, aput, put, waits
 
 
 class StoreCall(Op[T_co], frozen=True):
@@ -38,13 +38,14 @@ class Get(StoreCall[bytes | None], frozen=True):
 
 
 class Put(StoreCall[bool], frozen=True):
-    """`Store.put`."""
+    """`Store.put`, or `SharedStore.put_since` with ``began``."""
 
     method: ClassVar[str] = "put"
     key: EntryKey
     value: bytes
     ttl: float | None
     tags: Sequence[str]
+    began: int | None = None
 
 
 class Delete(StoreCall[None], frozen=True):
@@ -103,27 +104,34 @@ class _Calls:
     def perform(self, op: Op[Any]) -> object:
         call = cast("StoreCall[Any]", op)
         store, *arguments = astuple(call)
-        if isinstance(call, TakeLease):
-            return lease(store, call.key)
-        return getattr(store, call.method)(*arguments)
+        method: Callable[..., object] | None = _NOT_EVERYWHERE.get(type(call))
+        return getattr(store, call.method)(*arguments) if method is None else method(store, *arguments)
+
+
+_NOT_EVERYWHERE: Mapping[type[Op[Any]], Callable[..., object]] = {Put: put, TakeLease: lease}
+"""What some stores can do better than others."""
 
 
 class _AsyncCalls:
     """Performs store calls, awaiting; a store without an awaiting face answers at once."""
 
+    def __init__(self, blocking: _Calls) -> None:
+        self._blocking = blocking
+
     def perform(self, op: Op[Any]) -> Awaitable[object]:
         call = cast("StoreCall[Any]", op)
         store, *arguments = astuple(call)
-        if isinstance(call, TakeLease):
-            return alease(store, call.key)
-        if _awaits(type(call.store)):
-            awaited: Awaitable[object] = getattr(store, f"a{call.method}")(*arguments)
-            return awaited
-        return _at_once(getattr(store, call.method), arguments)
+        if not _awaits(type(call.store)):
+            return self._at_once(op)
+        method: Callable[..., Awaitable[object]] | None = _NOT_EVERYWHERE_AWAITED.get(type(call))
+        method = getattr(store, f"a{call.method}") if method is None else partial(method, store)
+        return method(*arguments)
+
+    async def _at_once(self, op: Op[Any]) -> object:
+        return self._blocking.perform(op)
 
 
-async def _at_once(method: Callable[..., object], arguments: Sequence[Any]) -> object:
-    return method(*arguments)
+_NOT_EVERYWHERE_AWAITED: Mapping[type[Op[Any]], Callable[..., Awaitable[object]]] = {Put: aput, TakeLease: alease}
 
 
 @lru_cache(maxsize=256)
@@ -136,7 +144,8 @@ class Wrapper(TwoFacedStore):
     """Does what ``inner`` does. A subclass overrides the flows in which it differs."""
 
     def __init__(self, inner: Store) -> None:
-        super().__init__(_Calls(), _AsyncCalls())
+        calls = _Calls()
+        super().__init__(calls, _AsyncCalls(calls))
         self._inner = inner
 
     @property
@@ -153,8 +162,10 @@ class Wrapper(TwoFacedStore):
     def _get(self, key: EntryKey) -> Flow[bytes | None]:
         return (yield from Get(self._inner, key))
 
-    def _put(self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str]) -> Flow[bool]:
-        return (yield from Put(self._inner, key, value, ttl, tags))
+    def _put(
+        self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str], began: int | None
+    ) -> Flow[bool]:
+        return (yield from Put(self._inner, key, value, ttl, tags, began))
 
     def _delete(self, key: EntryKey) -> Flow[None]:
         yield from Delete(self._inner, key)

@@ -288,8 +288,8 @@ def test_an_answer_is_stored_before_it_is_shared():
     flight = outside.led_by_another()
     shared = []
     flight.landing.add_done_callback(lambda _: shared.append(len(outside.ops)))
-    outside.run(settle(TERMS, [answer()], lambda: ENTRY, moment()))
-    save = Save(KEY, ENTRY, None, ("model:model",))
+    outside.run(settle(TERMS, [answer()], lambda: ENTRY, began := moment()))
+    save = Save(KEY, ENTRY, None, ("model:model",), began)
     assert outside.ops == [Find(KEY), save, Emit(EntryStored(key="digest", size=7))]
     assert shared == [3]
     assert flight.landing.result(0) == ENTRY

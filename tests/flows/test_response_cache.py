@@ -111,14 +111,20 @@ def test_an_interrupt_goes_through():
 
 
 def test_an_answer_is_kept_under_the_terms_and_its_size_told():
-    ops, _ = drive(settle(TERMS, [ANSWER], lambda: ENTRY, moment()), [123])
-    assert ops == [Save(KEY, ENTRY, 60, ("model:model",)), Emit(EntryStored(key="digest", size=123))]
+    ops, _ = drive(settle(TERMS, [ANSWER], lambda: ENTRY, began := moment()), [123])
+    assert ops == [Save(KEY, ENTRY, 60, ("model:model",), began), Emit(EntryStored(key="digest", size=123))]
 
 
 def test_an_answer_carries_its_tags_and_its_model_as_one_if_it_is_known():
     for model, tags in ((None, ("a", "b")), ("claude", ("a", "b", model_tag("claude")))):
-        ops, _ = drive(settle(Terms(key=KEY, model=model, tags=("a", "b")), [ANSWER], lambda: ENTRY, moment()), [123])
+        ops, _ = drive(settle(Terms(key=KEY, model=model, tags=("a", "b")), [ANSWER], lambda: ENTRY, None), [123])
         assert ops[0] == Save(KEY, ENTRY, None, tags)
+
+
+def test_a_refreshed_answer_was_asked_for_without_reading_the_store():
+    refreshed = Terms(key=KEY, mode="refresh")
+    ops, _ = drive(settle(refreshed, [ANSWER], lambda: ENTRY, moment()), [123])
+    assert ops[0] == Save(KEY, ENTRY)
 
 
 def test_a_store_that_fails_to_invalidate_is_an_error_and_an_event():

@@ -24,7 +24,7 @@ class Scrambled(Wrapper):
         value = yield from Get(self._inner, key)
         return None if value is None else _scramble(value)
 
-    def _put(self, key, value, ttl, tags):
+    def _put(self, key, value, ttl, tags, began):
         return (yield from Put(self._inner, key, _scramble(value), ttl, tags))
 
 

@@ -29,7 +29,7 @@ FASTER = 20
 class Hurried(Wrapper):
     """Puts values for a fraction of their TTL."""
 
-    def _put(self, key, value, ttl, tags):
+    def _put(self, key, value, ttl, tags, began):
         return (yield from Put(self._inner, key, value, ttl and ttl / FASTER, tags))
 
 
