@@ -56,7 +56,7 @@ COSTS: Mapping[DialectName, Costs] = {
 }
 
 
-def part_text(part: Part, path: str) -> str:
+def part_text(part: Part, path: object) -> str:
     """Return what the model reads of a block as text: its own, or that of the blocks nested in it."""
     if part.content:
         return "\n".join(filter(None, (part_text(nested, path) for nested in part.content)))
@@ -80,12 +80,12 @@ def wire_form(part: Part) -> JsonObject:
 
 def unmarked(raw: JsonObject) -> JsonObject:
     """Drop the spelled-out ``null`` marker that a dialect leaves in place: it says nothing."""
-    return without(raw, *_MARKER_FIELDS) if any(name in raw for name in _MARKER_FIELDS) else raw
+    return raw if _MARKER_FIELDS.isdisjoint(raw) else without(raw, *_MARKER_FIELDS)
 
 
 def fixed_tokens(part: Part, costs: Costs) -> int:
     """Return what a block costs beside its text."""
-    nested = sum(fixed_tokens(inner, costs) for inner in part.content)
+    nested = sum(fixed_tokens(inner, costs) for inner in part.content) if part.content else 0
     if part.kind == "image":
         return costs.image(part.raw) + nested
     if part.kind == "tool_call":
@@ -109,7 +109,7 @@ def looks_like_document(part: Part) -> bool:
 
 _OPAQUE_TOKENS: Mapping[PartKind, int] = {"document": DOCUMENT_TOKENS, "audio": AUDIO_TOKENS}
 
-_MARKER_FIELDS = ("cache_control", "prompt_cache_breakpoint")
+_MARKER_FIELDS = frozenset({"cache_control", "prompt_cache_breakpoint"})
 
 _MARKED = re.compile(r"\s*<document\b[^>]*>.*</document>\s*", re.DOTALL)
 """Claude docs, *Long context prompting tips*: documents are wrapped in such tags."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import repeat
+from operator import contains
 
 from msgspec.structs import replace
 
@@ -28,7 +30,7 @@ def foreign_markers(request: Request, profile: CacheProfile, since: int = 0) -> 
     Routers that speak OpenAI's format take Claude's markers. Messages before number ``since`` have none.
     """
     field = _MARKERS[request.dialect]
-    return field if _refuses(profile) and any(field in raw for raw in _raws(request, since)) else ""
+    return field if _refuses(profile) and any(map(contains, _raws(request, since), repeat(field))) else ""
 
 
 def foreign_settings(request: Request, profile: CacheProfile) -> dict[str, object]:

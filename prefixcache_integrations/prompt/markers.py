@@ -43,6 +43,8 @@ def repaired(request: Request, since: int = 0) -> tuple[Request, tuple[Finding, 
 
 
 def _repaired_message(message: Message, index: int, findings: list[Finding]) -> Message:
+    if not any(part.marker is not None or part.content for part in message.parts):
+        return message
     before = len(findings)
     parts = tuple(
         _repaired_part(part, Address("messages", index, number), findings) for number, part in enumerate(message.parts)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from operator import itemgetter
+from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
 
@@ -179,26 +180,25 @@ def _gains(
     return gains
 
 
-def _best_chain(
-    ahead: Ahead, places: Sequence[int], gains: Sequence[float], budget: int
-) -> tuple[float, tuple[int, ...]]:
-    """Return the at most ``budget`` places that are worth most together: each pays for the tokens since the last."""
-    start = ahead.found
+_Chain: TypeAlias = tuple[float, tuple[int, ...]]
+"""What markers are worth together, and the places that they stand at."""
+
+
+def _best_chain(ahead: Ahead, places: Sequence[int], gains: Sequence[float], budget: int) -> _Chain:
+    """Return the at most ``budget`` places that are worth most together: each pays for the tokens since the last.
+
+    Of places where a token is worth the same none pays like the last of them, and where it is worth nothing none does.
+    """
+    ends, following = ahead.ends, (*gains, 0.0)[1:]
+    rows = [(place, gain) for place, gain, after in zip(places, gains, following, strict=True) if gain > max(after, 0)]
     best: tuple[float, tuple[int, ...]] = (0.0, ())
-    chains: dict[int, tuple[float, tuple[int, ...]]] = {}
-    for round_ in range(budget):
-        longer: dict[int, tuple[float, tuple[int, ...]]] = {}
-        for number, place in enumerate(places):
-            before = (
-                [(0.0, (), start)]
-                if round_ == 0
-                else [(*chains[each], ahead.ends[each]) for each in places[:number] if each in chains]
-            )
-            options = [
-                (worth + (ahead.ends[place] - end) * gains[number], (*marks, place)) for worth, marks, end in before
-            ]
-            if options:
-                longer[place] = max(options)
-                best = max(best, longer[place], key=lambda chain: chain[0])
-        chains = longer
+    chains: list[tuple[float, tuple[int, ...]]] = [
+        ((ends[place] - ahead.found) * gain, (place,)) for place, gain in rows
+    ]
+    for count in range(1, budget + 1):
+        best = max([best, *chains], key=itemgetter(0))
+        chains = [
+            max((worth + (ends[place] - ends[marks[-1]]) * gain, (*marks, place)) for worth, marks in chains[:number])
+            for number, (place, gain) in enumerate(rows[count:], start=1)
+        ]
     return best

@@ -155,7 +155,7 @@ def _claude_message(message: Message, index: int, _: Framing) -> Iterator[Segmen
 
 
 def _claude_tool(tool: Tool, at: Address) -> Segment:
-    text = wire_text(unmarked(tool.raw), str(at))
+    text = wire_text(unmarked(tool.raw), at)
     return Segment(
         at=at,
         kind="tools",
@@ -253,13 +253,12 @@ def _parts(message: Message, index: int, tier: Tier, costs: Costs) -> Iterator[S
 
 
 def _block(part: Part, at: Address, role: str, tier: Tier, costs: Costs, *, ends_message: bool = False) -> Segment:
-    path = str(at)
     return Segment(
         at=at,
         kind=_PART_KINDS.get(part.kind) or _ROLE_KINDS[role],
         tier=tier,
-        text=checked_text(part_text(part, path), path),
-        identity=wire_bytes([role, wire_form(part)], path),
+        text=checked_text(part_text(part, at), at),
+        identity=wire_bytes([role, wire_form(part)], at),
         fixed_tokens=fixed_tokens(part, costs),
         marker=part.marker,
         markable=part.markable,

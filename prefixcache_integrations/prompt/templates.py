@@ -8,6 +8,7 @@ always that of the request at hand, so that a collision costs a cache entry and 
 from __future__ import annotations
 
 import re
+import struct
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise, takewhile
@@ -170,7 +171,8 @@ def _sentences(text: str, cuts: Sequence[int], digests: Sequence[int]) -> Iterat
 
 
 def _words(text: str) -> bytes:
-    return b"".join(crc32(word.encode()).to_bytes(_WIDTH, "big") for word in _WORDS.findall(text))
+    words = _WORDS.findall(text)
+    return struct.pack(f">{len(words)}I", *map(crc32, map(str.encode, words)))
 
 
 class _Held:
