@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from importlib.metadata import version
 from types import FrameType
 from typing import Annotated
 
 import typer
 
-from prefixcache_integrations.cli.doctor import doctor
+from prefixcache_integrations.cli.doctor import DISTRIBUTION, doctor, installed
 from prefixcache_integrations.cli.explain import explain
 from prefixcache_integrations.cli.output import AsJson, Exit, answer_json
 from prefixcache_integrations.cli.replay import replay
@@ -22,14 +21,20 @@ from prefixcache_integrations.server.faces import ProviderName
 
 DEFAULT_PORT = 8377
 
-app = typer.Typer(name="prefixcache", no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+app = typer.Typer(
+    name="prefixcache",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="markdown",  # joins the lines of a paragraph
+)
 for command in (explain, replay, report, stats, clear, doctor):
     app.command()(command)
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001 - the signature of a typer callback
     if asked:
-        typer.echo(f"prefixcache-integrations {version('prefixcache-integrations')}")
+        typer.echo(f"{DISTRIBUTION} {installed(DISTRIBUTION) or '(not installed: run from its sources)'}")
         raise typer.Exit
 
 

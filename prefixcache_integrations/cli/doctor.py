@@ -24,7 +24,7 @@ from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.stores import open_store
 from prefixcache_integrations.stores.survey import sqlite_path
 
-_DISTRIBUTION = "prefixcache-integrations"
+DISTRIBUTION = "prefixcache-integrations"
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9_.-]+)(?:\[[^]]*\])?\s*(?P<bounds>[^;]*)")
 _BOUND = re.compile(r"(>=|<=|<|>|==|!=)\s*([0-9][0-9.]*)")
 
@@ -86,7 +86,7 @@ def doctor(
 def _environment() -> Iterator[Check]:
     detail = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
     yield Check(name="Python", level="ok" if sys.version_info >= (3, 11) else "problem", detail=detail)
-    yield Check(name=_DISTRIBUTION, level="ok", detail=_version(_DISTRIBUTION) or "not installed: run from its sources")
+    yield Check(name=DISTRIBUTION, level="ok", detail=installed(DISTRIBUTION) or "not installed: run from its sources")
 
 
 def _versions() -> Iterator[Check]:
@@ -94,26 +94,26 @@ def _versions() -> Iterator[Check]:
     seen: dict[str, str] = {}
     for line in _requirements():
         found = _REQUIREMENT.match(line)
-        if found and found["name"] != _DISTRIBUTION:
+        if found and found["name"] != DISTRIBUTION:
             seen.setdefault(found["name"], found["bounds"].strip())
     for name, bounds in sorted(seen.items()):
-        installed = _version(name)
-        if installed is not None:
-            fits = _fits(installed, bounds)
-            detail = installed if fits else f"{installed} is outside {bounds}, with which this package is tested"
+        number = installed(name)
+        if number is not None:
+            fits = _fits(number, bounds)
+            detail = number if fits else f"{number} is outside {bounds}, with which this package is tested"
             yield Check(name=name, level="ok" if fits else "problem", detail=detail)
 
 
 def _requirements() -> list[str]:
     try:
-        return requires(_DISTRIBUTION) or []
+        return requires(DISTRIBUTION) or []
     except PackageNotFoundError:
         return []
 
 
 def _clashes() -> Iterator[Check]:
     for clash in _CLASHES:
-        one, other = _version(clash.name), _version(clash.other)
+        one, other = installed(clash.name), installed(clash.other)
         if one is not None and other is not None and _fits(other, f">={clash.since}"):
             name = f"{clash.name} with {clash.other}"
             yield Check(name=name, level="problem", detail=f"{one} beside {other}: {clash.effect}")
@@ -126,7 +126,7 @@ def _counting() -> Iterator[Check]:
     else:
         detail = "estimates: install the extra 'tokens'; the encoding comes from tiktoken's cache or llama-index-core"
         yield Check(name="token counts", level="note", detail=detail)
-    if _version("genai-prices") is None:
+    if installed("genai-prices") is None:
         detail = "the package's own rows only: install the extra 'prices' for models that they leave out"
         yield Check(name="prices", level="note", detail=detail)
 
@@ -155,15 +155,16 @@ def _not_made(name: str, path: Path) -> Check:
     return Check(name=name, level="problem", detail=f"there is no file, and none can be made in {folder}")
 
 
-def _version(distribution: str) -> str | None:
+def installed(distribution: str) -> str | None:
+    """Return the version of a distribution, ``None`` where it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:
         return None
 
 
-def _fits(installed: str, bounds: str) -> bool:
-    found = _numbers(installed)
+def _fits(number: str, bounds: str) -> bool:
+    found = _numbers(number)
     tests = {
         ">=": lambda bound: found >= bound,
         ">": lambda bound: found > bound,

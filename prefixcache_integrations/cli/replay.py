@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
@@ -31,13 +31,14 @@ _MOST_REASONS = 5
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """One strategy on one model. ``refused`` requests, which the provider would answer 400, are in no sum.
+    """One strategy on one model, of all ``requests`` in its format.
 
-    ``refusals`` counts them by what it would say.
+    Those ``refused``, which it would answer 400, are in no sum; ``refusals`` counts them by what it would say.
     """
 
     model: str
     strategy: Strategy
+    requests: int
     totals: Totals
     refused: int
     refusals: Mapping[str, int]
@@ -57,8 +58,8 @@ def replay(
     """Say what a trace would have cost under each strategy and model, by simulating the provider's cache.
 
     Strategies: no markers (what the provider caches by itself), as recorded, system and last, and this package's
-    planner. Prices are today's; output whose length the trace does not tell is left out. A trace is replayed on
-    models that speak its own format.
+    planner. Prices are today's; output whose length the trace does not tell is left out. A model is priced for the
+    requests of the trace that are in its own format.
     """
     with explained():
         sent = list(read_trace(trace, wire_format))
@@ -71,7 +72,8 @@ def replay(
     if as_json:
         answer_json({"requests": len(sent), "output_unknown": silent, "exact": tokenizer.exact, "outcomes": outcomes})
         return
-    console.print(_table(outcomes))
+    for _, rows in groupby(outcomes, key=lambda row: row.model):
+        console.print(_table([*rows]))
     console.print("Of plain: the cost as a share of that without any caching. Green: the cheapest of a model.")
     for why, times in _refusals(outcomes):
         console.print(plain(f"Refused, up to {times:,} times: {why}"))
@@ -83,30 +85,35 @@ def replay(
 
 def _outcomes(sent: Sequence[Sent], models: Sequence[str]) -> Iterator[Outcome]:
     prices, today = PriceBook(), datetime.now(UTC).date()
-    with progress_bar("replaying", total=len(models) * len(STRATEGIES) * len(sent)) as progress:
+    spoken = {model: _spoken(sent, model) for model in models}
+    with progress_bar("replaying", total=len(STRATEGIES) * sum(map(len, spoken.values()))) as progress:
         done = 0
         for model in models:
             for strategy in STRATEGIES:
                 usages = []
-                for usage in _usages(sent, model, strategy):
+                for usage in engine.replay(spoken[model], model, resolve(model), tokens.load(), strategy):
                     usages.append(usage)
                     done += 1
                     progress(done)
                 billed = [usage for usage in usages if isinstance(usage, Usage)]
                 refusals = Counter(usage.message for usage in usages if isinstance(usage, Refusal))
-                totals = sum((_priced(usage, model, prices, today) for usage in billed), Totals())
                 yield Outcome(
-                    model=model, strategy=strategy, totals=totals, refused=refusals.total(), refusals=refusals
+                    model=model,
+                    strategy=strategy,
+                    requests=len(usages),
+                    totals=sum((_priced(usage, model, prices, today) for usage in billed), Totals()),
+                    refused=refusals.total(),
+                    refusals=refusals,
                 )
 
 
-def _usages(sent: Sequence[Sent], model: str, strategy: Strategy) -> Iterator[Usage | Refusal]:
-    profile = resolve(model)
-    speaks_claude = profile.provider == "anthropic"
-    for row in sent:
-        if (row.request.dialect == "anthropic_messages") != speaks_claude:
-            raise ConfigurationError(f"{model} does not speak {row.request.dialect}, the format of this trace")
-    yield from engine.replay(sent, model, profile, tokens.load(), strategy)
+def _spoken(sent: Sequence[Sent], model: str) -> list[Sent]:
+    """Return the requests in the model's own format."""
+    speaks_claude = resolve(model).provider == "anthropic"
+    found = [row for row in sent if (row.request.dialect == "anthropic_messages") == speaks_claude]
+    if not found:
+        raise ConfigurationError(f"{model} does not speak {sent[0].request.dialect}, the format of this trace")
+    return found
 
 
 def _priced(usage: Usage, model: str, prices: PriceBook, today: date) -> Totals:
@@ -123,22 +130,18 @@ def _refusals(outcomes: Sequence[Outcome]) -> list[tuple[str, int]]:
 
 
 def _table(outcomes: Sequence[Outcome]) -> Table:
-    table = Table(box=None, header_style="bold")
-    for name in ("model", "strategy"):
-        table.add_column(name, no_wrap=True)
+    """Return the strategies of one model."""
+    title = f"{outcomes[0].model}, {outcomes[0].requests:,} requests"
+    table = Table(title=plain(title), title_justify="left", title_style="bold", box=None, header_style="dim")
+    table.add_column("strategy", no_wrap=True)
     for name in ("input", "read", "written", "cost", "of plain", "refused"):
-        table.add_column(name, justify="right")
-    cheapest = {
-        model: min(row.totals.cost for row in outcomes if row.model == model and not row.refused)
-        for model in {row.model for row in outcomes if not row.refused}
-    }
+        table.add_column(name, justify="right", no_wrap=True)
+    cheapest = min((row.totals.cost for row in outcomes if not row.refused), default=None)
     for row in outcomes:
         totals = row.totals
         unpriced = totals.unknown.get("cost", 0)
         ratio = None if unpriced or not totals.uncached_cost else float(totals.cost / totals.uncached_cost)
-        best = not row.refused and not unpriced and totals.cost == cheapest.get(row.model, Decimal(-1))
         table.add_row(
-            row.model,
             row.strategy,
             count(totals.input_tokens),
             share(totals.read_share),
@@ -146,6 +149,6 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
             dollars(None if unpriced else totals.cost),
             share(ratio),
             str(row.refused or ""),
-            style="green" if best else None,
+            style="green" if not row.refused and not unpriced and totals.cost == cheapest else None,
         )
     return table

@@ -125,11 +125,15 @@ def _legend() -> Text:
 
 def _totals(found: Report) -> Table:
     totals = found.totals
+    prefixes = "1 broken prefix" if totals.breaks == 1 else f"{count(totals.breaks)} broken prefixes"
     rows = (
         ("calls", f"{count(totals.calls)}, {count(totals.hits)} answers from a cache"),
         ("read", f"{share(totals.read_share)} of {count(totals.input_tokens)} input tokens"),
         ("spent", f"{dollars(totals.cost)}, without caching {dollars(totals.uncached_cost)}"),
-        ("lost", f"{dollars(totals.lost_cost)} by {count(totals.breaks)} broken prefixes"),
+        (
+            "lost",
+            f"{dollars(totals.lost_cost)} by {prefixes}",
+        ),
         (
             "unknown",
             f"{count(totals.unknown.get('cost', 0))} calls without a price, {count(found.abandoned)} abandoned",

@@ -158,8 +158,8 @@ _REMEDIES: Mapping[BreakReason, str] = {
     "below_minimum": "nothing to change, unless what is stable can be made longer or put in front",
     "ttl_expired": "ask for the longer lifetime in cache_control or prompt_cache_options, or send sooner",
     "not_yet_readable": "send the requests that share a prefix once the first one's response has begun",
-    "dropped_by_provider": "send less than some 15 requests a minute per prefix to one prompt_cache_key; "
-    "an eviction passes by itself",
+    "dropped_by_provider": "an eviction passes by itself; with OpenAI, send no more than some 15 requests a minute "
+    "with one prefix and prompt_cache_key",
 }
 
 

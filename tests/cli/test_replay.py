@@ -133,11 +133,21 @@ def test_openai_traces_are_replayed_on_openai_models(prefixcache, written, claud
     assert "does not speak openai_chat" in refused.err
 
 
+def test_a_model_is_priced_for_what_is_in_its_own_format(prefixcache, written, trace):
+    chat = {"model": "gpt-5.6-luna", "messages": [{"role": "user", "content": "Hello"}]}
+    done = prefixcache("replay", written("t.jsonl", *trace, {"body": chat}), "--json")
+
+    told = {(row["model"], row["requests"], row["refused"]) for row in done.json["outcomes"]}
+    assert told == {("claude-sonnet-4-6", 4, 0), ("gpt-5.6-luna", 1, 0)}
+
+
 def test_people_get_a_table(prefixcache, written, trace):
     done = prefixcache("replay", written("t.jsonl", *trace))
 
     assert done.code == 0
+    assert "claude-sonnet-4-6, 4 requests" in done.out
     assert "system and last" in done.out
+    assert "\N{HORIZONTAL ELLIPSIS}" not in done.out  # figures are shown in full
     assert "Green" in done.out
 
 
