@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, combinations, groupby
+from operator import itemgetter
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Request
 from prefixcache_integrations.profiles.profile import CacheProfile
@@ -88,15 +90,12 @@ def message_of(piece: Piece) -> int:
     return piece.at.index if piece.at is not None and piece.at.section == "messages" else -1
 
 
-def orders(
-    blocks: Sequence[Block], around: Company, found: Movable, profile: CacheProfile, snapshot: Snapshot
-) -> Iterator[tuple[int, ...]]:
+def orders(path: Path, blocks: Sequence[Block], around: Company, found: Movable) -> Iterator[tuple[int, ...]]:
     """Yield orders of ``blocks`` that could pay, none that depends on the order they came in.
 
-    First the one that follows an order sent before as far as that goes; then, for the requests most like this one,
-    what they have in common in front. What is left goes before the last question, the likeliest to return first.
+    First the one that follows ``path`` as far as that goes; then, for the requests most like this one, what they have
+    in common in front. What is left goes before the last question, the likeliest to return first.
     """
-    path = _longest_path(blocks, found, profile, snapshot)
     yield _completed(path.all, frozenset(), blocks, around, found)
     if path.settled:
         return  # what a conversation was sent with stays where it is
@@ -112,40 +111,61 @@ def orders(
         yield _completed(path.cached, core - begun, blocks, around, found)
 
 
-class _Path(Struct, frozen=True):
-    """Blocks in an order sent before: as far as it goes, and as far as it is cached.
+class Path(Struct, frozen=True):
+    """Blocks in an order sent before: ``all`` as far as it goes, to these ``prefixes``, and as far as it is ``cached``.
 
     ``settled``: a conversation was sent with them that these go on with. ``score``: tokens of what is cached, of all.
+    ``as_it_came``: it was not sent in this order. ``instead`` is the order in which they are remembered, where that is
+    another one.
     """
 
     settled: bool = False
     score: tuple[int, int] = (0, 0)
     all: tuple[int, ...] = ()
     cached: tuple[int, ...] = ()
+    prefixes: tuple[int, ...] = ()
+    as_it_came: bool = False
+    instead: tuple[int, ...] = ()
+
+    def as_given(self, found: Movable) -> Path:
+        """Return the same in the order the prompt came in.
+
+        What a conversation was sent with as it came stays so, if it comes in front again.
+        """
+        first = tuple(range(len(self.all)))
+        if not self.settled or not self.as_it_came or not _alike(self.all, first, found):
+            return self
+        return replace(self, all=first, instead=self.all)
 
 
-def _longest_path(blocks: Sequence[Block], found: Movable, profile: CacheProfile, snapshot: Snapshot) -> _Path:
-    """Search the orders sent before for the one that this prompt can follow furthest.
+def _alike(one: Sequence[int], other: Sequence[int], found: Movable) -> bool:
+    """Tell whether two orders have the same documents between the same fixed blocks."""
+    fixed = frozenset(found.fixed)
+    rows = ([(number in fixed, number) for number in order] for order in (one, other))
+    runs = ([sorted(run) for _, run in groupby(row, key=itemgetter(0))] for row in rows)
+    return next(runs) == next(runs)
 
-    That is in its conversation, if it goes on with one; then in the cache, then at all.
-    """
+
+def longest_path(blocks: Sequence[Block], found: Movable, profile: CacheProfile, snapshot: Snapshot) -> Path:
+    """Return the order sent before that a prompt can follow furthest: in the cache, then at all."""
     paths = (_path(*each, blocks, profile, snapshot) for each in _Search(blocks, found, snapshot).ends())
-    return max(paths, key=lambda path: (path.score, path.settled), default=_Path())
+    return max(paths, key=lambda path: (path.score, path.settled), default=Path())
 
 
 def _path(
     numbers: Sequence[int], prefixes: Sequence[int], blocks: Sequence[Block], profile: CacheProfile, snapshot: Snapshot
-) -> _Path:
+) -> Path:
     ends = list(accumulate(blocks[number].tokens for number in numbers))
-    cached = next(
-        (place for place in reversed(range(len(prefixes))) if is_cached(prefixes[place], profile, snapshot)), -1
-    )
+    known = (place for place in reversed(range(len(prefixes))) if is_cached(prefixes[place], profile, snapshot))
+    cached = next(known, -1)
     hit = ends[cached] if cached >= 0 and ends[cached] >= profile.minimum_tokens else 0
-    return _Path(
+    return Path(
         settled=snapshot.settled(prefixes) > 0,
         score=(hit, ends[-1]),
         all=tuple(numbers),
         cached=tuple(numbers[: cached + 1]) if hit else (),
+        prefixes=tuple(prefixes),
+        as_it_came=snapshot.as_it_came(prefixes[-1]),
     )
 
 
@@ -227,7 +247,7 @@ def _completed(
 
 
 def distance(order: Sequence[int], found: Movable, prompt: Sequence[Piece]) -> float:
-    """Return how far ``order`` is from the one in which documents came: normalised Kendall tau distance, 0 to 1.
+    """Return how far ``order`` is from the one in which documents as_it_came: normalised Kendall tau distance, 0 to 1.
 
     It is that of the message whose documents have changed most.
     """

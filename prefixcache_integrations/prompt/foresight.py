@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from prefixcache_integrations.canonical import Address, Request
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.cache_key import Route
-from prefixcache_integrations.prompt.documents import Movable, distance, message_of, movable, orders
+from prefixcache_integrations.prompt.documents import Movable, Path, distance, longest_path, message_of, movable, orders
 from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt, marked_range
 from prefixcache_integrations.prompt.pieces import Block, Piece
 from prefixcache_integrations.prompt.pricing import Ahead, Choice, best_marks, expected_bill, worth_unmarked
@@ -53,11 +53,15 @@ class Foresight(Struct, frozen=True):
         return replace(self.seen, steps=tuple(steps), route=route)
 
 
+NO_PATH = Path()
+
+
 class _Candidate(Struct, frozen=True):
     order: Sequence[int]
     choice: Choice
     ahead: Ahead
     previous: int
+    instead: tuple[int, ...] = ()
 
 
 def foresee(request: Request, reading: Reading, terms: Terms, snapshot: Snapshot, *, moving: bool) -> Foresight:
@@ -85,6 +89,8 @@ def foresee(request: Request, reading: Reading, terms: Terms, snapshot: Snapshot
         tools=tool_digests(tuple(tool.name for tool in request.tools)),
         agent=agent_of(request),
         previous=None if remembered.previous < 0 else remembered.previous,
+        instead=tuple(keys[number] for number in remembered.instead),
+        as_it_came=sent is not remembered,
         attempts=Attempts(given, gone_out, laid),
     )
     return _foresight(laid, found, seen)
@@ -108,23 +114,28 @@ class _Outlook(Struct, frozen=True):
     terms: Terms
     snapshot: Snapshot
 
-    def candidate(self, order: Sequence[int]) -> _Candidate:
-        """Return what one order is worth."""
+    def candidate(self, order: Sequence[int], gone_on: Path = NO_PATH) -> _Candidate:
+        """Return what one order is worth; ``gone_on`` is what the prompt goes on with, if it was sent in another."""
         profile, given = self.terms.profile, order is self.as_given
         in_order = self.blocks if given else [self.blocks[number] for number in order]
         plain, path = self.reading.blocks if self.plain else None, self.path if given else None
-        view = ahead(in_order, self.around, profile, self.snapshot, plain=plain, path=path)
+        instead = gone_on.instead if tuple(order[: len(gone_on.all)]) == gone_on.all else ()
+        begun = gone_on.prefixes if instead else ()
+        view = ahead(in_order, self.around, profile, self.snapshot, plain=plain, path=path, begun=begun)
         moved = frozenset[int]() if given else frozenset(self.found.documents)
         previous = _previous_tail(self.reading.pieces, order, moved, self.reply)
         choice = _choice(view, profile, self.snapshot, self.terms.limits.enough, previous)
-        return _Candidate(order, choice, view, previous)
+        return _Candidate(order, choice, view, previous, instead)
 
     def chosen(self, kept: _Candidate) -> tuple[_Candidate, _Candidate]:
         """Return in which order to send the prompt, and in which to remember it: as it came (``kept``), or a better."""
         profile, rules = self.terms.profile, self.terms.documents
-        tried = orders(self.blocks, self.around, self.found, profile, self.snapshot)
+        path = longest_path(self.blocks, self.found, profile, self.snapshot).as_given(self.found)
+        if path.instead:
+            kept = self.candidate(self.as_given, path)
         given = tuple(self.as_given)
-        others = [kept if order == given else self.candidate(order) for order in dict.fromkeys(tried)]
+        tried = dict.fromkeys(orders(path, self.blocks, self.around, self.found))
+        others = [kept if order == given else self.candidate(order, path) for order in tried]
         best = max(others, key=lambda each: each.choice.worth)
         if rules.max_distance < 1 and distance(best.order, self.found, self.reading.pieces) > rules.max_distance:
             return kept, kept
@@ -149,11 +160,17 @@ def _outlook(request: Request, reading: Reading, found: Movable, terms: Terms, s
 
 
 def _better(kept: _Candidate, best: _Candidate, profile: CacheProfile) -> tuple[_Candidate, _Candidate]:
-    """Return in which order to send a prompt, as it came or the ``best``, and in which to remember it."""
-    goes_on = best.ahead.settled >= kept.ahead.settled
-    if goes_on and best.choice.worth > WORTH_MOVING and best.ahead.found >= kept.ahead.found:
+    """Return in which order to send a prompt, as it came or the ``best``, and in which to remember it.
+
+    What goes on with its conversation as it came keeps that order, unless another one is worth more.
+    """
+    if best.ahead.settled < kept.ahead.settled:
+        return kept, kept
+    goes_on = 0 < best.ahead.settled == kept.ahead.settled
+    gain = best.choice.worth - (kept.choice.worth if goes_on else 0.0)
+    if gain > WORTH_MOVING and best.ahead.found >= kept.ahead.found:
         return best, best
-    return kept, best if goes_on and profile.max_breakpoints and not kept.choice.marks else kept
+    return kept, best if profile.max_breakpoints and not kept.choice.marks else kept
 
 
 def _settings(terms: Terms) -> bytes:

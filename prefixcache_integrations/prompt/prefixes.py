@@ -37,13 +37,15 @@ def ending(steps: Sequence[Step]) -> int:
 class Prefix(Struct, gc=False):
     """What is known of one prefix. ``alive_until``: when its entry at the provider ends, 0 where none was written.
 
-    ``wait`` is what is waited for since it was last sent, ``turns`` how many prompts ended with it or before it.
+    ``wait`` is what is waited for since it was last sent, ``turns`` how many prompts ended with it or before it;
+    ``as_it_came``: the latest of these was sent as it came, which was in another order.
     """
 
     parent: int
     key: bytes
     visits: int = 0
     turns: int = 0
+    as_it_came: bool = False
     seen_at: float = 0.0
     lifetime: float = 0.0
     alive_until: float = 0.0
@@ -117,24 +119,42 @@ class Prefixes:
         deepest = self._known[path[-1]] if path else Prefix(parent=ROOT, key=b"")
         return MANY + min(deepest.turns, TURNS) if deepest.turns else min(deepest.visits, MANY)
 
-    def observe(self, steps: Sequence[Step], previous: int | None, now: float, clock: float) -> list[int]:
+    def observe(
+        self,
+        steps: Sequence[Step],
+        previous: int | None,
+        now: float,
+        clock: float,
+        *,
+        instead: Sequence[bytes] = (),
+        as_it_came: bool = False,
+    ) -> list[int]:
         """Remember a request sent at ``now``, and return its prefixes.
 
         ``clock`` is as much as ``now``, but no two requests have the same.
 
         One that was sent before others that are known already keeps nothing alive for less long.
-        ``previous`` is the step at which the request before it in the conversation should have ended.
+        ``previous`` is the step at which the request before it in the conversation should have ended. ``instead`` are
+        the steps as which what it goes on with is remembered, if that is in another order; ``as_it_came``: it was sent
+        so, which is not in the order of ``steps``.
         """
         self.rates.grow_older(clock)
-        if previous is not None and self._sent_elsewhere(steps, previous):
+        if previous is not None and not instead and self._sent_elsewhere(steps, previous):
             self.rates.returned_elsewhere(steps[previous].likeness._replace(last=True), clock)
-        begun = self.begun(self.path([step.key for step in steps]))
+        before = self.path(instead)
+        begun = self.begun(before or self.path([step.key for step in steps]))
         self._renew(steps, now)
         numbers = self._visited(steps, now)
+        self._ended(
+            numbers[ending(steps) :] if numbers else (),
+            self._known[before[-1]].turns if before else 0,
+            as_it_came=as_it_came,
+        )
         seen = [self._known[number] for number in numbers]
-        for prefix in seen:
+        for prefix in (*(self._known[number] for number in before), *seen):
             if prefix.wait is not None:
                 self.rates.returned(prefix.wait, clock)
+                prefix.wait = None
         kinds = [
             Class(step.likeness, min(prefix.visits, MANY), begun) for step, prefix in zip(steps, seen, strict=True)
         ]
@@ -184,13 +204,16 @@ class Prefixes:
                 prefix.lifetime = max(step.writes, prefix.lifetime if prefix.alive(now) else 0.0)
                 prefix.alive_until = max(prefix.alive_until, now + prefix.lifetime)
             numbers.append(at)
-        end = ending(steps)
-        turns = self._known[self._known[numbers[end]].parent].turns + 1 if end >= 0 else 0
-        for at in numbers[end:] if turns else ():
-            self._known[at].turns = turns
         for at in reversed(numbers):  # so that what continues a prefix is forgotten before it
             self._known.move_to_end(at)
         return numbers
+
+    def _ended(self, numbers: Sequence[int], turns: int, *, as_it_came: bool) -> None:
+        """Count a turn where a prompt ends, and behind it; so many ``turns`` came before it in another order."""
+        above = self._known[self._known[numbers[0]].parent].turns if numbers else 0
+        for at in numbers:
+            prefix = self._known[at]
+            prefix.turns, prefix.as_it_came = max(turns, above) + 1, as_it_came
 
     def _child(self, parent: int, key: bytes) -> int:
         above = self._known[parent]

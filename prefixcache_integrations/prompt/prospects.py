@@ -63,15 +63,18 @@ def ahead(
     *,
     plain: Blocks | None = None,
     path: Sequence[int] | None = None,
+    begun: Sequence[int] = (),
 ) -> Ahead:
     """Return what is known of every prefix of ``blocks`` in this order.
 
-    Documents that the conversation was sent with in this order are settled. ``plain`` are the same, as they were read,
-    if there are no documents among them; ``path`` are those that were sent, if that is known.
+    Documents that the conversation was sent with are settled. ``plain`` are the same, as they were read, if there are
+    no documents among them; ``path`` are those that were sent, if that is known; ``begun`` those that the prompt
+    begins with, if these were sent in another order.
     """
     ends = tuple(accumulate(block.tokens for block in blocks)) if plain is None else plain.ends
     path = snapshot.path(list(map(_key, blocks))) if path is None else path
-    settled = snapshot.settled(path)
+    begun = begun or path
+    settled = snapshot.settled(begun)
     steps = _steps(blocks, around, settled) if plain is None else _with_last(plain.steps)
     reads = (place for place in reversed(range(len(path))) if is_cached(path[place], profile, snapshot))
     read = next(reads, -1)
@@ -82,7 +85,7 @@ def ahead(
         firsts=tuple(_firsts(steps, path, snapshot, None if plain is None else plain.firsts)),
         own=_own(blocks) if plain is None else plain.own,
         read=read if read >= 0 and ends[read] >= profile.minimum_tokens else -1,
-        begun=snapshot.begun(path),
+        begun=snapshot.begun(begun),
         settled=settled,
     )
 

@@ -36,6 +36,8 @@ class Reporter:
             agent=sighting.agent,
             cache_key=None if sighting.route is None else sighting.route.key,
             previous=sighting.previous,
+            instead=sighting.instead,
+            as_it_came=sighting.as_it_came,
             texts=tuple(self._news(tenant, text.template) for text in sighting.texts),
             places=sighting.places,
         )

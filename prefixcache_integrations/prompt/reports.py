@@ -24,8 +24,8 @@ class Report(Struct, frozen=True, array_like=True):
     """One request that was sent at ``at``, in seconds since the epoch, for the tenant with this digest.
 
     ``texts`` are its instructions as they were known then, without their pieces where these were told before;
-    ``places`` are those in them that change, and were told of. How the request was laid out is no part of it: attempts
-    are repeated where they were made.
+    ``places`` are those in them that change, and were told of; ``instead`` and ``as_it_came`` as in `Sighting`. How the
+    request was laid out is no part of it: attempts are repeated where they were made.
     """
 
     tenant: bytes
@@ -39,6 +39,8 @@ class Report(Struct, frozen=True, array_like=True):
     previous: int | None = None
     texts: tuple[Template, ...] = ()
     places: tuple[bytes, ...] = ()
+    instead: tuple[bytes, ...] = ()
+    as_it_came: bool = False
 
     def __post_init__(self) -> None:
         if self.previous is not None and not 0 <= self.previous < len(self.steps):

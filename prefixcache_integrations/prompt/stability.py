@@ -28,11 +28,12 @@ TICK = 0.001
 class Sighting(Struct, frozen=True):
     """One request, ready to be remembered: its steps in the order sent, and its documents by their digests.
 
-    ``tools`` are the digests of its tools, in the order sent, and ``agent`` is whose they are; ``route`` is
-    the way it goes. ``previous`` is the step at which the request before it in its conversation should
-    have ended, ``None`` without one. ``attempts`` is by what it is known if it is sent once more; ``steps`` are empty
-    if it was. ``texts`` are its instructions, as they were recognised; ``places`` are those that change, and were told.
-    ``reading`` is its prompt.
+    ``tools`` are the digests of its tools, in the order sent, and ``agent`` is whose they are; ``route`` is the way it
+    goes. ``previous`` is the step at which the request before it in its conversation should have ended, ``None``
+    without one; ``instead`` are the steps as which what it goes on with is remembered, if that is in another order.
+    ``as_it_came``: it was sent so, which is not in the order of the steps. ``attempts`` is by what it is known if it is
+    sent once more; ``steps`` are empty if it was. ``texts`` are its instructions, as they were recognised; ``places``
+    are those that change, and were told. ``reading`` is its prompt.
     """
 
     steps: tuple[Step, ...]
@@ -42,6 +43,8 @@ class Sighting(Struct, frozen=True):
     agent: bytes = b""
     route: Route | None = None
     previous: int | None = None
+    instead: tuple[bytes, ...] = ()
+    as_it_came: bool = False
     attempts: Attempts | None = None
     texts: tuple[Recognition, ...] = ()
     places: tuple[bytes, ...] = ()
@@ -68,7 +71,14 @@ class Known:
     def observe(self, sighting: Sighting, now: float) -> None:
         """Remember a request that was sent at ``now``."""
         self._clock = max(now, self._clock + TICK)
-        path = self.prefixes.observe(sighting.steps, sighting.previous, now, self._clock)
+        path = self.prefixes.observe(
+            sighting.steps,
+            sighting.previous,
+            now,
+            self._clock,
+            instead=sighting.instead,
+            as_it_came=sighting.as_it_came,
+        )
         self.lookups.observe(sighting.documents, sighting.bill)
         if sighting.attempts is not None:
             self.repeats.observe(sighting.attempts, now)
@@ -124,6 +134,8 @@ class PromptMemory:
             agent=report.agent,
             route=None if report.cache_key is None else Route(report.cache_key),
             previous=report.previous,
+            instead=report.instead,
+            as_it_came=report.as_it_came,
             places=report.places,
         )
         self._remember(sighting, min(now, report.at), report.tenant, report.texts)
@@ -195,6 +207,11 @@ class Snapshot:
         """Tell whether the provider should hold an entry for ``prefix``, where entries stand at markers."""
         known = self._prefixes.get(prefix)
         return known is not None and known.alive(self.now)
+
+    def as_it_came(self, prefix: int) -> bool:
+        """Tell whether what ends with ``prefix`` was sent as it came last, which was in another order."""
+        known = self._prefixes.get(prefix)
+        return known is not None and known.as_it_came
 
     def sent_within(self, prefix: int | None, seconds: float) -> bool:
         """Tell whether ``prefix`` was sent in the last ``seconds``."""
