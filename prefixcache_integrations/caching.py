@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from functools import reduce
 from types import NoneType, TracebackType
@@ -117,11 +117,11 @@ class _Entered(NamedTuple):
 _OUTSIDE = _Entered((), NO_CONTROLS)
 
 _entered: ContextVar[_Entered] = ContextVar("prefixcache_integrations.caching", default=_OUTSIDE)
+_controls: ContextVar[Controls] = ContextVar("prefixcache_integrations.controls", default=NO_CONTROLS)
 
 
-def current_controls() -> Controls:
-    """Return what the `caching` blocks around this call ask for, the innermost first."""
-    return _entered.get().controls
+current_controls: Callable[[], Controls] = _controls.get
+"""Returns what the `caching` blocks around this call ask for, the innermost first."""
 
 
 def current_namespace() -> str:
@@ -171,7 +171,7 @@ class caching:  # noqa: N801 - read as a statement: ``with caching(ttl=60):``
         self._yields = yields
 
     def __enter__(self) -> Self:
-        _entered.set(_within(_entered.get(), self))
+        _enter(_within(_entered.get(), self))
         return self
 
     def __exit__(
@@ -180,7 +180,7 @@ class caching:  # noqa: N801 - read as a statement: ``with caching(ttl=60):``
         blocks = _entered.get().blocks
         at = next((at for at in reversed(range(len(blocks))) if blocks[at] is self), None)
         if at is not None:
-            _entered.set(reduce(_within, (*blocks[:at], *blocks[at + 1 :]), _OUTSIDE))
+            _enter(reduce(_within, (*blocks[:at], *blocks[at + 1 :]), _OUTSIDE))
 
     def inside(self, outer: Controls) -> Controls:
         """Return what this block asks for where ``outer`` is asked for around it."""
@@ -193,6 +193,11 @@ class caching:  # noqa: N801 - read as a statement: ``with caching(ttl=60):``
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, traceback)
+
+
+def _enter(entered: _Entered) -> None:
+    _entered.set(entered)
+    _controls.set(entered.controls)
 
 
 def _within(outer: _Entered, block: caching) -> _Entered:

@@ -38,6 +38,9 @@ class Labels(Struct, frozen=True, kw_only=True):
             force_setattr(self, "tags", tuple(map(readable, self.tags)))
 
 
+NOBODY = Labels()
+"""Whom a call is for of which the application says nothing."""
+
 _SESSIONS = ("session_id", "thread_id", "conversation_id")
 
 

@@ -21,28 +21,29 @@ class OutageLog:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._failures = 0
         self._last = 0.0
+        self.failures = 0
+        """How many operations have failed since the store last worked for long enough."""
 
     def __call__(self, event: Event) -> None:
         """Take one event into account."""
         if isinstance(event, StoreDegraded):
             self._failed(event)
-        elif self._failures and isinstance(event, CacheHit | EntryStored):
+        elif self.failures and isinstance(event, CacheHit | EntryStored):
             self._succeeded()
 
     def _failed(self, event: StoreDegraded) -> None:
         with self._lock:
             self._last = self._clock()
-            self._failures += 1
-            begun = self._failures == 1
+            self.failures += 1
+            begun = self.failures == 1
         if begun:
             _logger.warning("The response cache goes on without its store: %s failed, %s", event.operation, event.error)
 
     def _succeeded(self) -> None:
         with self._lock:
-            failures = self._failures
+            failures = self.failures
             if not failures or self._clock() - self._last < QUIET_SECONDS:
                 return
-            self._failures = 0
+            self.failures = 0
         _logger.warning("The response cache's store works again; %d operations had failed", failures)

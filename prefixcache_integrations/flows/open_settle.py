@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Response
 from prefixcache_integrations.errors import CorruptEntry
-from prefixcache_integrations.events import CacheHit, CacheMiss, CallJoined, PassedThrough
+from prefixcache_integrations.events import NOBODY, CacheHit, CacheMiss, CallJoined, PassedThrough
 from prefixcache_integrations.flows.flights import (
     UNSHARED,
     Enter,
@@ -27,8 +27,17 @@ from prefixcache_integrations.flows.flights import (
     led_here,
     moment,
 )
-from prefixcache_integrations.flows.op import Emit, Entry, Flow, Pause
-from prefixcache_integrations.flows.response_cache import Reading, Terms, accepted, degraded, missing, read, save
+from prefixcache_integrations.flows.op import Emit, Entry, Flow, Load, Pause
+from prefixcache_integrations.flows.response_cache import (
+    Reading,
+    Terms,
+    accepted,
+    degraded,
+    missing,
+    read,
+    save,
+    unread,
+)
 
 T = TypeVar("T")
 
@@ -69,7 +78,12 @@ def open_call(terms: Terms, revive: Callable[[Entry], T], *, alone: bool = False
         yield from Emit(PassedThrough(reason=terms.bypass, model=terms.model))
         missing(terms)
         return Opened(outcome="bypass")
-    reading = yield from read(terms, revive)
+    reading: Reading[T] = Reading()
+    try:  # as `read` does: a hit needs no generator of its own
+        if terms.mode != "refresh" and (entry := (yield Load(terms.key))) is not None:
+            reading = Reading(entry, revive(entry))
+    except Exception as error:  # noqa: BLE001 - whatever a store raises, the call goes on without it
+        reading = yield from unread(terms.key, error)
     if reading.answer is not None:
         opened = Opened(outcome="hit", answer=reading.answer)
     elif terms.mode == "use" and not alone:
@@ -77,7 +91,8 @@ def open_call(terms: Terms, revive: Callable[[Entry], T], *, alone: bool = False
     else:
         opened = Opened(outcome="miss")  # what others are calling for is no refresh, and not stored either
     try:
-        yield Emit(_EVENTS[opened.outcome](key=terms.key.digest, model=terms.model, labels=terms.labels))
+        labels = terms.labels if terms.tags or terms.key.namespace else NOBODY
+        yield Emit(_EVENTS[opened.outcome](key=terms.key.digest, model=terms.model, labels=labels))
     except BaseException:
         _abandon(opened.flight)
         raise

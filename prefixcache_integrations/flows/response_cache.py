@@ -89,14 +89,19 @@ def read(terms: Terms, revive: Callable[[Entry], T]) -> Flow[Reading[T]]:
     if terms.mode == "refresh":
         return Reading()
     try:
-        entry: Entry | None = yield Load(terms.key)  # bare: a hit needs no generator for each operation
+        entry: Entry | None = yield Load(terms.key)
         return Reading(entry, None if entry is None else revive(entry))
-    except CorruptEntry as error:
-        yield from _discard(terms.key, str(error))
-        return Reading()
     except Exception as error:  # noqa: BLE001 - whatever a store raises, the call goes on without it
-        yield from degraded("get", error)
-        return Reading(failed=True)
+        return (yield from unread(terms.key, error))
+
+
+def unread(key: EntryKey, error: Exception) -> Flow[Reading[T]]:
+    """Tell why what was asked for was not read, and delete what cannot be."""
+    if isinstance(error, CorruptEntry):
+        yield from _discard(key, str(error))
+        return Reading()
+    yield from degraded("get", error)
+    return Reading(failed=True)
 
 
 def accepted(terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None]) -> Flow[Entry | None]:

@@ -14,11 +14,10 @@ from prefixcache_integrations.cache import PrefixCache, Where
 from prefixcache_integrations.caching import CacheSettings, tag_names
 from prefixcache_integrations.canonical import Response
 from prefixcache_integrations.events import Observer
-from prefixcache_integrations.flows.op import Entry
 from prefixcache_integrations.flows.response_cache import DEFAULT_PATIENCE, Terms
 from prefixcache_integrations.langchain import generations, guard
 from prefixcache_integrations.langchain.asked import Asked
-from prefixcache_integrations.langchain.call_site import Call, call_in_progress
+from prefixcache_integrations.langchain.call_site import call_in_progress
 from prefixcache_integrations.langchain.message_ids import new_message_id
 from prefixcache_integrations.langchain.traces import mark_traces
 from prefixcache_integrations.prompt.keys import STRICT, KeyPolicy
@@ -92,7 +91,7 @@ class ResponseCache(BaseCache):
         self._asked = Asked(
             self._cache.settings, secret=self._cache.secret, require_namespace=self._cache.require_namespace
         )
-        self._new_id = new_id
+        self._reader = partial(partial, generations.read, new_id=new_id)
 
     @classmethod
     def from_url(cls, url: str, *, secrets: Sequence[bytes] = (), **settings: Any) -> Self:  # noqa: ANN401 - the settings of the constructor
@@ -117,8 +116,9 @@ class ResponseCache(BaseCache):
         Where another asks the same at this moment, that is waited for, but not where no model asks: then what is stored
         is all there is. Raises `AnswerNotCached` in mode ``only``.
         """
-        terms, call = self._terms(prompt, llm_string)
-        opened = self._cache.open(terms, self._reviving(terms), alone=call is None)
+        call = call_in_progress()
+        terms = self._asked.terms(prompt, llm_string, call)
+        opened = self._cache.open(terms, self._reader(key=terms.key.digest), alone=call is None)
         if opened.flight is not None:
             guard.watch(opened.flight, self, prompt, llm_string, awaited=False)
         if call is not None:
@@ -130,8 +130,9 @@ class ResponseCache(BaseCache):
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Do what `lookup` does, awaiting."""
-        terms, call = self._terms(prompt, llm_string)
-        opened = await self._cache.aopen(terms, self._reviving(terms), alone=call is None)
+        call = call_in_progress()
+        terms = self._asked.terms(prompt, llm_string, call)
+        opened = await self._cache.aopen(terms, self._reader(key=terms.key.digest), alone=call is None)
         if opened.flight is not None:
             guard.watch(opened.flight, self, prompt, llm_string, awaited=True)
         if call is not None:
@@ -183,17 +184,10 @@ class ResponseCache(BaseCache):
         """Close the store, with what the running event loop holds open."""
         await self._cache.aclose()
 
-    def _reviving(self, terms: Terms) -> Callable[[Entry], list[Generation]]:
-        return partial(generations.read, key=terms.key.digest, new_id=self._new_id)
-
-    def _terms(self, prompt: str, llm_string: str) -> tuple[Terms, Call | None]:
-        """Return the terms of what is asked, and the call that asks: without one nobody tells what becomes of it."""
-        call = call_in_progress()
-        return self._asked.terms(prompt, llm_string, call), call
-
     def _answered(self, prompt: str, llm_string: str) -> tuple[Terms, int | None]:
         """Return the terms of an answer, which is one to what was asked, whatever has changed since, and since when."""
-        (terms, _), flight = self._terms(prompt, llm_string), guard.flight_of(self, prompt, llm_string)
+        terms = self._asked.terms(prompt, llm_string, call_in_progress())
+        flight = guard.flight_of(self, prompt, llm_string)
         asked = terms if flight is None else replace(terms, key=flight.key)
         return asked, guard.began(self, prompt, llm_string)
 

@@ -12,6 +12,7 @@ import copy
 import sys
 import weakref
 from collections.abc import Mapping
+from itertools import repeat
 from operator import is_
 from types import FrameType
 from typing import Any, NamedTuple
@@ -118,7 +119,7 @@ def told_in_full(llm_string: str | None, call: Call | None) -> tuple[str, str]:
     state = _states.get(id(model))
     if state is None or not state.holds(model):
         state = _state(model)
-    printable = _printable(arguments)
+    printable = _printable(arguments) if any(map(isinstance, arguments.values(), repeat(type))) else arguments
     if state.stale or printable is not arguments or llm_string is None:
         asked = _fresh(model) if state.stale else model
         llm_string = asked._get_llm_string(stop=call.stop, **printable)  # noqa: SLF001 - how LangChain makes it
@@ -226,10 +227,5 @@ def _client(model: BaseChatModel | BaseLLM) -> object:
 
 def _printable(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return ``arguments`` with each class as its name and JSON schema: what goes to the provider of it."""
-    for value in arguments.values():
-        if isinstance(value, type):
-            break
-    else:
-        return arguments
     schemas = {name: schema_of(value) for name, value in arguments.items() if isinstance(value, type)}
     return {**arguments, **{name: schema for name, schema in schemas.items() if schema}}

@@ -53,22 +53,6 @@ class _Held(Struct, frozen=True):
     values: dict[str, object]
     item: str
 
-    def still(self, held: Mapping[str, object]) -> bool:
-        """Say whether a model that holds ``held`` now has this item."""
-        if len(held) != len(self.values):
-            return False
-        for name, value in held.items():
-            before = self.values.get(name, held)
-            if value is before:
-                continue
-            if type(before) is dict and type(value) is dict and len(before) == len(value):
-                if all(map(is_, before, value)) and all(map(is_, before.values(), value.values())):
-                    continue
-            elif type(before) is _Printed and _printed(value) == before:
-                continue
-            return False
-        return True
-
 
 def _kept(value: object) -> object:
     if is_settled(value):
@@ -87,12 +71,21 @@ class Own:
 
     def item(self, model: BaseModel) -> str:
         """Return the item of ``model``, which is always the same one."""
-        held = self._added.held(model)
-        last = self._last
-        if last is None or not last.still(held):
-            item = _added_item(self._added, held, _NOTHING)
-            last = self._last = _Held({name: _kept(value) for name, value in held.items()}, item)
-        return last.item
+        held, last = self._added.held(model), self._last
+        if last is not None and len(held) == len(last.values):
+            for name, value in held.items():
+                before = last.values.get(name, held)
+                if value is not before and not (
+                    all(map(is_, before, value)) and all(map(is_, before.values(), value.values()))
+                    if type(before) is dict and type(value) is dict and len(before) == len(value)
+                    else type(before) is _Printed and _printed(value) == before
+                ):
+                    break
+            else:
+                return last.item
+        item = _added_item(self._added, held, _NOTHING)
+        self._last = _Held({name: _kept(value) for name, value in held.items()}, item)
+        return item
 
 
 def _printed(value: object) -> str:
