@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 from msgspec import Struct
 
@@ -126,12 +127,14 @@ class Prefixes:
         now: float,
         clock: float,
         *,
+        sent: Sequence[int] = (),
         instead: Sequence[bytes] = (),
         as_it_came: bool = False,
     ) -> list[int]:
         """Remember a request sent at ``now``, and return its prefixes.
 
-        ``clock`` is as much as ``now``, but no two requests have the same.
+        ``clock`` is as much as ``now``, but no two requests have the same. ``sent`` are those of its prefixes of which
+        it is known that they were sent.
 
         One that was sent before others that are known already keeps nothing alive for less long.
         ``previous`` is the step at which the request before it in the conversation should have ended. ``instead`` are
@@ -139,73 +142,70 @@ class Prefixes:
         so, which is not in the order of ``steps``.
         """
         self.rates.grow_older(clock)
-        if previous is not None and not instead and self._sent_elsewhere(steps, previous):
+        path, before = self.path([step.key for step in steps], sent), self.path(instead)
+        if previous is not None and not instead and self._sent_elsewhere(steps, previous, len(path)):
             self.rates.returned_elsewhere(steps[previous].likeness._replace(last=True), clock)
-        before = self.path(instead)
-        begun = self.begun(before or self.path([step.key for step in steps]))
-        self._renew(steps, now)
-        numbers = self._visited(steps, now)
+        begun = self.begun(before or path)
+        self._renew(path, now)
+        numbers = self._visited(steps, path, now)
         self._ended(
             numbers[ending(steps) :] if numbers else (),
             self._known[before[-1]].turns if before else 0,
             as_it_came=as_it_came,
         )
-        seen = [self._known[number] for number in numbers]
-        for prefix in (*(self._known[number] for number in before), *seen):
-            if prefix.wait is not None:
-                self.rates.returned(prefix.wait, clock)
-                prefix.wait = None
-        kinds = [
-            Class(step.likeness, min(prefix.visits, MANY), begun) for step, prefix in zip(steps, seen, strict=True)
-        ]
-        often = Counter(kinds)
-        for prefix, kind in zip(seen, kinds, strict=True):
-            prefix.wait = self.rates.sent(kind, 1 / often[kind], clock)
+        self._returned([*before, *numbers], clock)
+        self._sent(steps, numbers, begun, clock)
         self._forget(now)
         return numbers
 
-    def _sent_elsewhere(self, steps: Sequence[Step], previous: int) -> bool:
-        """Tell whether the request that should have ended at ``previous`` is unknown here.
+    def _returned(self, numbers: Sequence[int], clock: float) -> None:
+        """Note that prefixes were sent again: most of those that were waited for together were so together."""
+        counts, waits = Counter[int](), dict[int, Wait]()
+        for prefix in map(self._known.__getitem__, numbers):
+            wait, prefix.wait = prefix.wait, None
+            if wait is not None:
+                counts[id(wait)] += 1
+                waits[id(wait)] = wait
+        for number, wait in waits.items():
+            self.rates.returned(wait, counts[number], clock)
+
+    def _sent(self, steps: Sequence[Step], numbers: Sequence[int], begun: int, clock: float) -> None:
+        """Begin to wait for the prefixes with which ``steps`` end: for those that are alike together."""
+        rates, seen = self.rates, [self._known[number] for number in numbers]
+        alike = [(step.likeness, min(prefix.visits, MANY)) for step, prefix in zip(steps, seen, strict=True)]
+        waits = {each: rates.sent(Class(*each, begun), count, clock) for each, count in Counter(alike).items()}
+        for prefix, each in zip(seen, alike, strict=True):
+            prefix.wait = waits[each]
+
+    def _sent_elsewhere(self, steps: Sequence[Step], previous: int, known: int) -> bool:
+        """Tell whether the request that should have ended at ``previous`` is unknown here: so many steps are known.
 
         Where the conversation is known up to there, it was sent from here, and ended with something else: what was
         looked up for its question, which the history does not keep.
         """
-        before = steps[:previous]
-        goes_on = any(step.likeness.kind in SAID for step in before)
-        return not self._knows(before if goes_on else steps[: previous + 1])
+        goes_on = any(step.likeness.kind in SAID for step in islice(steps, previous))
+        return known < (previous if goes_on else previous + 1)
 
-    def _knows(self, steps: Sequence[Step]) -> bool:
-        at: int | None = ROOT
-        for step in steps:
-            at = self.follow(at, step.key)
-        return at is not None
-
-    def _renew(self, steps: Sequence[Step], now: float) -> None:
-        """Keep the longest entry alive that these steps find: the provider does so for the one it reads."""
-        at: int | None = ROOT
-        found: Prefix | None = None
-        for step in steps:
-            at = self.follow(at, step.key)
-            known = self.get(at)
-            if known is None:
-                break
-            found = known if known.alive(now) else found
+    def _renew(self, path: Sequence[int], now: float) -> None:
+        """Keep the longest entry alive that is found on this path: the provider does so for the one it reads."""
+        prefixes = map(self._known.__getitem__, reversed(path))
+        found = next((prefix for prefix in prefixes if prefix.alive(now)), None)
         if found is not None:
             found.alive_until = max(found.alive_until, now + found.lifetime)
 
-    def _visited(self, steps: Sequence[Step], now: float) -> list[int]:
-        at, numbers = ROOT, list[int]()
-        for step in steps:
-            at = self._child(at, step.key)
-            prefix = self._known[at]
+    def _visited(self, steps: Sequence[Step], path: Sequence[int], now: float) -> list[int]:
+        known, numbers = self._known, [*path]
+        for step in steps[len(path) :]:
+            numbers.append(self._child(numbers[-1] if numbers else ROOT, step.key))
+        for number, step in zip(numbers, steps, strict=True):
+            prefix = known[number]
             prefix.visits += 1
             prefix.seen_at = max(prefix.seen_at, now)
             if step.writes:
                 prefix.lifetime = max(step.writes, prefix.lifetime if prefix.alive(now) else 0.0)
                 prefix.alive_until = max(prefix.alive_until, now + prefix.lifetime)
-            numbers.append(at)
-        for at in reversed(numbers):  # so that what continues a prefix is forgotten before it
-            self._known.move_to_end(at)
+        for number in reversed(numbers):  # so that what continues a prefix is forgotten before it
+            known.move_to_end(number)
         return numbers
 
     def _ended(self, numbers: Sequence[int], turns: int, *, as_it_came: bool) -> None:

@@ -71,6 +71,9 @@ SURE = 1.0
 LATEST = 64
 """How many of a class are kept in mind that may have returned elsewhere."""
 
+AT_A_TIME = 512
+"""How many prompts' prefixes at most are counted past an age when one is sent: some more than one adds in all."""
+
 FRESH = 512.0
 """From how many sightings on older ones count half: what an application does changes."""
 
@@ -107,12 +110,15 @@ APART = 8.0
 
 
 class Wait(Struct, gc=False):
-    """A prefix that was sent and has not come again: of which class, how much of a sighting it counts, since when."""
+    """Prefixes of one prompt that were sent and have not come again: of which class, since when, and how many are left.
+
+    Each counts so much of a sighting as is its ``share``.
+    """
 
     kind: Class
     share: float
     since: float
-    over: bool = False
+    left: int
 
 
 class Rates:
@@ -136,21 +142,21 @@ class Rates:
         self._latest: dict[Class, deque[Wait]] = {}
         self._chances: dict[tuple[Likeness, int], dict[int, Sequence[float]]] = {}
 
-    def sent(self, kind: Class, share: float, now: float) -> Wait:
-        """Begin to wait for a prefix that was just sent."""
+    def sent(self, kind: Class, count: int, now: float) -> Wait:
+        """Begin to wait for so many prefixes of a prompt that was just sent; together they count as one sighting."""
         self._chances.clear()
-        wait = Wait(kind, share, now)
+        wait = Wait(kind, 1 / count, now, count)
         together = Class(kind.likeness, kind.visits)
-        self._sent[together] = self._sent.get(together, 0.0) + share
+        self._sent[together] = self._sent.get(together, 0.0) + 1
         self._aging[0].append(wait)
         self._latest.setdefault(together, deque(maxlen=LATEST)).append(wait)
         return wait
 
-    def returned(self, wait: Wait, now: float) -> None:
-        """Note that what was waited for was sent again."""
-        wait.over = True
+    def returned(self, wait: Wait, count: int, now: float) -> None:
+        """Note that so many of those that were waited for were sent again."""
         age = bisect_right(AGES, now - wait.since) - 1
-        self._count(self._returned, wait, max(age, 0))
+        self._count(self._returned, wait, count, max(age, 0))
+        wait.left -= count
 
     def returned_elsewhere(self, likeness: Likeness, now: float) -> None:
         """Note that a prefix came again that another process sent first.
@@ -161,30 +167,35 @@ class Rates:
         waiting = self._latest.get(Class(likeness, 1))
         while waiting:
             wait = waiting.pop()
-            if not wait.over:
-                self.returned(wait, now)
+            if wait.left:
+                self.returned(wait, 1, now)
                 return
 
     def grow_older(self, now: float) -> None:
-        """Count those that did not come back at an age, once they are past it; each is looked at once per age."""
+        """Count those that did not come back at an age, once they are past it; each is looked at once per age.
+
+        At most so many are counted at a time, after a pause too: the others are when the next prompt is sent.
+        """
+        looks = AT_A_TIME
         for age, waiting in enumerate(self._aging[:-1]):
-            while waiting and now - waiting[0].since >= AGES[age + 1]:
+            while looks and waiting and now - waiting[0].since >= AGES[age + 1]:
+                looks -= 1
                 wait = waiting.popleft()
-                if not wait.over:
-                    self._count(self._passed, wait, age)
+                if wait.left:
+                    self._count(self._passed, wait, wait.left, age)
                     self._aging[age + 1].append(wait)
         if self._aging[-1]:
             self._aging[-1].clear()
 
-    def _count(self, rows: dict[Class, list[float]], wait: Wait, age: int) -> None:
+    def _count(self, rows: dict[Class, list[float]], wait: Wait, count: int, age: int) -> None:
         self._chances.clear()
         for kind in _sorts(wait.kind):
             row = rows.setdefault(kind, [0.0] * len(AGES))
-            row[age] += wait.share
+            row[age] += wait.share * count
             if row[age] > FRESH:
                 self._sent[kind] = self._sent.get(kind, 0.0) / 2
                 for each in (self._returned, self._passed):
-                    each[kind] = [count / 2 for count in each.get(kind, _NONE)]
+                    each[kind] = [halved / 2 for halved in each.get(kind, _NONE)]
 
     def chances(self, kind: Class, lifetime: float) -> list[float]:
         """Return how likely a prefix returns within ``lifetime`` seconds: after this visit, each later one, all others.

@@ -71,11 +71,14 @@ class Known:
     def observe(self, sighting: Sighting, now: float) -> None:
         """Remember a request that was sent at ``now``."""
         self._clock = max(now, self._clock + TICK)
+        reading = sighting.reading
+        in_order = reading is not None and tuple(step.key for step in sighting.steps) == reading.blocks.keys
         path = self.prefixes.observe(
             sighting.steps,
             sighting.previous,
             now,
             self._clock,
+            sent=reading.path if reading is not None and in_order else (),
             instead=sighting.instead,
             as_it_came=sighting.as_it_came,
         )
@@ -86,9 +89,8 @@ class Known:
             self.tools.observe(sighting.tools, sighting.agent)
         self.texts.observe(sighting.texts)
         self.noticed.observe(sighting.places)
-        if sighting.reading is not None:
-            in_order = tuple(step.key for step in sighting.steps) == sighting.reading.blocks.keys
-            self.readings.observe(sighting.reading, path if in_order else ())
+        if reading is not None:
+            self.readings.observe(reading, path if in_order else ())
 
 
 class PromptMemory:
