@@ -47,6 +47,7 @@ redis-server: $(VENV)/.test
 bench: $(BENCH)/.ready redis-server bench-layout
 	$(BENCH)/bin/python -m benchmarks.response_cache $(ARGS)
 	$(BIN)/python -m benchmarks.accounting
+	$(BIN)/python -m benchmarks.breaks
 	$(BIN)/python -m benchmarks.diagnosis
 
 lint: $(VENV)/.test

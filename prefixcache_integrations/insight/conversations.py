@@ -223,7 +223,7 @@ def _shared(previous: Sequence[_Words], current: Sequence[_Words]) -> int:
     if previous == current[: len(previous)]:
         return len(previous)
     earlier = set(previous)
-    return sum(words in earlier for words in current)
+    return sum(map(earlier.__contains__, current))
 
 
 def _said(message: Message) -> _Words:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import chain
+from operator import is_
 from typing import TypeAlias
 
 from prefixcache_integrations.canonical import Message, Part
@@ -105,6 +106,8 @@ def is_truncated(old: Sequence[Message], new: Sequence[Message]) -> bool:
 
     All are gone where nothing of them is left and less was said than before.
     """
+    if 1 < len(old) <= len(new) and all(map(is_, old[1:], new[1:])):
+        return False
     before, after = _named(old, new)
     if len(before) > 1 and after[1 : len(before)] == before[1:]:
         return False

@@ -27,8 +27,10 @@ class PrefixNames:
         """Yield the length and the name of every prefix that is a multiple of the increment long."""
         seeds, begins = tier_seeds(rendered.request, rendered.profile), _begins(rendered)
         increment, total = rendered.profile.increment, rendered.tokens[-1] if rendered.tokens else 0
+        settings = b""
         for length in range(increment, total + 1, increment):
-            settings = b"".join(seeds[tier] for tier, begin in begins if begin < length)
+            while begins and begins[0][1] < length:
+                settings += seeds[begins.pop(0)[0]]
             side = b"" if length <= self._shared else self._side
             yield length, settings + side + length.to_bytes(8, "big")
 

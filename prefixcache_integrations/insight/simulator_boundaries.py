@@ -61,8 +61,9 @@ class Rendering(NamedTuple):
 class Rendered(Struct, frozen=True, kw_only=True):
     """A request as the provider reads it.
 
-    ``tokens`` and ``digests`` are of the prefix up to and with each segment; ``ids`` returns the tokens of one. ``how``
-    it was rendered. ``names`` are what to call its token prefixes, and how long they are, if not by their digests.
+    ``tokens`` and ``digests`` are of the prefix up to and with each segment; there are no digests where entries end
+    inside segments. ``ids`` returns the tokens of one. ``how`` says how it was rendered, ``names`` the length and the
+    name of each token prefix, ``None`` to go by the tokens.
     """
 
     request: Request
@@ -89,7 +90,7 @@ def render(request: Request, profile: CacheProfile, how: Rendering, *, scope: st
         profile=profile,
         segments=runs,
         tokens=tuple(accumulate(counts)),
-        digests=how.digests(runs, tier_seeds(request, profile)),
+        digests=() if profile.regime == "intervals" else how.digests(runs, tier_seeds(request, profile)),
         namespace=hashlib.blake2b(scope.encode("utf-8", "surrogatepass"), digest_size=16).digest(),
         ids=partial(token_ids, tokenizer=how.memory.tokenizer),
         how=how,

@@ -29,9 +29,10 @@ def hoisted(request: Request) -> Request:
 
 
 def _hoisted_message(message: Message) -> Message:
-    if not any(part.content and part.content[-1].marker for part in message.parts):
-        return message
-    return msgspec.structs.replace(message, parts=tuple(map(_hoisted_part, message.parts)))
+    for part in message.parts:
+        if part.content and part.content[-1].marker is not None:
+            return msgspec.structs.replace(message, parts=tuple(map(_hoisted_part, message.parts)))
+    return message
 
 
 def _hoisted_part(part: Part) -> Part:

@@ -177,7 +177,8 @@ def traits_of(parts: Iterable[Part]) -> frozenset[str]:
     found = level = [*parts]
     while level := [*chain.from_iterable(map(_content, level))]:
         found = [*found, *level]
-    return frozenset(name for name, has in PROPERTIES.items() if any(map(has, found)))
+    odd = [part for part in found if part.kind == "image" or "citations" in part.raw]  # few, and no other has any
+    return frozenset(name for name, has in PROPERTIES.items() if any(map(has, odd)))
 
 
 def traits(request: Request) -> frozenset[str]:
@@ -190,10 +191,6 @@ _content: Callable[[Part], tuple[Part, ...]] = attrgetter("content")
 
 PROPERTIES: Mapping[str, Callable[[Part], bool]] = {
     "images": lambda part: part.kind == "image",
-    "citations": lambda part: "citations" in part.raw and _is_enabled(part.raw["citations"]),
+    "citations": lambda part: (as_object(part.raw.get("citations")) or {}).get("enabled") is True,
 }
 """Settings that are no field of the body: whether any block of the request is such a one."""
-
-
-def _is_enabled(citations: object) -> bool:
-    return (as_object(citations) or {}).get("enabled") is True
