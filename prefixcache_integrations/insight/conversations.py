@@ -33,7 +33,7 @@ class Turn:
     id. ``extends``: it begins with all messages of ``previous``. ``previous`` is the owner's to drop once it is not
     needed: it keeps a whole request. ``rows`` are what its owner has read of the prompt. ``read_at`` is when it was
     last sent or gone on with, ``followed`` whether it ever was gone on with, ``elapsed`` the seconds since ``previous``
-    was.
+    was, ``before`` what ``previous`` had of both until then.
     """
 
     def __init__(self, request: Request, at: float, begins_like: Turn | None = None) -> None:
@@ -41,6 +41,7 @@ class Turn:
         self.at = self.read_at = at
         self.followed = False
         self.elapsed = 0.0
+        self.before = False, at
         self.kept_as = ""
         self.conversation = ""
         self.begun = False
@@ -61,12 +62,13 @@ class Conversations:
     """Remembers the latest requests of each conversation. Not thread-safe: its owner serialises calls.
 
     ``max_sessions`` bounds how many sessions, or openings where there is none, are remembered; ``max_turns`` how many
-    requests of each: of those that were gone on with the oldest goes first.
+    requests of each, ``max_followed`` how many of them that were gone on with; the oldest go first.
     """
 
-    def __init__(self, *, max_sessions: int = 256, max_turns: int = 32) -> None:
+    def __init__(self, *, max_sessions: int = 256, max_turns: int = 32, max_followed: int = 4) -> None:
         self._max_sessions = max_sessions
         self._max_turns = max_turns
+        self._max_followed = max_followed
         self._turns: OrderedDict[str, list[Turn]] = OrderedDict()
         self._numbers = count(1)
 
@@ -81,14 +83,14 @@ class Conversations:
         previous = turn.previous
         if previous is not None:
             turn.conversation, turn.previous_begun = previous.conversation, previous.begun
+            turn.before = previous.followed, previous.read_at
             previous.followed, previous.read_at = True, at
         elif nearest is not None:
             turn.conversation = nearest.conversation
         else:
             turn.conversation = self._name(session) if instead_of is None else instead_of.conversation
         turns.append(turn)
-        if len(turns) > self._max_turns:
-            turns.remove(next((each for each in turns if each.followed), turns[0]))
+        self._forget(turns)
         return turn
 
     def preview(self, request: Request, at: float, session: str | None = None) -> Turn:
@@ -107,8 +109,15 @@ class Conversations:
         turns = self._turns.get(turn.kept_as, [])
         if turn in turns:
             turns.remove(turn)
-            if turn.previous is not None:
-                turn.previous.followed, turn.previous.read_at = False, turn.at - turn.elapsed
+            if turn.previous is not None and turn.previous.read_at == turn.at:
+                turn.previous.followed, turn.previous.read_at = turn.before
+
+    def _forget(self, turns: list[Turn]) -> None:
+        followed = [each for each in turns if each.followed]
+        if len(followed) > self._max_followed or (followed and len(turns) > self._max_turns):
+            turns.remove(followed[0])
+        elif len(turns) > self._max_turns:
+            del turns[0]
 
     def _turns_of(self, key: str) -> list[Turn]:
         turns = self._turns.setdefault(key, [])

@@ -160,6 +160,30 @@ def test_documents_in_another_order_are_no_branch():
     assert talks.place(asked("two", "one"), 1, "s").previous is first
 
 
+def test_a_long_conversation_does_not_keep_all_of_itself():
+    talks = Conversations(max_followed=2)
+    said = ["0"]
+    for turn in range(20):
+        last = talks.place(request(*said), turn, "s")
+        said += [f"a{turn}", f"b{turn}"]
+
+    assert len(talks._turns["session:s"]) == 3
+    assert talks.place(request(*said), 20, "s").previous is last
+
+
+def test_a_refused_branch_leaves_what_it_began_with_as_it_was():
+    talks = Conversations()
+    trunk = talks.place(request("a", "b", "c"), 0, "s")
+    refused = talks.place(request("a", "b", "c", "d", "one"), 1, "s")
+    talks.place(request("a", "b", "c", "d", "two"), 2, "s")
+    talks.withdraw(refused)
+    assert (trunk.followed, trunk.read_at) == (True, 2)
+
+    again = talks.place(request("a", "b", "c", "d", "three"), 3, "s")
+    talks.withdraw(again)
+    assert (again.elapsed, trunk.followed, trunk.read_at) == (1, True, 2)
+
+
 def test_more_branches_than_turns_are_kept_forget_what_was_gone_on_with_first():
     talks = Conversations(max_turns=4)
     branches = [talks.place(request("a", "b", f"{number}"), number, "s") for number in range(3)]
