@@ -14,7 +14,7 @@ from prefixcache_integrations.body_codec import BodyCodec
 from prefixcache_integrations.caching import CacheSettings, current_controls
 from prefixcache_integrations.canonical import JsonObject, Level, PromptPlan, Request, Response, Usage
 from prefixcache_integrations.errors import ConfigurationError
-from prefixcache_integrations.events import CacheHit, Event, Observer, checked_observers
+from prefixcache_integrations.events import Observer, checked_observers
 from prefixcache_integrations.flows.op import Entry, EntryFacts, Flow, model_tag
 from prefixcache_integrations.flows.open_settle import Opened, open_call, settle
 from prefixcache_integrations.flows.response_cache import DEFAULT_PATIENCE, Terms, empty, invalidate, invalidate_where
@@ -77,7 +77,7 @@ class PrefixCache:
         self._flights = new_flights()
         self._evictions = Evictions(store, observers)
         # None of these leads back to this cache: it goes with its last user, and who waits for its calls with it.
-        told = (self._counters.count, *observers, _seldom(self._evictions, OutageLog()))
+        told = (self._counters.count, *observers, OutageLog().beside(self._evictions.notice))
         self._io = StoreIO(store, told, self._flights)
         self._async_io = async_io(store, told, self._flights)
 
@@ -278,17 +278,6 @@ class PrefixCache:
         if served.outcome in ("hit", "joined"):
             self._counters.since(start, served.outcome)
         return served
-
-
-def _seldom(evictions: Evictions, outages: OutageLog) -> Observer:
-    """Return one observer for two whom few events matter to: most are hits, of a store that works."""
-
-    def told(event: Event) -> None:
-        if type(event) is not CacheHit or outages.failures:
-            evictions.notice(event)
-            outages(event)
-
-    return told
 
 
 def _check(store: object, patience: object, secret: object) -> None:

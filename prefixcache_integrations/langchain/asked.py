@@ -46,7 +46,8 @@ class Asked:
 
     def terms(self, prompt: str, llm_string: str, call: Call | None = None) -> Terms:
         """Return the terms of LangChain's question, asked by ``call`` (`call_in_progress`)."""
-        settings, refused = self.settings()
+        plainly = current_controls() is NO_CONTROLS and var_child_runnable_config.get() is None
+        settings, refused = self._uncontrolled if plainly else self.settings()
         namespace = settings.namespace or ""
         question = (prompt, *told_in_full(llm_string, call), namespace, settings.policy)
         terms = self._memo.get(question) or self._remember(question)
