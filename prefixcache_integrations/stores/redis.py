@@ -72,7 +72,7 @@ class RedisStore(TwoFacedStore):
         self._keeper = LeaseKeeper(lambda: BlockingClient(where, timeout))
 
     def _get(self, key: EntryKey) -> Flow[bytes | None]:
-        log, stored = yield from Read((log_key(key.namespace), entry_key(key)))
+        log, stored = yield Read((log_key(key.namespace), entry_key(key)))  # bare: reading is on the way of every hit
         self._logs.note(key.namespace, log)
         return live(log, stored)
 

@@ -23,7 +23,7 @@ class StoreCall(Op[T_co], frozen=True):
 
     def __iter__(self) -> Generator[Op[Any], Any, T_co]:
         """Ask for the call; what a wrapper does inside another is part of the same flow, and needs no driver."""
-        if isinstance(self.store, Wrapper):
+        if _wraps(type(self.store)):
             flow: Flow[T_co] = getattr(self.store, f"_{self.method}")(*astuple(self)[1:])
             return (yield from flow)
         result: T_co = yield self
@@ -102,7 +102,7 @@ class _Calls:
     """Performs store calls, blocking."""
 
     def perform(self, op: Op[Any]) -> object:
-        call = cast("StoreCall[Any]", op)
+        call: Any = op
         store, *arguments = astuple(call)
         method: Callable[..., object] | None = _NOT_EVERYWHERE.get(type(call))
         return getattr(store, call.method)(*arguments) if method is None else method(store, *arguments)
@@ -138,6 +138,12 @@ _NOT_EVERYWHERE_AWAITED: Mapping[type[Op[Any]], Callable[..., Awaitable[object]]
 def _awaits(kind: type) -> bool:
     """Return whether stores of ``kind`` have an awaiting face; asked every time, it takes longer than a read."""
     return issubclass(kind, AsyncStore)
+
+
+@lru_cache(maxsize=256)
+def _wraps(kind: type) -> bool:
+    """Return whether stores of ``kind`` are wrappers."""
+    return issubclass(kind, Wrapper)
 
 
 class Wrapper(TwoFacedStore):
