@@ -100,7 +100,7 @@ def call_in_progress(codes: frozenset[int] = _ASKING) -> Call | None:
         return None
     given = frame.f_locals
     run_manager, completes = given.get("run_manager"), id(frame.f_code) in _COMPLETING
-    return Call(given["self"], given["stop"], given["kwargs"], run_manager, completes)
+    return Call(given["self"], given.get("stop"), given["kwargs"], run_manager, completes)
 
 
 def streaming_call() -> Call | None:
