@@ -57,25 +57,22 @@ def extended(
 
     ``known`` says that its messages begin with all those of the other.
     """
-    added = current.messages[len(reading.request.messages) :]
+    count = len(reading.request.messages)
+    added = current.messages[count:]
+    said = last_said(current.messages, max(count, 1)) if profile.strips_thinking else 0
     if (
         reading.profile is not profile
         or not added
         or not _ends_marked(current, profile)
         or not _reaches_back(reading.request, current, profile)
         or not all(is_plain(part) for message in added for part in message.parts)
-        or _drops_thinking(reading.request, current, profile)
+        or (said and kept_thinking(reading.request, profile, count) is not None)
         or not is_extension(reading.request, current, profile, known=known)
     ):
         return None
-    read = (*without_thinking(added[:said]), *added[said:]) if (said := _said(reading, current)) > 0 else added
+    read = (*without_thinking(added[: said - count]), *added[said - count :]) if said else added
     length = reading.length + added_tokens(read, current.dialect, tokenizer)
     return Reading(request=current, profile=profile, length=length)
-
-
-def _said(reading: Reading, current: Request) -> int:
-    """Return before which of the messages that were added the model reads no thinking."""
-    return last_said(current.messages) - len(reading.request.messages) if reading.profile.strips_thinking else 0
 
 
 _PLAIN = frozenset({"text", "tool_call", "tool_result", "thinking", "refusal"})
@@ -96,14 +93,6 @@ def _ends_marked(request: Request, profile: CacheProfile) -> bool:
         return request.messages[-1].role in ("user", "tool") and not is_explicit(request)
     last = request.messages[-1].parts[-1]
     return last.markable and (last.marker is not None or request.marker is not None)
-
-
-def _drops_thinking(previous: Request, current: Request, profile: CacheProfile) -> bool:
-    """Tell whether the model no longer reads all the thinking of ``previous`` that it did."""
-    if not profile.strips_thinking:
-        return False
-    until = min(last_said(current.messages), len(previous.messages))
-    return kept_thinking(previous, profile, until) is not None
 
 
 def _reaches_back(previous: Request, current: Request, profile: CacheProfile) -> bool:

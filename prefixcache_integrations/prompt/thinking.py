@@ -37,9 +37,12 @@ def kept_thinking(request: Request, profile: CacheProfile, until: int) -> Addres
     return min(_thinking(request, start, until), default=None)
 
 
-def last_said(messages: Sequence[Message]) -> int:
-    """Return the number of the last message in which a user says something, which tool results do not; 0 without."""
-    return next((number for number in range(len(messages) - 1, 0, -1) if _says(messages[number])), 0)
+def last_said(messages: Sequence[Message], since: int = 1) -> int:
+    """Return the number of the last message in which a user says something, which tool results do not.
+
+    It is 0 where there is none from number ``since`` on.
+    """
+    return next((number for number in range(len(messages) - 1, since - 1, -1) if _says(messages[number])), 0)
 
 
 def _says(message: Message) -> bool:
