@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 UNTOLD = "untold"
 """A lifetime, tier or speed that is not told where the request left more than one open: it has no price."""
@@ -49,3 +50,14 @@ class Iteration(Struct, frozen=True, kw_only=True):
 
     model: str | None
     usage: Usage
+
+
+def written_for(usage: Usage, lifetimes: Collection[str]) -> Usage:
+    """Return ``usage`` with its writes for the one of ``lifetimes`` that was asked for, where it tells none.
+
+    They are `UNTOLD` where several were, and left as they are where nobody knows of any.
+    """
+    if not lifetimes or not usage.cache_write_tokens or usage.cache_write_by_ttl:
+        return usage
+    lifetime = next(iter(lifetimes)) if len(lifetimes) == 1 else UNTOLD
+    return replace(usage, cache_write_by_ttl={lifetime: usage.cache_write_tokens})

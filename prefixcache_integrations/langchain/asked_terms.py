@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Usage
 from prefixcache_integrations.canonical.json import as_object, as_text
-from prefixcache_integrations.canonical.usage import UNTOLD
+from prefixcache_integrations.canonical.usage import UNTOLD, written_for
 
 # What is billed as it is where the answer tells nothing else: "auto" may get the priority tier.
 _PLAIN_TIERS = frozenset({None, "standard_only"})
@@ -63,9 +63,7 @@ def completed(usage: Usage, message: AIMessage, asked: AskedTerms) -> Usage:
         return usage
     if any(isinstance(block, dict) and block.get("type") in _ITERATED for block in message.content):
         return Usage()
-    if usage.cache_write_tokens and not usage.cache_write_by_ttl and asked.lifetimes:
-        lifetime = next(iter(asked.lifetimes)) if len(asked.lifetimes) == 1 else UNTOLD
-        usage = replace(usage, cache_write_by_ttl={lifetime: usage.cache_write_tokens})
+    usage = written_for(usage, asked.lifetimes)
     return replace(
         usage,
         service_tier=usage.service_tier or (None if asked.service_tier in _PLAIN_TIERS else UNTOLD),

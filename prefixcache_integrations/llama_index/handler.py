@@ -32,11 +32,12 @@ from pydantic import PrivateAttr
 from prefixcache_integrations.call_log import CallLog
 from prefixcache_integrations.canonical import JsonObject, Usage
 from prefixcache_integrations.canonical.json import as_text
+from prefixcache_integrations.canonical.usage import written_for
 from prefixcache_integrations.events import Labels, Observer, session_of
 from prefixcache_integrations.insight.accounting import Totals
 from prefixcache_integrations.insight.recording import RecordedCall
 from prefixcache_integrations.llama_index.events import PrefixCacheEvent, StructuredCallEvent, dispatch
-from prefixcache_integrations.llama_index.usage import AnyResponse, fields_of, usage_of
+from prefixcache_integrations.llama_index.usage import AnyResponse, fields_of, lifetimes_of, usage_of
 from prefixcache_integrations.metered_call import MeteredCall
 from prefixcache_integrations.metering import Meter, today
 from prefixcache_integrations.on_the_wire import listen
@@ -63,12 +64,16 @@ _latest: ContextVar[str | None] = ContextVar("prefixcache_latest_call", default=
 
 @dataclass
 class _Open:
-    """A call under way, ``raw`` being what its latest piece came from; ``outer`` once it passes on another's answer."""
+    """A call under way, ``raw`` being what its latest piece came from; ``outer`` once it passes on another's answer.
+
+    ``lifetimes`` are those that its cache points ask for.
+    """
 
     call: MeteredCall
     before: str | None = None
     raw: object = None
     outer: bool = False
+    lifetimes: frozenset[str] = frozenset()
 
 
 class CachedTokensEventHandler(BaseEventHandler):
@@ -78,8 +83,8 @@ class CachedTokensEventHandler(BaseEventHandler):
     (`Anthropic.complete` calls `chat`) is counted once; an answer out of the response cache of `enable` is a hit,
     with no tokens; a stream that its consumer leaves is counted with unknown usage. Structured outputs that an
     integration gets past its own chat methods (Claude, OpenAI Responses) are seen where `enable` was called on the
-    LLM, and their tokens where it lays out the client; so is the name of an Azure deployment, for its own price. Safe
-    to share between threads.
+    LLM, and their tokens where it lays out the client; so is the name of an Azure deployment, for its own price, and
+    the tier and place of a Claude stream, which is priced as standard otherwise. Safe to share between threads.
 
     Calls are labelled with ``app``, with ``namespace``, and with the session that LlamaIndex's tags name
     (``with instrument_tags({"session_id": …})``): ``session_id``, ``thread_id`` or ``conversation_id``.
@@ -154,7 +159,8 @@ class CachedTokensEventHandler(BaseEventHandler):
         span = event.span_id or ""
         match event:
             case LLMChatStartEvent() | LLMCompletionStartEvent():
-                self._begin(span, event.model_dict, event.tags)
+                asked = lifetimes_of(getattr(event, "messages", ()))
+                self._begin(span, event.model_dict, event.tags, asked)
             case LLMChatInProgressEvent() | LLMCompletionInProgressEvent():
                 self._progress(span, event.response.raw)
             case LLMChatEndEvent() | LLMCompletionEndEvent():
@@ -173,7 +179,13 @@ class CachedTokensEventHandler(BaseEventHandler):
                 model = as_text(event.details.get("model"))
                 self._log.add(self._meter.begin(model, labels=self._labelled(event.tags)).served("response_cache"))
 
-    def _begin(self, span: str, model: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
+    def _begin(
+        self,
+        span: str,
+        model: Mapping[str, Any],
+        tags: Mapping[str, Any],
+        lifetimes: frozenset[str] = frozenset(),
+    ) -> None:
         provider = _PROVIDERS.get(str(model.get("class_name")))
         name, labels = as_text(model.get("model_name")), self._labelled(tags)
         call = self._meter.begin(name, provider, labels=labels, known_as=span or None)
@@ -183,7 +195,8 @@ class CachedTokensEventHandler(BaseEventHandler):
             listen(id(self), call)
         left = None
         with self._lock:
-            self._open[span] = _Open(call, before=_latest.get(), outer=model.get("class_name") in _WRAPPERS)
+            outer = model.get("class_name") in _WRAPPERS
+            self._open[span] = _Open(call, before=_latest.get(), outer=outer, lifetimes=lifetimes)
             if len(self._open) > _MOST_OPEN_CALLS:
                 left = self._open.popitem(last=False)[1]
         _latest.set(span)
@@ -207,6 +220,7 @@ class CachedTokensEventHandler(BaseEventHandler):
         with self._lock:
             passed_on = raw is not None and any(raw is other for other in self._answered)
             self._answered.append(raw)
+            found = self._open.get(span)
         if passed_on:
             call = self._close(span)
             if call is not None:
@@ -214,7 +228,8 @@ class CachedTokensEventHandler(BaseEventHandler):
         elif response is None:
             self._answered_by(span, Usage(), None)
         else:
-            self._answered_by(span, usage_of(response), _model_of(response), response)
+            usage = written_for(usage_of(response), found.lifetimes if found else ())
+            self._answered_by(span, usage, _model_of(response), response)
 
     def _answered_by(self, span: str, usage: Usage, model: str | None, response: AnyResponse | None = None) -> None:
         call = self._close(span)

@@ -5,10 +5,10 @@ Each integration keeps these elsewhere; the most complete thing that a response 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
+from llama_index.core.base.llms.types import CachePoint, ChatMessage, ChatResponse, CompletionResponse
 from msgspec.structs import replace
 from pydantic import BaseModel
 
@@ -95,6 +95,14 @@ def stopped(response: AnyResponse) -> str | None:
     if any(fields_of(place.get("message")).get("refusal") for place in places[: len(choices[:1])]):
         return "refusal"
     return next(filter(None, map(as_text, said)), None)
+
+
+def lifetimes_of(messages: Sequence[ChatMessage]) -> frozenset[str]:
+    """Return the lifetimes that the cache points of ``messages`` ask for."""
+    markers = [message.additional_kwargs.get("cache_control") for message in messages]
+    points = (block.cache_control for message in messages for block in message.blocks if isinstance(block, CachePoint))
+    asked = [*map(as_object, markers), *map(fields_of, points)]
+    return frozenset(as_text(marker.get("ttl")) or "5m" for marker in asked if marker is not None)
 
 
 def fields_of(value: object) -> JsonObject:

@@ -2,9 +2,11 @@
 
 import asyncio
 from contextlib import aclosing, closing
+from datetime import date
 
 import pytest
 from llama_index.core import ChatPromptTemplate, Settings
+from llama_index.core.base.llms.types import CacheControl, CachePoint, TextBlock
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.llms import ChatMessage
 from llama_index.core.llms.mock import MockLLM
@@ -12,6 +14,7 @@ from pydantic import BaseModel
 
 from prefixcache_integrations.events import UsageRecorded
 from prefixcache_integrations.llama_index import CachedTokensEventHandler, PrefixCacheEvent, enable
+from prefixcache_integrations.prices import PriceBook
 
 LONG = "The handbook says that lamps are taken back within thirty days. " * 150
 MESSAGES = [ChatMessage(role="system", content=LONG), ChatMessage(content="How long for lamps?")]
@@ -121,6 +124,28 @@ def test_a_stream_that_is_left_is_counted_once_and_unknown(llms, handler, provid
     del stream
     assert [call.outcome for call in handler.calls] == ["abandoned"]
     assert handler.totals.unknown["input_tokens"] == 1
+
+
+def point(ttl):
+    return CachePoint(cache_control=CacheControl(type="ephemeral", ttl=ttl))
+
+
+@pytest.mark.parametrize("laid_out", [False, True])
+@pytest.mark.parametrize("ttls", [("1h",), ("5m",), ("1h", "5m")], ids=str)
+def test_a_claude_streams_writes_cost_what_was_billed_for_their_lifetime(simulator, llms, handlers, ttls, *, laid_out):
+    prices, day = PriceBook(genai_prices=False), date(2026, 11, 21)
+    handler = CachedTokensEventHandler(prices=prices, today=lambda: day)
+    handlers(handler)
+    blocks = [block for ttl in ttls for block in (TextBlock(text=f"{ttl} {LONG}"), point(ttl))]
+    llm = enable(llms.claude()) if laid_out else llms.claude()
+    list(llm.stream_chat([ChatMessage(role="user", blocks=blocks)]))
+
+    [call] = simulator.calls
+    if laid_out or len(ttls) == 1:
+        assert handler.totals.cost == prices.cost(call.usage, "claude-sonnet-4-5", on=day) > 0
+    else:
+        assert handler.totals.unknown["cost"] == 1
+    assert handler.totals.cache_write_tokens == call.usage.cache_write_tokens > 1_000
 
 
 async def test_an_awaited_stream_that_is_left_is_counted_too(llms, handler):
