@@ -13,9 +13,9 @@ class DocumentRules(Struct, frozen=True, kw_only=True):
     Args:
         move: Whether they may be put in another order, in which more of the prompt is found in the provider's cache.
         keep_top: So many documents of each message stay where the application put them, in front of its others.
-        max_distance: How far the new order may be from the application's, as the share of pairs of one message's
-            documents that come the other way round (normalised Kendall tau distance, 0 to 1). Where the best order is
-            farther away, none moves.
+        max_distance: How far the new order may be from the application's, as the share of pairs of documents, of any
+            one message and of all, that come the other way round (normalised Kendall tau distance, 0 to 1). Where the
+            best order is farther away, none moves.
         drop_copies: Whether one that the conversation already has, word for word, is left out the second time.
         ranking_note: Whether a line behind the question says in which order they came, if that was changed; where the
             model takes no such line without harm, none moves.

@@ -249,14 +249,14 @@ def _completed(
 def distance(order: Sequence[int], found: Movable, prompt: Sequence[Piece]) -> float:
     """Return how far ``order`` is from the one in which documents as_it_came: normalised Kendall tau distance, 0 to 1.
 
-    It is that of the message whose documents have changed most.
+    It is that of all documents, or of the message whose have changed most, if that is more.
     """
     recognised = set(found.recognised)
+    documents = [number for number in order if number in recognised]
     together = dict[int, list[int]]()
-    for number in order:
-        if number in recognised:
-            together.setdefault(message_of(prompt[number]), []).append(number)
-    return max(map(_inverted, together.values()), default=0.0)
+    for number in documents:
+        together.setdefault(message_of(prompt[number]), []).append(number)
+    return max(map(_inverted, (documents, *together.values())))
 
 
 def _inverted(numbers: Sequence[int]) -> float:

@@ -104,6 +104,10 @@ def test_documents_keep_their_order_as_far_as_it_was_asked(bodies: list[dict[str
         before = documents(CLAUDE.decode_request(body))
         after = documents(arranged(body, memory, rules).request)
         flat = [each for together in after for each in together]
+        came = [each for together in before for each in together]
+        if len(set(came)) == len(came):
+            wrong = list(inverted(came, flat))
+            assert sum(wrong) <= rules.max_distance * len(wrong)
         if not rules.move and not rules.drop_copies:
             assert after == before
         for given_, sent in zip(before, after, strict=True):
@@ -173,6 +177,19 @@ def test_where_questions_share_documents_a_context_is_put_in_another_order() -> 
     assert letters(latest.request) == letters(
         arranged(looked_up(("DBCA", "?")), memory, DocumentRules(), 405.0).request
     )
+
+
+@pytest.mark.parametrize(("most", "sent"), [(0.5, ["BA", "CX"]), (0.4, ["X", "BAC"])])
+def test_documents_that_pass_those_of_another_message_are_that_far_away(most: float, sent: list[str]) -> None:
+    memory = PromptMemory()
+    for number in range(30):
+        first = f"question {number}"
+        for step, body in enumerate((looked_up(("AB", first)), looked_up(("", first), ("ABC", f"and {number}")))):
+            made = arranged(body, memory, DocumentRules(), number * 20.0 + step)
+            assert made.sighting is not None
+            memory.observe(made.sighting, number * 20.0 + step)
+    rules = DocumentRules(max_distance=most)
+    assert letters(arranged(looked_up(("X", "first"), ("BAC", "second")), memory, rules, 700.0).request) == sent
 
 
 def test_documents_whose_ranking_is_said_stay_as_that_says() -> None:
