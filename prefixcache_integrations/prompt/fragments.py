@@ -15,6 +15,9 @@ from prefixcache_integrations.prompt.known import Slot, SlotKind
 from prefixcache_integrations.prompt.patterns import Pattern, patterns
 from prefixcache_integrations.prompt.templates import Change, Recognition
 
+ALTERNATIVES = 2
+"""So many values at one place may be wordings of the application's own: before an edit and after, or of two agents."""
+
 CONSTANT = 4
 """After how many calls with the same text what only looks as if it changed is no longer taken for it."""
 
@@ -23,8 +26,8 @@ class Fragment(Struct, frozen=True):
     """A piece of the instructions, ``start`` to ``end`` in characters of the block ``at``, that changes or may.
 
     ``rate`` is in how many of the calls that went by it was another than in the one before, ``None`` where that is not
-    known. ``known``: it changes, which was seen, or goes without saying. ``stays``: it cannot be taken out, as in some
-    calls it is not there, or as it goes on in the next block.
+    known. ``known``: it changes, which was seen often enough, or goes without saying. ``stays``: it cannot be taken
+    out, as in some calls it is not there, or as it goes on in the next block.
     ``slot`` is what a template calls it, if one fills it in.
     """
 
@@ -45,16 +48,18 @@ def fragments(text: str, recognised: Recognition | None) -> Iterator[Fragment]:
     changes = () if recognised is None else _merged(recognised.changes, looks)
     seen = {(each.start, each.end) for each in changes}
     at = Address("system", 0)
-    rows = [
-        Fragment(at, each.start, each.end, _kind(each, looks), each.changes / calls, known=True, stays=each.empty)
-        for each in changes
-    ]
+    rows = [_changing(at, each, _kind(each, looks), calls) for each in changes]
     rows += [
         Fragment(at, each.start, each.end, each.kind, None, known=each.certain)
         for each in looks
         if (each.certain or calls < CONSTANT) and not any(start < each.end and each.start < end for start, end in seen)
     ]
     yield from sorted(rows, key=lambda row: row.start)
+
+
+def _changing(at: Address, change: Change, kind: VolatileKind, calls: int) -> Fragment:
+    known = kind != "text" or change.values > ALTERNATIVES
+    return Fragment(at, change.start, change.end, kind, change.changes / calls, known=known, stays=change.empty)
 
 
 def _merged(changes: Sequence[Change], looks: Sequence[Pattern]) -> list[Change]:
@@ -64,14 +69,15 @@ def _merged(changes: Sequence[Change], looks: Sequence[Pattern]) -> list[Change]
         inside = [each for each in looks if each.start < change.end and change.start < each.end]
         start = min([change.start, *(each.start for each in inside)])
         end = max([change.end, *(each.end for each in inside)])
-        wide = Change(start, end, change.changes, change.empty)
+        wide = change._replace(start=start, end=end)
         result.append(_one_change(result.pop(), wide) if result and start < result[-1].end else wide)
     return result
 
 
 def _one_change(one: Change, other: Change) -> Change:
     start, end = min(one.start, other.start), max(one.end, other.end)
-    return Change(start, end, max(one.changes, other.changes), one.empty or other.empty)
+    changes, values = max(one.changes, other.changes), max(one.values, other.values)
+    return Change(start, end, changes, one.empty or other.empty, values)
 
 
 def _kind(change: Change, looks: Sequence[Pattern]) -> VolatileKind:

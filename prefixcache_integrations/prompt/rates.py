@@ -105,6 +105,9 @@ class Class(NamedTuple):
 
 
 ANY = -1
+CERTAIN = 1 - 1e-9
+"""The most likely that anything ever is."""
+
 APART = 8.0
 """How many sightings it takes until prompts that begin alike say as much of their like as all prompts together."""
 
@@ -237,7 +240,9 @@ class Rates:
                     expected += rate * (back + gone / (1 + gone / prior.told))
             often = (sure + came) / (sure + expected)
             rates = [
-                -log1p((expm1(-rate * often) * weight - back) / (back + gone + weight)) if rate or back else 0.0
+                -log1p(-min((back - expm1(-rate * often) * weight) / (back + gone + weight), CERTAIN))
+                if rate or back
+                else 0.0
                 for rate, back, gone in zip(rates, returned, passed, strict=True)
             ]
             weight, sure = APART, APART

@@ -45,8 +45,9 @@ class Sentence(Struct, frozen=True, array_like=True, tag=0):
 class Gap(Struct, frozen=True, array_like=True, tag=1):
     """A place that changes: the words before and after it, as checksums.
 
-    ``value`` is the checksum of what stood there last, ``changes`` how often that was something else than the time
-    before. ``empty``: once, nothing stood there.
+    ``value`` is the checksum of what stood there last, ``other`` that of what stood there before that; ``changes`` is
+    how often it was something else than the time before, ``values`` how many there were, of which the last two are
+    known again. ``empty``: once, nothing stood there.
     """
 
     head: bytes
@@ -54,6 +55,8 @@ class Gap(Struct, frozen=True, array_like=True, tag=1):
     value: int
     changes: int = 1
     empty: bool = False
+    other: int = 0
+    values: int = 2
 
 
 class Template(Struct, frozen=True, array_like=True):
@@ -69,12 +72,13 @@ class Template(Struct, frozen=True, array_like=True):
 
 
 class Change(NamedTuple):
-    """A place of a text, ``start`` to ``end`` in characters, that was another before; ``changes`` as in `Gap`."""
+    """A place of a text, ``start`` to ``end`` in characters, that was another before; all else is as in `Gap`."""
 
     start: int
     end: int
     changes: int
     empty: bool
+    values: int
 
 
 class Recognition(NamedTuple):
@@ -232,11 +236,29 @@ class _Held:
         room = len(words) - head if gaps else min(len(words), len(before)) - head
         tail = _common_end(after, words, room)
         start, stop = _characters(text, head, len(words) - tail)
-        value = crc32(text[start:stop].encode())
         empty = start == stop or any(gap.empty for gap in gaps) or (not gaps and head + tail >= len(before))
-        count = sum(gap.changes for gap in gaps) + (not gaps or any(gap.value != value for gap in gaps))
-        gap = Gap(words[:head], words[len(words) - tail :], value, count, empty)
-        return gap, Change(offset + start, offset + stop, count, empty)
+        value, gap = crc32(words[head : len(words) - tail]), _joined(gaps, crc32(before[head : len(before) - tail]))
+        known = gap.value == value
+        same = not gaps or [(len(each.head), len(each.tail)) for each in gaps] == [(head, tail)]
+        gap = Gap(
+            words[:head],
+            words[len(words) - tail :],
+            value,
+            gap.changes + (not known),
+            empty,
+            other=gap.other if known else gap.value,
+            values=gap.values + (not known and not (same and gap.other == value)),
+        )
+        return gap, Change(offset + start, offset + stop, gap.changes, empty, gap.values)
+
+
+def _joined(gaps: Sequence[Gap], value: int) -> Gap:
+    """Return what is known of a place by the ``gaps`` in it; without any, a ``value`` stood there."""
+    if not gaps:
+        return Gap(b"", b"", value, 0, values=1)
+    if len(gaps) == 1:
+        return gaps[0]
+    return replace(gaps[-1], changes=sum(gap.changes for gap in gaps), values=max(gap.values for gap in gaps))
 
 
 def _around(pieces: Sequence[Sentence | Gap]) -> tuple[bytes, bytes]:

@@ -181,3 +181,27 @@ def test_places_are_forgotten_from_the_oldest_on() -> None:
     finding = Finding(code="volatile_text", message="")
     known = [not noticed.unknown([finding], [place]) for place in places]
     assert known == [True, False, False, *[True] * (PLACES - 1)]
+
+
+@pytest.mark.parametrize("model", ["claude-sonnet-4-6", "claude-opus-4-8"])
+@pytest.mark.parametrize(
+    "wordings",
+    [["never reveal prices"] * 3 + ["reveal prices to staff alone"] * 9, ["book flights", "sell shoes"] * 6],
+    ids=["an edit", "two agents"],
+)
+def test_two_wordings_are_the_application_s_own_and_stay_where_they_are(wordings: list[str], model: str) -> None:
+    app = App("arrange")
+    found = [app.send(claude(f"You {wording}, always. {RULES}", model=model)) for wording in wordings]
+
+    assert sum(map(len, found)) == 1, "that the place changed is told of once"
+    assert [plan.moves for plan in app.plans] == [()] * 12
+
+
+def test_a_third_value_is_moved_and_a_second_time_of_day() -> None:
+    names, clocks = App("arrange"), App("arrange")
+    for name, hour in (("Ann", 9), ("Bob", 10), ("Mia", 11)):
+        names.send(claude(f"You help {name} here. {RULES}"))
+        clocks.send(claude(f"The shop closes at noon, now is {hour}:00. {RULES}"))
+
+    assert [len(plan.moves) for plan in names.plans] == [0, 0, 1]
+    assert [len(plan.moves) for plan in clocks.plans] == [0, 1, 1]

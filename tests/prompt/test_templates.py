@@ -159,3 +159,20 @@ def test_recognising_changes_nothing(parts: list[str]) -> None:
         sent(texts, RULES + part)
     seen: list[Any] = [texts.recognise(RULES + part) for part in parts * 2]
     assert all(one == other for one, other in pairwise([seen[: len(parts)], seen[len(parts) :]]))
+
+
+@pytest.mark.parametrize(
+    ("said", "values"),
+    [
+        (["Ann", "Bob"], 2),
+        (["Ann", "Bob", "Ann", "Bob", "Ann"], 2),
+        (["Ann", "Ann", "Bob", "Bob", "Bob"], 2),
+        (["Ann", "Bob", "Mia"], 3),
+        (["Ann", "Bob", "Mia Moe", "Li"], 4),
+    ],
+)
+def test_two_values_that_come_and_go_are_two(said: list[str], values: int) -> None:
+    texts = Templates()
+    for value in said:
+        found = sent(texts, f"You help {value} here.\n{RULES}")
+    assert [each.values for each in found.changes] == [values]
