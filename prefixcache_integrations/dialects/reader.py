@@ -62,7 +62,8 @@ class BodyReader:
         read = _read(dialect, given, known)
         if read is None:
             return dialect.decode_request(body)
-        self._remember(read, known)
+        if read.size <= self._max_bytes:
+            self._remember(read, known)
         return read.request
 
     def _known(self, dialect: Dialect, given: _Given) -> _Read:
@@ -78,7 +79,7 @@ class BodyReader:
             self._reads[id(read)] = read
             self._bytes += read.size
             self._ends.update(dict.fromkeys(read.ends, read))
-            while self._reads and (len(self._reads) > self._max_bodies or self._bytes > self._max_bytes):
+            while len(self._reads) > self._max_bodies or self._bytes > self._max_bytes:
                 self._forget(next(iter(self._reads.values())))
 
     def _forget(self, read: _Read) -> None:

@@ -154,6 +154,16 @@ def test_as_much_is_remembered_as_was_asked_for():
         assert again[1] == []
 
 
+def test_a_body_that_is_too_large_drives_no_other_out():
+    reader = BodyReader(max_bytes=1000)
+    first = reader.read(ANTHROPIC_MESSAGES, claude("a", "b", "c"))
+    for _ in range(2):
+        large = claude("long " * 1000, "b", "c")
+        assert reader.read(ANTHROPIC_MESSAGES, large) == ANTHROPIC_MESSAGES.decode_request(large)
+
+    assert shared(first, reader.read(ANTHROPIC_MESSAGES, claude("a", "b", "c", "d", "e"))) == [0, 1, 2]
+
+
 def test_threads_may_share_a_reader():
     reader = BodyReader(max_bodies=4)
     talks = [[f"{name}{number}" for number in range(41)] for name in "abcdefgh"]
