@@ -88,7 +88,7 @@ def foresee(request: Request, reading: Reading, terms: Terms, snapshot: Snapshot
         bill=expected_bill(sent.ahead, sent.choice, terms.profile),
         tools=tool_digests(tuple(tool.name for tool in request.tools)),
         agent=agent_of(request),
-        previous=None if remembered.previous < 0 else remembered.previous,
+        previous=None if remembered.previous < 0 or outlook.goes_on else remembered.previous,
         instead=tuple(keys[number] for number in remembered.instead),
         as_it_came=sent is not remembered,
         attempts=Attempts(given, gone_out, laid),
@@ -113,6 +113,11 @@ class _Outlook(Struct, frozen=True):
     reply: int
     terms: Terms
     snapshot: Snapshot
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the conversation was sent from here up to its latest reply, whatever stood in front of it."""
+        return self.reading.begun is not None and self.reading.begun.count >= self.reply
 
     def candidate(self, order: Sequence[int], gone_on: Path = NO_PATH) -> _Candidate:
         """Return what one order is worth; ``gone_on`` is what the prompt goes on with, if it was sent in another."""
