@@ -1,0 +1,126 @@
+"""What the first requests of an application cost, by the simulator's bill, before it is known how often what returns.
+
+Beside no cache at all, and beside markers after the tools, the instructions and the latest message, as a plan without
+a memory has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any, NamedTuple
+
+import pytest
+
+from prefixcache_integrations.canonical import Level
+from prefixcache_integrations.dialects.anthropic_messages import AnthropicMessages
+from prefixcache_integrations.insight.simulator import PromptCache
+from prefixcache_integrations.profiles import resolve
+from prefixcache_integrations.prompt.layout import decide
+from prefixcache_integrations.prompt.stability import PromptMemory
+from tests.prompt.words import WORDS
+
+CLAUDE = AnthropicMessages()
+PROFILE = resolve("claude-sonnet-5")
+
+
+class Sent(NamedTuple):
+    at: float
+    body: dict[str, Any]
+
+
+def body(messages: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    return {"model": "claude-sonnet-5", "max_tokens": 9, "messages": list(messages), **more}
+
+
+def said(what: str, words: int) -> dict[str, Any]:
+    return {"role": "user", "content": f"{what} " + "word " * words}
+
+
+def tool(number: int) -> dict[str, Any]:
+    return {"name": f"tool_{number}", "description": "does it " * 60, "input_schema": {"type": "object"}}
+
+
+def questions(count: int = 40, pause: float = 5.0, **more: Any) -> Iterator[Sent]:
+    for number in range(count):
+        yield Sent(number * pause, body([said(f"question {number}", 1500)], **more))
+
+
+def written_out() -> Iterator[Sent]:
+    """One tool that has to be called: the form that the answer is to have."""
+    yield from questions(tools=[tool(0)], tool_choice={"type": "tool", "name": "tool_0"})
+
+
+def instructed_anew() -> Iterator[Sent]:
+    for number in range(40):
+        yield Sent(number * 5.0, body([said("why", 100)], system=f"for user {number} " + "be brief " * 700))
+
+
+def with_tools_of_the_call(turns: int = 5) -> Iterator[Sent]:
+    """Conversations whose every request has other tools."""
+    chance = Random(5)  # noqa: S311 - a seeded run
+    for talk in range(10):
+        messages = [said(f"task {talk}", 30)]
+        for turn in range(turns):
+            tools = [tool(number) for number in chance.sample(range(20), 8)]
+            yield Sent(talk * 100.0 + turn * 5.0, body(messages, tools=tools, system="be brief " * 600))
+            messages += [{"role": "assistant", "content": f"done {turn}"}, said(f"and {turn}", 150)]
+
+
+def talks(turns: int, pause: float, apart: float, count: int = 30, **more: Any) -> Iterator[Sent]:
+    for talk in range(count):
+        messages = [said(f"talk {talk}", 900)]
+        for turn in range(turns):
+            yield Sent(talk * apart + turn * pause, body(messages, **more))
+            messages += [{"role": "assistant", "content": "so " * 50}, said(f"and {turn}", 100)]
+
+
+def with_more_tools() -> Iterator[Sent]:
+    """A conversation that gets another tool with every turn."""
+    for number, sent in enumerate(talks(20, 3.0, 0.0, count=1, system="be brief " * 400)):
+        yield Sent(sent.at, {**sent.body, "tools": [tool(each) for each in range(5 + number)]})
+
+
+def cost(requests: Iterator[Sent], level: Level = "canonical", *, learning: bool = True) -> float:
+    """Return the bill as a share of what the same requests cost without a cache."""
+    cache, memory, bill, tokens = PromptCache(WORDS), PromptMemory(), 0.0, 0
+    for now, request in sorted(requests, key=lambda sent: sent.at):
+        snapshot = memory.snapshot(now) if learning else None
+        made = decide(CLAUDE.decode_request(request), PROFILE, WORDS, level=level, snapshot=snapshot)
+        if made.sighting is not None:
+            memory.observe(made.sighting, now)
+        ticket = cache.begin(made.request, PROFILE, scope="one", now=now)
+        cache.started(ticket, now=now)
+        by_ttl = ticket.usage.cache_write_by_ttl or {}
+        extra = sum(written * (1.0 if name == "1h" else 0.25) for name, written in by_ttl.items())
+        bill += ticket.usage.input_tokens - 0.9 * (ticket.usage.cache_read_tokens or 0) + extra
+        tokens += ticket.usage.input_tokens
+    return bill / tokens
+
+
+@pytest.mark.parametrize("requests", [questions, written_out, instructed_anew, with_tools_of_the_call])
+def test_what_never_comes_again_is_soon_not_written_any_more(requests: Callable[[], Iterator[Sent]]) -> None:
+    assert cost(requests(), learning=False) > 1.2
+    assert cost(requests()) < 1.07
+
+
+TALKS: dict[str, Callable[[], Iterator[Sent]]] = {
+    "agents": lambda: talks(6, 20.0, 1.0, tools=[tool(0), tool(1)]),
+    "people who take a minute": lambda: talks(4, 60.0, 5.0),
+    "people one after the other": lambda: talks(3, 40.0, 130.0),
+    "two questions each": lambda: talks(2, 15.0, 20.0, system="be brief " * 600),
+}
+
+
+@pytest.mark.parametrize("requests", TALKS.values(), ids=TALKS)
+def test_conversations_are_written_from_the_start(requests: Callable[[], Iterator[Sent]]) -> None:
+    """Some were taken for questions that nobody goes on with, while none was old enough to know."""
+    assert cost(requests()) < 1.06 * cost(requests(), learning=False)
+
+
+def test_a_list_of_tools_that_grows_is_written_and_what_comes_after_it_is_not() -> None:
+    assert cost(with_more_tools()) < 0.9 * cost(with_more_tools(), learning=False)
+
+
+def test_tools_in_an_order_that_was_sent_never_cost_more_than_in_their_own() -> None:
+    assert cost(with_tools_of_the_call(), "canonical") <= 1.01 * cost(with_tools_of_the_call(), "mark")
