@@ -156,7 +156,8 @@ class Rates:
         return wait
 
     def returned(self, wait: Wait, count: int, now: float) -> None:
-        """Note that so many of those that were waited for were sent again."""
+        """Note that so many of those that were waited for were sent again; no more than are left to wait for count."""
+        count = min(count, wait.left)
         age = bisect_right(AGES, now - wait.since) - 1
         self._count(self._returned, wait, count, max(age, 0))
         wait.left -= count
