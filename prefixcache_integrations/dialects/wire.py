@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
 
 from msgspec import Struct
 
@@ -26,10 +28,33 @@ def check_text(body: object) -> None:
 
     Values that are no JSON (a pydantic class, an SDK sentinel) are passed over.
     """
-    fault = _fault(body, MAX_DEPTH)
+    fault = None if _is_sound(body) else _fault(body, MAX_DEPTH)
     if fault is not None:
         path, reason = fault
         raise MalformedRequest(reason, path.removeprefix("."))
+
+
+def _is_sound(body: object) -> bool:
+    """Tell that ``body`` has no fault, level by level, where it consists of nothing but what JSON is read to."""
+    level: list[Any] = [body]
+    for _ in range(MAX_DEPTH):
+        if not _JSON.issuperset(map(type, level)):
+            return False
+        objects = [value for value in level if type(value) is dict]
+        texts = [*chain.from_iterable(objects), *(value for value in level if type(value) is str)]
+        if not _TEXT.issuperset(map(type, texts)):
+            return False
+        if not all(map(str.isascii, texts)) and any(map(_is_broken, texts)):
+            return False
+        inner = chain.from_iterable(map(dict.values, objects))
+        level = [*inner, *chain.from_iterable(value for value in level if type(value) is list)]
+        if not level:
+            return True
+    return False
+
+
+_TEXT = frozenset({str})
+_JSON = frozenset({dict, list, str, int, float, bool, type(None)})
 
 
 def _fault(value: object, depth: int) -> tuple[str, str] | None:
