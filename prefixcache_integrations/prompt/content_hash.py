@@ -41,7 +41,8 @@ def part_hash(part: Part) -> int:
             return hash((text, raw.get("type"), *raw))
         content = part.content
         if part.bare and len(content) == 1 and content[0].marker is None:
-            return hash((_fields_hash(raw), content[0].text))
+            answered = _fields_hash(raw) if part.call_id is None else hash((part.call_id, *raw))
+            return hash((answered, content[0].text))
     if len(raw) == _CALL and part.kind == "tool_call" and part.marker is None:
         return hash((text, part.call_id, part.name, *raw))
     own = written(raw) if raw else (part.kind, text, part.call_id, part.name)
