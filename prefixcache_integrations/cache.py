@@ -107,6 +107,11 @@ class PrefixCache:
             observers=observers,
         )
 
+    def check_own(self, settings: CacheSettings, *others: object) -> None:
+        """Raise `ConfigurationError` where who is given this cache is also given ``settings`` or ``others``."""
+        if settings != CacheSettings() or any(others):
+            raise ConfigurationError("a cache that is shared has settings of its own: give them to the PrefixCache")
+
     def __deepcopy__(self, _: object) -> Self:
         """Return this very cache: what holds it shares it with its copies."""
         return self

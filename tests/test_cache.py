@@ -332,6 +332,18 @@ def test_adapters_may_share_one(cache):
     assert shared.serve(asking("hi"), Provider().call).outcome == "miss"
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"namespace": "tenant"}, {"ttl": 60}, {"exact": True}, {"tags": ["a"]}, {"secret": b"x"}, {"patience": 1},
+        {"require_namespace": True}, {"observers": [print]},
+    ],
+)  # fmt: skip
+def test_settings_beside_a_shared_cache_are_refused_not_passed_over(cache, given):
+    with pytest.raises(ConfigurationError, match="PrefixCache"):
+        ResponseCache(cache, **given)
+
+
 def test_a_body_of_another_format_or_none_is_corrupt():
     codec = BodyCodec(asking("hi"), lambda: "new")
     entry = codec.write(ANSWER)

@@ -58,7 +58,7 @@ class ResponseCache(BaseCache):
         """Cache in ``store``.
 
         Args:
-            store: Where answers are kept; or a cache that other adapters use, too: then all but ``new_id`` are its own.
+            store: Where answers are kept; or a cache that other adapters use, too: all but ``new_id`` is its own.
             namespace: The tenant boundary; nothing crosses it.
             ttl: Seconds an answer is kept, for good if ``None``.
             exact: Let white space around system and user text count.
@@ -76,10 +76,11 @@ class ResponseCache(BaseCache):
         settings = CacheSettings(ttl=ttl, policy=policy, tags=tag_names(tags), namespace=namespace or None)
         if exact:
             settings = replace(settings, policy=replace(settings.policy, exact=True))
-        self._cache = (
-            store
-            if isinstance(store, PrefixCache)
-            else PrefixCache(
+        if isinstance(store, PrefixCache):
+            store.check_own(settings, secret, require_namespace, patience != DEFAULT_PATIENCE, observers)
+            self._cache = store
+        else:
+            self._cache = PrefixCache(
                 store,
                 settings,
                 secret=secret,
@@ -87,7 +88,6 @@ class ResponseCache(BaseCache):
                 patience=patience,
                 observers=observers,
             )
-        )
         self._asked = Asked(
             self._cache.settings, secret=self._cache.secret, require_namespace=self._cache.require_namespace
         )

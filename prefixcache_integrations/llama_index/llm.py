@@ -58,8 +58,8 @@ def enable(
     Args:
         llm: The LLM; ``Settings.llm`` if not given.
         cache: Where answers are kept: a store, or a URL for `open_store`. Or a cache that others use, too, and that
-            can be sealed, counted and emptied: then its settings are its own, and only its own observers are told
-            what comes of calls. ``None``: no response cache.
+            can be sealed, counted and emptied: then it has namespace, ttl and exact of its own, and only its own
+            observers are told what comes of calls. ``None``: no response cache.
         layout: How far the layout may go, ``None`` for none. Needs a client of the OpenAI or Anthropic SDK inside.
             ``arrange`` also moves what engines put before the part of their prompts that does not change. Where the
             app says nothing about it, OpenAI is asked for the usage of streams.
@@ -135,6 +135,7 @@ def _response_cache(
     store: str | Store | PrefixCache, settings: CacheSettings, observers: Sequence[Observer]
 ) -> PrefixCache:
     if isinstance(store, PrefixCache):
+        store.check_own(settings)
         return store
     if isinstance(store, str):
         return PrefixCache.from_url(store, settings, observers=observers)

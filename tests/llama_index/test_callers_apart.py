@@ -10,6 +10,7 @@ from llama_index.llms.openai import OpenAI
 
 from prefixcache_integrations.cache import PrefixCache
 from prefixcache_integrations.caching import CacheSettings
+from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.llama_index import enable
 from prefixcache_integrations.server import Reply, Simulator
 
@@ -94,3 +95,9 @@ def test_llms_may_share_one_cache_that_is_counted_and_emptied(llms, simulator):
     cache.clear()
     second.chat(ASK)
     assert len(simulator.calls) == 2
+
+
+@pytest.mark.parametrize("given", [{"namespace": "tenant"}, {"ttl": 60}, {"exact": True}])
+def test_settings_beside_a_shared_cache_are_refused_not_passed_over(llms, given):
+    with pytest.raises(ConfigurationError, match="PrefixCache"):
+        enable(llms.openai(), cache=PrefixCache.from_url("memory://"), **given)
