@@ -133,7 +133,10 @@ def _holder(at: Address) -> int | None:
 def _after_head(request: Request, profile: CacheProfile, known: KnownPrompt) -> Iterator[Move]:
     """Yield the split of what is said first behind what of it the template says in every call, if that is much."""
     first, said = heads(request, known)[1], dict(conversation(request))
-    if first is None or not profile.max_breakpoints or any(part.text.startswith(RETRIEVED) for part in said.values()):
+    texts = [part.text for part in said.values()]
+    if first is None or not profile.max_breakpoints or any(text.startswith(RETRIEVED) for text in texts):
+        return
+    if was_cut(texts, known):
         return
     part = said[first]
     start = next((each.slots[0].start for each in known.texts if each.slots and each.text == part.text), 0)

@@ -23,6 +23,7 @@ from prefixcache_integrations.prompt.call_order import results_in_call_order
 from prefixcache_integrations.prompt.document_rules import DocumentRules
 from prefixcache_integrations.prompt.known import KnownPrompt, KnownText, Slot
 from prefixcache_integrations.prompt.layout import Decision, apply, decide
+from prefixcache_integrations.prompt.stability import PromptMemory, Snapshot
 from tests.prompt.bodies import CHAT_BODIES, CLAUDE_BODIES, RESPONSES_BODIES
 from tests.prompt.wire_rules import claude_faults, claude_markers, openai_faults, openai_markers
 from tests.prompt.words import WORDS
@@ -60,9 +61,10 @@ def slots(text: str, data: st.DataObject) -> tuple[Slot, ...]:
     )
 
 
-def decided(request: Request, told: KnownPrompt) -> Decision:
-    rules = DocumentRules(drop_copies=False)
-    return decide(request, resolve(request.model), WORDS, level="arrange", known=told, documents=rules)
+def decided(request: Request, told: KnownPrompt, snapshot: Snapshot | None = None) -> Decision:
+    rules, profile = DocumentRules(drop_copies=False), resolve(request.model)
+    profile = profile if snapshot is None else replace(profile, minimum_tokens=32)
+    return decide(request, profile, WORDS, level="arrange", known=told, documents=rules, snapshot=snapshot)
 
 
 def everything(request: Request) -> str:
@@ -145,6 +147,38 @@ def test_a_request_that_was_arranged_stays_as_it_is(dialect: Dialect, bodies: An
         assert json.dumps(again) == json.dumps(once)
 
     check()
+
+
+@every_format
+def test_a_request_that_was_arranged_stays_as_it_is_whatever_was_sent_before(dialect: Dialect, bodies: Any) -> None:
+    @law
+    @given(st.lists(bodies, min_size=1, max_size=3), st.data())
+    def check(run: list[dict[str, Any]], data: st.DataObject) -> None:
+        memory, requests = PromptMemory(), [dialect.decode_request(body) for body in run]
+        told = [known(request, data) for request in requests]
+        for number, (request, texts) in enumerate([*zip(requests, told, strict=True)] * 3):
+            snapshot = memory.snapshot(number * 7.0)
+            made = decided(request, texts, snapshot)
+            once = dialect.encode_request(made.request)
+            again = decided(dialect.decode_request(once), texts, snapshot)
+            assert json.dumps(dialect.encode_request(again.request)) == json.dumps(once)
+            assert apply(request, made.plan) == made.request
+            if made.sighting is not None:
+                memory.observe(made.sighting, number * 7.0)
+
+    check()
+
+
+def test_what_was_split_behind_its_head_is_not_taken_for_another_text_with_a_head() -> None:
+    head, rest, dialect = "rules " * 1200, "facts " * 1200, AnthropicMessages()
+    whole, tail = KnownText(head + rest, (Slot(name="x", start=len(head), end=len(head) + 5),)), len(rest) - 6
+    told = KnownPrompt((whole, KnownText(rest, (Slot(name="y", start=tail, end=tail + 5),))), extended=False)
+    messages = [{"role": "user", "content": head + rest}]
+    body = {"model": "claude-sonnet-5", "max_tokens": 9, "messages": messages}
+    once = decided(dialect.decode_request(body), told)
+    assert [move.reason for move in once.plan.moves] == ["split"]
+    again = decided(dialect.decode_request(dialect.encode_request(once.request)), told)
+    assert again.plan.moves == ()
 
 
 TAIL = "word " * 10
