@@ -235,7 +235,7 @@ def _with_blocks(request: Request, new: Mapping[Address, tuple[Part, ...]]) -> R
             for number, part in enumerate(message.parts)
             for block in new.get(Address("messages", index, number), (part,))
         )
-        messages[index] = replace(message, parts=parts, bare=message.bare and len(parts) == 1)
+        messages[index] = replace(message, parts=parts) if len(parts) == 1 else _of_blocks(message, parts)
     bare = request.bare_system and len(system) == len(request.system)
     return replace(request, system=system, messages=tuple(messages), bare_system=bare)
 

@@ -181,6 +181,16 @@ def test_what_was_split_behind_its_head_is_not_taken_for_another_text_with_a_hea
     assert again.plan.moves == ()
 
 
+def test_an_input_that_was_one_text_is_a_message_of_the_user_s_once_it_is_split() -> None:
+    text, dialect = "rules " * 1200 + "question", OpenAIResponses()
+    told = KnownPrompt((KnownText(text, (Slot(name="x", start=7200, end=7208),)),), extended=False)
+    request = dialect.decode_request({"model": "gpt-6-sol", "input": text})
+    sent = dialect.encode_request(decided(request, told).request)["input"]
+    assert [(item["role"], [part["text"][:8] for part in item["content"]]) for item in sent] == [
+        ("user", ["rules ru", "question"])
+    ]
+
+
 TAIL = "word " * 10
 REPEATED = KnownPrompt(
     (
