@@ -34,8 +34,8 @@ class Said(Struct, frozen=True):
     """A prompt up to the end of its messages, as it was read; by the hash of these it is known again.
 
     ``traits`` are those `PROPERTIES` that some block of them has, ``seeds`` the settings that count for messages.
-    ``before`` is the hash of those it went on from, 0 without. ``path`` is as which prefixes it was sent, with these
-    ``keys`` in front.
+    ``before`` is the hash of those it went on from, 0 without. ``path`` is as which prefixes it was sent, with ``sent``
+    in front: ``leading``, with the settings that it was sent with.
     """
 
     hash: int
@@ -45,7 +45,7 @@ class Said(Struct, frozen=True):
     traits: frozenset[str]
     seeds: bytes
     before: int = 0
-    keys: tuple[bytes, ...] = ()
+    sent: Leading | None = None
     path: tuple[int, ...] = ()
 
     def behind(self, leading: Leading) -> Blocks:
@@ -109,7 +109,8 @@ class Reading(Struct, frozen=True):
     @property
     def path(self) -> tuple[int, ...]:
         """As which prefixes it was sent before, as far as that is known without a look."""
-        return self.begun.path if self.begun is not None and self.begun.keys == self.leading.blocks.keys else ()
+        sent = None if self.begun is None else self.begun.sent
+        return self.begun.path if self.begun and sent and sent.blocks.keys == self.leading.blocks.keys else ()
 
 
 class Readings:
@@ -128,7 +129,7 @@ class Readings:
         if reading.said is None:
             return
         known = tuple(path[: len(reading.said.blocks.pieces)])
-        said = replace(reading.said, keys=reading.leading.blocks.keys, path=known)
+        said = replace(reading.said, sent=reading.leading, path=known)
         self.leading[reading.leading.hash] = reading.leading
         self.leading.move_to_end(reading.leading.hash)
         if len(self.leading) > BEGINNINGS:
@@ -198,7 +199,7 @@ def read(
     mixed = _mixed(seeds, "system", "messages")
     if known is not None and (known.seeds != mixed or any(message.role in _INSTRUCTIONS for message in added)):
         return read(request, profile, tokenizer, replace(begun, said=None), order)
-    leading = _leading(request, profile, tokenizer, begun, order).seeded(seeds)
+    leading = _seeded(_leading(request, profile, tokenizer, begun, order), seeds, known)
     before = leading.blocks if known is None else known.behind(leading)
     new = pieces_of(added_segments(request, begun.count), request, tokenizer, seeds)
     blocks = before.with_more(tuple(new))
@@ -212,10 +213,19 @@ def read(
 
 def with_settings(reading: Reading, request: Request, profile: CacheProfile) -> Reading:
     """Return ``reading`` for the settings that ``request`` has now; they are others in the tier of the tools alone."""
-    leading = reading.leading.seeded(tier_seeds(request, profile, reading.traits))
+    leading = _seeded(reading.leading, tier_seeds(request, profile, reading.traits), reading.begun)
     if leading is reading.leading:
         return reading
     return replace(reading, blocks=reading.blocks.behind(leading.blocks), leading=leading)
+
+
+def _seeded(leading: Leading, seeds: Mapping[Tier, bytes], known: Said | None) -> Leading:
+    """Return ``leading`` with the settings of each tier mixed in; what is ``known`` began so, or went out so."""
+    mixed = _mixed(seeds)
+    for each in () if known is None else (known.leading, known.sent):
+        if each is not None and each.hash == leading.hash != 0 and each.seeds == mixed:
+            return each
+    return leading.seeded(seeds)
 
 
 def _mixed(seeds: Mapping[Tier, bytes], *tiers: Tier) -> bytes:
