@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import Protocol
 
 from prefixcache_integrations.canonical import PromptPlan, Request
-from prefixcache_integrations.dialects import Dialect
+from prefixcache_integrations.dialects.dialect import BodyFormat
 from prefixcache_integrations.errors import PrefixCacheError
 from prefixcache_integrations.events import Observer
 from prefixcache_integrations.flows.prepare import Prepared
@@ -45,7 +45,7 @@ def follower(owner: object) -> Follower | None:
     return None if call is None or call.ended else call
 
 
-def notice(dialect: Dialect, prepared: Prepared) -> None:
+def notice(dialect: BodyFormat, prepared: Prepared) -> None:
     """Tell those who listen in this context what is about to be sent; a body that cannot be read is not told."""
     followers = [call for call in _FOLLOWERS.get({}).values() if not call.ended]
     request = _request(dialect, prepared) if followers else None
@@ -61,7 +61,7 @@ def is_told(observer: Observer, *, besides: Follower) -> bool:
     return any(observer == other for call in others for other in call.observers)
 
 
-def _request(dialect: Dialect, prepared: Prepared) -> Request | None:
+def _request(dialect: BodyFormat, prepared: Prepared) -> Request | None:
     if prepared.request is not None:
         return prepared.request
     try:

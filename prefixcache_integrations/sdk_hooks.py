@@ -16,16 +16,16 @@ from prefixcache_integrations import dialects, profiles, tokens
 from prefixcache_integrations.caching import current_namespace
 from prefixcache_integrations.canonical import DialectName, Level, Tokenizer, Usage
 from prefixcache_integrations.canonical.json import as_object
-from prefixcache_integrations.dialects import Dialect
+from prefixcache_integrations.dialects.reader import BodyReader
 from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.events import Observer, checked_observers
-from prefixcache_integrations.flows.prepare import Prepared, prepare
+from prefixcache_integrations.flows.prepare import prepare
 from prefixcache_integrations.memories import MemoryChoice, chosen_memory
 from prefixcache_integrations.on_the_wire import listen, notice
 from prefixcache_integrations.profiles import Provider
 from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules, checked_rules
 from prefixcache_integrations.sdk_answers import complete, free, tell_answer
-from prefixcache_integrations.watching import WatchedCall, Watcher
+from prefixcache_integrations.watching import Watcher
 
 ClientT = TypeVar("ClientT")
 
@@ -60,6 +60,7 @@ class ClientLayout:
         self._memory = chosen_memory(memory, observers)
         self._documents = checked_rules(documents)
         self._tokenizer = tokens.chosen(tokenizer)
+        self._reader = BodyReader()
         self.stream_usage = stream_usage
         self._watcher = Watcher(self._observers, self._tokenizer) if self._observers else None
         self._kinds: dict[type, type] = {}
@@ -90,9 +91,10 @@ class ClientLayout:
         if dialect == "openai_chat" and self.stream_usage:
             body = _asking_for_usage(body)
         call = self._watcher.begin(provider) if self._watcher else None
+        form = self._reader.reading(dialects.by_name(dialect))
         made = prepare(
             body,
-            dialects.by_name(dialect),
+            form,
             lambda name: profiles.resolve(name, provider, base_url),
             self._tokenizer,
             level=self.level,
@@ -103,16 +105,12 @@ class ClientLayout:
             documents=self._documents,
             changes=call.changes if call is not None else None,
         )
-        self._watched(call, dialects.by_name(dialect), made)
-        return dict(made.body)
-
-    def _watched(self, call: WatchedCall | None, dialect: Dialect, made: Prepared) -> None:
-        """Tell who follows the call what it sends, and ours what it will lose: clients show no answers."""
         if call is not None:
             listen(self, call)
-        notice(dialect, made)
-        if call is not None:
+        notice(form, made)
+        if call is not None:  # what it will lose: clients show no answers
             call.answered(Usage())
+        return dict(made.body)
 
     def _with_middleware(self, client: Any) -> Any:  # noqa: ANN401 - any of Anthropic's clients
         if not hasattr(client, "with_middleware"):

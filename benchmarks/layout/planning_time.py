@@ -22,6 +22,7 @@ from prefixcache_integrations import tokens
 from prefixcache_integrations.canonical import Request
 from prefixcache_integrations.dialects.anthropic_messages import AnthropicMessages
 from prefixcache_integrations.dialects.openai_chat import OpenAIChat
+from prefixcache_integrations.dialects.reader import BodyReader
 from prefixcache_integrations.flows.prepare import prepare
 from prefixcache_integrations.profiles import resolve
 from prefixcache_integrations.prompt.layout import decide
@@ -96,14 +97,14 @@ def _cold(samples: int) -> list[float]:
 
 
 def _prepared(samples: int) -> list[float]:
-    memory = _with_live(50_000)
+    memory, form = _with_live(50_000), BodyReader().reading(CLAUDE)
     _remember(memory, _claude(0, 200, 0))
     times = list[float]()
     for sample in range(-3, samples):
         body = _claude(0, 200, sample)
         _decoded(body)
         started = time.thread_time()
-        prepare(body, CLAUDE, resolve, TOKENIZER, memory=memory, now=sample * 2.0 + 10)
+        prepare(body, form, resolve, TOKENIZER, memory=memory, now=sample * 2.0 + 10)
         times.append(time.thread_time() - started)
     return times[3:]
 

@@ -15,17 +15,8 @@ from prefixcache_integrations.canonical import (
 )
 
 
-class Dialect(Protocol):
-    """Decodes one wire format to the canonical words, and encodes it back without loss.
-
-    ``encode_request(decode_request(body)) == body`` as JSON, for every body that decodes, and the same
-    for responses. Nothing here reads a clock, does I/O or knows a model's facts.
-    """
-
-    @property
-    def name(self) -> DialectName:
-        """The format's name."""
-        ...
+class BodyFormat(Protocol):
+    """Reads and writes request bodies: ``encode_request(decode_request(body)) == body`` as JSON, if it decodes."""
 
     def decode_request(self, body: JsonObject) -> Request:
         """Read a request body. Raises `MalformedRequest` for what the format does not allow."""
@@ -33,6 +24,18 @@ class Dialect(Protocol):
 
     def encode_request(self, request: Request) -> dict[str, object]:
         """Write a request body; a bare string that now carries a marker becomes a list of one text block."""
+        ...
+
+
+class Dialect(BodyFormat, Protocol):
+    """Decodes one wire format to the canonical words, and encodes it back without loss, requests and responses.
+
+    Nothing here reads a clock, does I/O or knows a model's facts.
+    """
+
+    @property
+    def name(self) -> DialectName:
+        """The format's name."""
         ...
 
     def encode_marker(self, marker: CacheMarker) -> dict[str, object]:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import DialectName, JsonObject, Message, Request
 from prefixcache_integrations.canonical.json import as_list, without
-from prefixcache_integrations.dialects.dialect import Dialect
+from prefixcache_integrations.dialects.dialect import BodyFormat, Dialect
 from prefixcache_integrations.errors import MalformedRequest
 
 _MESSAGES: Mapping[DialectName, str] = {
@@ -66,6 +66,10 @@ class BodyReader:
             self._remember(read, known)
         return read.request
 
+    def reading(self, dialect: Dialect) -> BodyFormat:
+        """Return ``dialect`` for bodies on their way: it reads them here, and what it writes is of copies again."""
+        return _Reading(dialect, self)
+
     def _known(self, dialect: Dialect, given: _Given) -> _Read:
         """Return the body that ``given`` goes on with: it has the last but one of that one's messages."""
         rows = islice(reversed(given.rows), _LOOK_BACK)
@@ -89,6 +93,24 @@ class BodyReader:
         for key in read.ends:
             if self._ends.get(key) is read:
                 del self._ends[key]
+
+
+class _Reading(NamedTuple):
+    dialect: Dialect
+    reader: BodyReader
+
+    def decode_request(self, body: JsonObject) -> Request:
+        return self.reader.read(self.dialect, body)
+
+    def encode_request(self, request: Request) -> dict[str, object]:
+        return {name: _copied(field) for name, field in self.dialect.encode_request(request).items()}
+
+
+def _copied(value: object) -> object:
+    """Return JSON that nobody else has; whoever sends it may change it."""
+    if type(value) is dict:
+        return {name: _copied(field) for name, field in value.items()}
+    return [_copied(item) for item in value] if type(value) is list else value
 
 
 class _Given(NamedTuple):

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Finding, JsonObject, Level, PromptPlan, Request, Tokenizer
 from prefixcache_integrations.canonical.json import as_object, as_text
-from prefixcache_integrations.dialects.dialect import Dialect
+from prefixcache_integrations.dialects.dialect import BodyFormat
 from prefixcache_integrations.errors import PrefixCacheError
 from prefixcache_integrations.events import Observer, PassedThrough, PromptPlanned, VolatileFound, tell
 from prefixcache_integrations.profiles.profile import CacheProfile
@@ -41,7 +41,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
 
 def prepare(
     body: JsonObject,
-    dialect: Dialect,
+    dialect: BodyFormat,
     profile_of: Callable[[str], CacheProfile],
     tokenizer: Tokenizer,
     *,

@@ -23,6 +23,7 @@ from prefixcache_integrations.caching import current_namespace
 from prefixcache_integrations.canonical import DialectName, Level, Tokenizer
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.dialects import Dialect
+from prefixcache_integrations.dialects.reader import BodyReader
 from prefixcache_integrations.events import Observer, PassedThrough, checked_observers, tell
 from prefixcache_integrations.flows.prepare import prepare
 from prefixcache_integrations.langchain.claude_usage import TellsUsage
@@ -69,6 +70,7 @@ class ModelLayout:
         self._level = level
         self._observers = checked_observers(observers)
         self._tokenizer = tokens.chosen(tokenizer)
+        self._reader = BodyReader()
         self.watcher = Watcher(self._observers, self._tokenizer) if self._observers else None
         self._views: dict[type[BaseChatModel], type[BaseChatModel]] = {}
         self._passed: set[type] = set()
@@ -97,7 +99,7 @@ class ModelLayout:
 
     def body(self, model: BaseChatModel, payload: dict[str, Any]) -> dict[str, Any]:
         """Return ``payload``, which LangChain built for ``model``, laid out; ``payload`` itself stays as it is."""
-        dialect, stand_ins = _dialect(model, payload), _stand_ins(model, payload)
+        dialect, stand_ins = self._reader.reading(_dialect(model, payload)), _stand_ins(model, payload)
         fields = _fields(payload, stand_ins)
         provider, call = provider_of(model), follower(self.watcher)
         prepared = prepare(

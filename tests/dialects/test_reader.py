@@ -175,3 +175,18 @@ def test_threads_may_share_a_reader():
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(talk, talks))
+
+
+def test_what_is_sent_may_be_changed_by_whoever_sends_it():
+    form = BodyReader().reading(ANTHROPIC_MESSAGES)
+    body = claude(
+        "a", call({"city": "Rome"}), "c", metadata={"user_id": "u"}, tools=[{"name": "n", "input_schema": {}}]
+    )
+    as_it_was = copy.deepcopy(body)
+    for _ in range(3):
+        sent = form.encode_request(form.decode_request(copy.deepcopy(body)))
+        assert sent == as_it_was
+
+        sent["messages"][1]["content"][0]["input"]["city"] = "Oslo"
+        sent["tools"][0]["input_schema"]["type"] = "object"
+        sent["metadata"]["user_id"] = "v"
