@@ -91,20 +91,18 @@ class Counters:
 
     def __init__(self) -> None:
         self._uncounted: deque[Event | tuple[str, float]] = deque()
+        self.count: Observer = self._uncounted.append
+        """Counts one event."""
         self._lock = threading.Lock()
         self._events: Counter[type] = Counter()
         self._stored_bytes = 0
         self._durations: defaultdict[str, Durations] = defaultdict(Durations)
 
-    def count(self, event: Event) -> None:
-        """Count one event."""
-        self._uncounted.append(event)
-        if len(self._uncounted) > _MOST_UNCOUNTED:
-            self._catch_up()
-
     def since(self, start: float, outcome: str) -> None:
         """Count the time from ``start``, of `time.perf_counter`, until now, as that of ``outcome``."""
         self._uncounted.append((outcome, perf_counter() - start))
+        if len(self._uncounted) > _MOST_UNCOUNTED:
+            self._catch_up()
 
     def stats(self, evicted: int | None) -> Stats:
         """Return all counts, and ``evicted``, which only the store knows."""

@@ -74,7 +74,7 @@ class Own:
         held, last = self._added.held(model), self._last
         if last is not None and len(held) == len(last.values):
             for name, value in held.items():
-                before = last.values.get(name, held)
+                before = last.values.get(name, held)  # compared here: a call for each would be on the way of every hit
                 if value is not before and not (
                     all(map(is_, before, value)) and all(map(is_, before.values(), value.values()))
                     if type(before) is dict and type(value) is dict and len(before) == len(value)
@@ -83,8 +83,9 @@ class Own:
                     break
             else:
                 return last.item
+        kept = {name: _kept(value) for name, value in held.items()}  # first: what changes meanwhile is seen next time
         item = _added_item(self._added, held, _NOTHING)
-        self._last = _Held({name: _kept(value) for name, value in held.items()}, item)
+        self._last = _Held(kept, item)
         return item
 
 
