@@ -22,13 +22,11 @@ def copies(request: Request) -> Iterator[Move]:
     for index, message in enumerate(request.messages):
         if message.role != "user":
             continue
-        speaks = _speaks(message)
-        for number, part in enumerate(message.parts):
-            if is_document(part):
-                at = Address("messages", index, number)
-                original = first.setdefault(wire_bytes(wire_form(part), str(at)), at)
-                if original != at and speaks:
-                    yield Move(source=at, target=original, reason="copy")
+        for number in [number for number, part in enumerate(message.parts) if is_document(part)]:
+            at = Address("messages", index, number)
+            original = first.setdefault(wire_bytes(wire_form(message.parts[number]), at), at)
+            if original != at and _speaks(message):
+                yield Move(source=at, target=original, reason="copy")
 
 
 def _speaks(message: Message) -> bool:

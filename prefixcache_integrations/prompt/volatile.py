@@ -132,6 +132,8 @@ def _holder(at: Address) -> int | None:
 
 def _after_head(request: Request, profile: CacheProfile, known: KnownPrompt) -> Iterator[Move]:
     """Yield the split of what is said first behind what of it the template says in every call, if that is much."""
+    if not any(each.slots for each in known.texts):
+        return
     first, said = heads(request, known)[1], dict(conversation(request))
     texts = [part.text for part in said.values()]
     if first is None or not profile.max_breakpoints or any(text.startswith(RETRIEVED) for text in texts):
