@@ -78,7 +78,8 @@ def decode_content(value: object, path: str, *, nested: bool = False) -> tuple[t
     if value is None:
         return (), False
     if isinstance(value, str):
-        return (decode_block({"type": "text", "text": value}, path, nested=nested),), True
+        raw = {"type": "text", "text": value}
+        return (Part(kind="text", raw=raw, text=value, markable=bool(value) and not nested),), True
     if not isinstance(value, list | tuple):
         raise MalformedRequest("must be a string or a list", path)
     return tuple(decode_block(item, f"{path}[{index}]", nested=nested) for index, item in enumerate(value)), False

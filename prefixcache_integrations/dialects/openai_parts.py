@@ -46,8 +46,9 @@ class PartFormat(Struct, frozen=True, kw_only=True):
     ) -> tuple[tuple[Part, ...], bool]:
         """Return the parts of a content field, and whether it was a plain string."""
         if isinstance(value, str):
-            block = {"type": self.text_type, "text": value}
-            return (self.decode(block, path, markable=markable, call_id=call_id),), True
+            raw = {"type": self.text_type, "text": value}
+            takes_marker = markable and self.text_type in self.markable and bool(value)
+            return (Part(kind="text", raw=raw, text=value, markable=takes_marker, call_id=call_id),), True
         if not isinstance(value, list | tuple):
             raise MalformedRequest("must be a string or a list", path)
         parts = (
