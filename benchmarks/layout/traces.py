@@ -19,6 +19,7 @@ from prefixcache_integrations.prompt.pieces import Block
 from prefixcache_integrations.prompt.prefixes import Step
 from prefixcache_integrations.prompt.pricing import best_marks
 from prefixcache_integrations.prompt.prospects import Company, ahead
+from prefixcache_integrations.prompt.rates import MANY, Kind
 from prefixcache_integrations.prompt.stability import PromptMemory, Sighting
 
 HASHED = 512
@@ -142,13 +143,19 @@ def _with_hindsight(asked: tuple[Asked, ...], ttl: float) -> Iterator[Places]:
 
 
 def _ours(ttl: float) -> Policy:
-    """Return our planner's decisions; a request is learned from after it was decided."""
+    """Return our planner's decisions; a request is learned from after it was decided.
+
+    What is new behind an earlier request's end comes after an answer, what else is new before one.
+    """
     memory = PromptMemory(limit=1_000_000)
-    profile = lasting(CLAUDE.profile, ttl)
+    profile, kinds = lasting(CLAUDE.profile, ttl), dict[bytes, Kind]()
 
     def decide(row: Asked) -> Places:
-        blocks = [Block(str(block).encode(), "turn", tokens, markable=True) for block, tokens in row.blocks]
-        snapshot = memory.snapshot(row.at)
+        snapshot, keys = memory.snapshot(row.at), [str(block).encode() for block, _ in row.blocks]
+        kind: Kind = "turn" if snapshot.begun(snapshot.path(keys)) > MANY else "opening"
+        known = [kinds.setdefault(key, kind) for key in keys]
+        rows = zip(keys, known, (tokens for _, tokens in row.blocks), strict=True)
+        blocks = [Block(key, each, tokens, markable=True) for key, each, tokens in rows]
         view = ahead(blocks, Company({}, {}), profile, snapshot)
         marks = best_marks(view, profile, snapshot, enough=1).marks
         last = max(marks, default=-1)
