@@ -1,7 +1,10 @@
 import os
+from contextlib import closing
 from decimal import Decimal
 
+import psycopg
 import pytest
+from redis import Redis
 
 from prefixcache_integrations.canonical import Usage
 from prefixcache_integrations.cli.output import address
@@ -18,8 +21,13 @@ def url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'answers.db'}"
     if request.param == "postgres":
-        return request.getfixturevalue("shared_postgres").url(options="?timeout=5&connections=2")
+        server = request.getfixturevalue("shared_postgres")
+        with psycopg.connect(server.url(), autocommit=True) as admin:
+            admin.execute("DROP TABLE IF EXISTS prefixcache_entries_v1")
+        return server.url(options="?timeout=5&connections=2")
     server = request.getfixturevalue("shared_redis")
+    with closing(Redis.from_url(server.url())) as admin:
+        admin.flushall()
     return f"{server.url()}?timeout=5"
 
 

@@ -18,24 +18,9 @@ from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.stores import open_store
 from prefixcache_integrations.stores import postgres_layout as layout
 from prefixcache_integrations.stores.postgres import DEFAULT_CONNECTIONS, PostgresStore
-from prefixcache_integrations.stores.wrapper import Put, Wrapper
 from tests.stores.awaited import Awaited
 from tests.stores.contract import KEY, SMALL, StoreContract
-
-FASTER = 20
-"""The server's clock cannot be set: here its seconds are this many times shorter."""
-
-
-class Hurried(Wrapper):
-    """Puts values for a fraction of their TTL."""
-
-    def _put(self, key, value, ttl, tags, began):
-        return (yield from Put(self._inner, key, value, ttl and ttl / FASTER, tags))
-
-
-class RealClock:
-    def advance(self, seconds):
-        time.sleep(min(seconds, 12) / FASTER)
+from tests.stores.hurried import Hurried, RealClock
 
 
 @pytest.fixture

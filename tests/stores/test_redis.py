@@ -14,27 +14,11 @@ from prefixcache_integrations.errors import ConfigurationError, StoreRefused, St
 from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.stores import redis_layout
 from prefixcache_integrations.stores.redis import LONGEST_TTL, MAX_RECORDS, RedisStore
-from prefixcache_integrations.stores.wrapper import Put, Wrapper
 from tests.stores.awaited import Awaited
 from tests.stores.contract import KEY, SMALL, StoreContract
-
-FASTER = 20
-"""The server's clock cannot be set: here its seconds are this many times shorter."""
-
-
-class Hurried(Wrapper):
-    """Puts values for a fraction of their TTL."""
-
-    def _put(self, key, value, ttl, tags, began):
-        return (yield from Put(self._inner, key, value, ttl and ttl / FASTER, tags))
-
+from tests.stores.hurried import Hurried, RealClock
 
 COMMANDS = ["+mget", "+set", "+unlink", "+append"]
-
-
-class RealClock:
-    def advance(self, seconds):
-        time.sleep(min(seconds, 12) / FASTER)
 
 
 @pytest.fixture
