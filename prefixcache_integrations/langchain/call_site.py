@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from itertools import repeat
 from operator import is_
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from langchain_core.language_models import BaseChatModel, BaseLLM
@@ -77,14 +77,14 @@ _MOST_MODELS = 256
 _states: dict[int, _State] = {}
 
 
-class Call(NamedTuple):
+class Call(msgspec.Struct, frozen=True):
     """What a method of a model that asks a cache was called with; ``run_manager`` tells handlers what becomes of it."""
 
     model: Any
     stop: list[str] | None
     arguments: Mapping[str, Any]
-    run_manager: object
-    completes: bool
+    run_manager: object = None
+    completes: bool = False
 
 
 def call_in_progress(codes: frozenset[int] = _ASKING) -> Call | None:
@@ -131,7 +131,7 @@ def told_in_full(llm_string: str | None, call: Call | None) -> tuple[str, str]:
 
 def chat_llm_string(model: BaseChatModel, stop: list[str] | None, arguments: Mapping[str, Any]) -> str:
     """Return the string that stands for ``model`` called with ``arguments``."""
-    return added_to(*told_in_full(None, Call(model, stop, arguments, None, completes=False)))
+    return added_to(*told_in_full(None, Call(model, stop, arguments)))
 
 
 def added_to(llm_string: str, items: str) -> str:
