@@ -23,7 +23,7 @@ from prefixcache_integrations.prompt.stability import Sighting, Snapshot
 from prefixcache_integrations.prompt.terms import Terms
 from prefixcache_integrations.prompt.tool_lists import tool_digests
 from prefixcache_integrations.prompt.tools import agent_of
-from prefixcache_integrations.prompt.turns import latest_reply
+from prefixcache_integrations.prompt.turns import latest_reply, latest_turn
 
 DIGEST_BYTES = 16
 WORTH_MOVING = 1.0
@@ -111,6 +111,7 @@ class _Outlook(Struct, frozen=True):
     found: Movable
     around: Company
     reply: int
+    turn: int
     terms: Terms
     snapshot: Snapshot
 
@@ -126,8 +127,9 @@ class _Outlook(Struct, frozen=True):
         plain, path = self.reading.blocks if self.plain else None, self.path if given else None
         instead = gone_on.instead if tuple(order[: len(gone_on.all)]) == gone_on.all else ()
         begun = gone_on.prefixes if instead else ()
-        view = ahead(in_order, self.around, profile, self.snapshot, plain=plain, path=path, begun=begun)
         moved = frozenset[int]() if given else frozenset(self.found.documents)
+        asked = _asked(self.reading.pieces, order, moved, self.turn)
+        view = ahead(in_order, self.around, profile, self.snapshot, plain=plain, path=path, begun=begun, asked=asked)
         previous = _previous_tail(self.reading.pieces, order, moved, self.reply)
         choice = _choice(view, profile, self.snapshot, self.terms.limits.enough, previous)
         return _Candidate(order, choice, view, previous, instead)
@@ -159,6 +161,7 @@ def _outlook(request: Request, reading: Reading, found: Movable, terms: Terms, s
         found=found,
         around=company({prompt[number].key: prompt[number].tokens for number in found.recognised}, snapshot),
         reply=latest_reply(request),
+        turn=latest_turn(request),
         terms=terms,
         snapshot=snapshot,
     )
@@ -199,6 +202,16 @@ def _previous_tail(prompt: Sequence[Piece], order: Sequence[int], moved: frozens
         if 0 <= index < reply and prompt[number].markable:
             return place
     return -1
+
+
+def _asked(prompt: Sequence[Piece], order: Sequence[int], moved: frozenset[int], turn: int) -> int:
+    """Return the place in ``order`` with which the message ``turn`` begins; ``moved`` documents belong to any."""
+    place = len(order)
+    for number in reversed(order):
+        if number not in moved and prompt[number].at is not None and message_of(prompt[number]) < turn:
+            return place
+        place -= 1
+    return place
 
 
 def _choice(view: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: int, anchor: int) -> Choice:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import accumulate
 from math import log2
 from operator import attrgetter
@@ -64,25 +64,29 @@ def ahead(
     plain: Blocks | None = None,
     path: Sequence[int] | None = None,
     begun: Sequence[int] = (),
+    asked: int | None = None,
 ) -> Ahead:
     """Return what is known of every prefix of ``blocks`` in this order.
 
     Documents that the conversation was sent with are settled. ``plain`` are the same, as they were read, if there are
     no documents among them; ``path`` are those that were sent, if that is known; ``begun`` those that the prompt
-    begins with, if these were sent in another order.
+    begins with, if these were sent in another order. ``asked`` is the block with which the latest turn begins.
     """
     ends = tuple(accumulate(block.tokens for block in blocks)) if plain is None else plain.ends
     path = snapshot.path(list(map(_key, blocks))) if path is None else path
     begun = begun or path
     settled = snapshot.settled(begun)
-    steps = _steps(blocks, around, settled) if plain is None else _with_last(plain.steps)
+    asked = len(blocks) if asked is None else asked
+    steps = _with_last(_steps(blocks, around, settled) if plain is None else plain.steps, asked)
     reads = (place for place in reversed(range(len(path))) if is_cached(path[place], profile, snapshot))
     read = next(reads, -1)
     return Ahead(
         steps=steps,
         ends=ends,
         markable=tuple(map(_markable, blocks)) if plain is None else plain.markable,
-        firsts=tuple(_firsts(steps, path, snapshot, None if plain is None else plain.firsts)),
+        firsts=tuple(
+            _firsts(steps, path, snapshot, None if plain is None else {*plain.firsts, *range(asked, len(steps))})
+        ),
         own=_own(blocks) if plain is None else plain.own,
         read=read if read >= 0 and ends[read] >= profile.minimum_tokens else -1,
         begun=snapshot.begun(begun),
@@ -94,25 +98,35 @@ def _own(blocks: Sequence[Block]) -> list[int]:
     return [place for place, block in enumerate(blocks) if block.markable and block.kind in OWN]
 
 
-def _steps(blocks: Sequence[Block], around: Company, settled: int) -> tuple[Step, ...]:
+def _steps(blocks: Sequence[Block], around: Company, settled: int) -> list[Step]:
     likenesses = _Likenesses(around)
     rows = enumerate(blocks)
-    return _with_last([Step(block.key, likenesses.next(block, settled=number < settled)) for number, block in rows])
+    return [Step(block.key, likenesses.next(block, settled=number < settled)) for number, block in rows]
 
 
-def _with_last(steps: Sequence[Step]) -> tuple[Step, ...]:
+def _with_last(steps: Sequence[Step], asked: int) -> tuple[Step, ...]:
     end = ending(steps)
     if end < 0:
         return tuple(steps)
-    return (*steps[:end], Step(steps[end].key, steps[end].likeness._replace(last=True)), *steps[end + 1 :])
+    since = min(asked, end)
+    turn = (_last(step) if place == end or _is_said(step) else step for place, step in enumerate(steps[since:], since))
+    return (*steps[:since], *turn)
+
+
+def _is_said(step: Step) -> bool:
+    return step.likeness.kind == "turn" and not step.likeness.after_documents
+
+
+def _last(step: Step) -> Step:
+    return Step(step.key, step.likeness._replace(last=True))
 
 
 def _firsts(
-    steps: Sequence[Step], path: Sequence[int], snapshot: Snapshot, alike: Sequence[int] | None = None
+    steps: Sequence[Step], path: Sequence[int], snapshot: Snapshot, alike: Collection[int] | None = None
 ) -> Iterator[First]:
     """Yield the first step of each likeness among those that were sent equally often: the longer, the less often.
 
-    ``alike`` are the first of all, if that is known; beside these, the one that ends what is said is like no other.
+    ``alike`` are the first of all, if that is known, and those that are like no other before them.
     """
     start, first = 0, range(len(steps)) if alike is None else sorted({*alike, max(ending(steps), 0)})
     for visits, end in zip(range(MANY, -1, -1), (*snapshot.sent_often(path), len(steps)), strict=True):

@@ -83,7 +83,7 @@ class Likeness(NamedTuple):
 
     ``after_documents``: there is a document somewhere in the prefix, one that is new in its conversation.
     ``surprise``: how unlikely its documents come together again, in steps of halving. ``support``: how many similar
-    requests had them all. ``last``: it is the whole prompt.
+    requests had them all. ``last``: it ends in the latest turn, or with the prompt.
     """
 
     kind: Kind

@@ -7,10 +7,16 @@ from prefixcache_integrations.canonical import Address, Request
 
 def latest_reply(request: Request) -> int:
     """Return at which message the most recent run of assistant messages begins; 0 where there is none."""
+    index = latest_turn(request)
+    while index and request.messages[index - 1].role == "assistant":
+        index -= 1
+    return index
+
+
+def latest_turn(request: Request) -> int:
+    """Return with which message the latest turn begins, behind all of the assistant's."""
     index = len(request.messages)
     while index and request.messages[index - 1].role != "assistant":
-        index -= 1
-    while index and request.messages[index - 1].role == "assistant":
         index -= 1
     return index
 

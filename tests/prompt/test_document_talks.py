@@ -80,18 +80,26 @@ def test_documents_of_earlier_turns_stay_in_the_message_they_were_sent_in() -> N
         assert [len(each.parts) for each in made.request.messages] == [len(each.parts) for each in request.messages]
 
 
-def test_what_was_looked_up_for_a_question_and_is_not_kept_in_the_history_is_soon_not_written_any_more() -> None:
-    memory, history, marked = PromptMemory(), list[dict[str, Any]](), list[bool]()
-    for turn in range(25):
-        found = f"page {turn} {'fact ' * 1500}"
-        asked = {"role": "user", "content": [{"type": "text", "text": f"{found}\nwhy {turn}"}]}
-        body = {"model": "claude-sonnet-5", "max_tokens": 9, "system": "brief " * 1500, "messages": [*history, asked]}
-        made = decide(CLAUDE.decode_request(body), PROFILE, WORDS, snapshot=memory.snapshot(60.0 * turn))
+@pytest.mark.parametrize("level", ["canonical", "arrange"])
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("form", ["{0}\nwhy {1}", "{0}|why {1}", "<document>{0}</document>|why {1}"])
+def test_what_was_looked_up_for_a_question_and_is_not_kept_in_the_history_is_soon_not_written_any_more(
+    form: str, model: str, level: Level
+) -> None:
+    (dialect, profile), cache = MODELS[model], PromptCache(WORDS)
+    memory, history, written = PromptMemory(), list[dict[str, Any]](), list[int]()
+    for turn in range(20):
+        said = form.format(f"page {turn} {'fact ' * 1500}", turn).split("|")
+        asked = {"role": "user", "content": [{"type": "text", "text": text} for text in said]}
+        now, request = 60.0 * turn, dialect.decode_request(body(model, "brief " * 1500, [*history, asked]))
+        made = decide(request, profile, WORDS, level=level, snapshot=memory.snapshot(now))
         assert made.sighting is not None
-        memory.observe(made.sighting, 60.0 * turn)
-        marked.append(any(part.marker for part in made.request.messages[-1].parts))
+        memory.observe(made.sighting, now)
+        ticket = cache.begin(made.request, profile, scope="one", now=now)
+        cache.started(ticket, now=now)
+        written.append(ticket.usage.cache_write_tokens or 0)
         history += [
             {"role": "user", "content": [{"type": "text", "text": f"why {turn}"}]},
             {"role": "assistant", "content": f"so it is {turn}"},
         ]
-    assert not any(marked[-5:])
+    assert max(written[-10:]) < 100

@@ -108,11 +108,13 @@ def excess(requests: Sequence[dict[str, Any]]) -> float:
 
 
 @every_model
-def test_a_turn_that_appends_costs_at_most_one_write_more_in_all(model: str) -> None:
+def test_turns_that_append_cost_at_most_one_prompt_more_in_all(model: str) -> None:
+    """Which turn is the first to write is learned from what was sent: one may read what the other does not."""
+
     @law
     @given(SHAPES)
     def check(shape: dict[str, int]) -> None:
-        assert excess(list(appended(model, shape))) <= 0.25
+        assert excess(list(appended(model, shape))) <= 1
 
     check()
 
