@@ -125,7 +125,10 @@ class MeteredCall:
             self._folded(seen)
 
     def abandoned(self, answer: object = None) -> RecordedCall | None:
-        """Say that nobody waits for the answer any more: it may be billed, and nobody will say for what."""
+        """Say that nobody waits for the answer any more: it may be billed, and nobody will say for what.
+
+        Where nothing of it had come, nobody knows either whether it left anything for the next one to read.
+        """
         return self._billed("abandoned", Usage(), answer)
 
     def broken_off(self, error: BaseException) -> RecordedCall | None:
@@ -170,7 +173,11 @@ class MeteredCall:
         cost, uncached_cost = prices.costs(
             usage, self.model or "", asked=self.asked, provider=self.provider, on=self._meter.day()
         )
-        broken = self._broken(usage)
+        if outcome == "abandoned" and not self.answering:
+            self._forget()
+            broken = None
+        else:
+            broken = self._broken(usage)
         event = UsageRecorded(
             model=self.model,
             asked=self.asked or self.model,

@@ -87,6 +87,11 @@ class WatchedCall:
         if event is not None:
             tell(self.observers, event)
 
+    def left(self) -> None:
+        """Say that nobody waits for the answer any more: where none had begun, it may have left nothing."""
+        if self._turn is None or not self._turn.begun:
+            self.failed()
+
     def failed(self) -> None:
         """Say that the call was refused, or never got through: it left nothing in the cache."""
         if not self._end() and self._turn is not None:

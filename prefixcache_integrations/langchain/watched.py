@@ -101,6 +101,9 @@ class Watches:
         except Exception:
             call.failed()
             raise
+        except BaseException:
+            call.left()
+            raise
 
 
 def _usage(result: ChatResult) -> Usage:

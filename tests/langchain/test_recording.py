@@ -20,7 +20,12 @@ from pydantic import SecretStr
 from prefixcache_integrations.events import AnswerTimed, CallFailed, Labels, PrefixBroken
 from prefixcache_integrations.insight import recording
 from prefixcache_integrations.insight.ledger import Ledger
-from prefixcache_integrations.langchain import CachedTokensHandler, PromptLayoutMiddleware, ResponseCache
+from prefixcache_integrations.langchain import (
+    CachedTokensHandler,
+    PromptLayoutMiddleware,
+    ResponseCache,
+    with_prompt_layout,
+)
 from prefixcache_integrations.stores import MemoryStore
 
 CANARY = "canary-5417"
@@ -146,6 +151,20 @@ async def test_a_cancelled_call_is_unknown(models, handler, ledger, path, name):
 
     assert (ledger.totals.calls, ledger.totals.unknown["cost"], handler.unfinished) == (1, 1, 0)
     assert [line.outcome for line in read(path)] == ["abandoned"]
+
+
+@pytest.mark.parametrize("laid_out", [False, True])
+async def test_what_is_asked_again_after_it_was_cancelled_has_lost_nothing(models, handler, events, *, laid_out):
+    mark = {"cache_control": {"type": "ephemeral"}}
+    model = models.claude()
+    model = with_prompt_layout(model, observers=[events.append]) if laid_out else model
+    config, marked = {"callbacks": [handler]}, {} if laid_out else mark
+    said = [*prompt(), await model.ainvoke(prompt(), config, **marked), HumanMessage("And now? " * 50)]
+    await cancelled(handler, model.ainvoke(said, config, **marked))
+    await model.ainvoke(said, config, **marked)
+
+    assert handler.totals.calls == 3
+    assert not [event for event in events if isinstance(event, PrefixBroken)]
 
 
 async def test_every_call_of_a_cancelled_batch_is_unknown(models, handler, ledger):
