@@ -247,7 +247,7 @@ def _completed(
 
 
 def distance(order: Sequence[int], found: Movable, prompt: Sequence[Piece]) -> float:
-    """Return how far ``order`` is from the one in which documents as_it_came: normalised Kendall tau distance, 0 to 1.
+    """Return how far ``order`` is from the one in which documents came: normalised Kendall tau distance, 0 to 1.
 
     It is that of all documents, or of the message whose have changed most, if that is more.
     """

@@ -148,11 +148,9 @@ class Prefixes:
         begun = self.begun(before or path)
         self._renew(path, now)
         numbers = self._visited(steps, path, now)
-        self._ended(
-            numbers[ending(steps) :] if numbers else (),
-            self._known[before[-1]].turns if before else 0,
-            as_it_came=as_it_came,
-        )
+        end = ending(steps)
+        turns = self._known[before[-1]].turns if before else 0
+        self._ended(numbers[end:] if end >= 0 else (), turns, as_it_came=as_it_came)
         self._returned([*before, *numbers], clock)
         self._sent(steps, numbers, begun, clock)
         self._forget(now)
