@@ -23,7 +23,7 @@ def own_item(model: BaseLLM, more: Mapping[str, object]) -> str:
 
 def _added_item(added: Added, held: Mapping[str, object], more: Mapping[str, object]) -> str:
     try:
-        return _item({**(added.said or {}), **added.of(held)}, more)
+        return _item(added.of(held), more)
     except Untold:
         return _UNTOLD
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -21,13 +21,14 @@ from threading import Lock, RLock
 from types import CodeType, FunctionType, MethodType, NoneType
 from typing import Any
 from uuid import UUID, uuid4
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from langchain_core.language_models import BaseChatModel, BaseLLM
 from msgspec import Struct
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from prefixcache_integrations.langchain.schemas import schema_of
+from prefixcache_integrations.langchain.written_class import members_of, said_of
 
 UNREAD = frozenset(
     {
@@ -39,7 +40,6 @@ UNREAD = frozenset(
 
 _HOUSE = ("langchain", "prefixcache_integrations")
 _VIEW = "__prefixcache_"
-_UNSAID_OF_CLASSES = frozenset({"_abc_impl", "model_config", "lc_attributes"})
 _IDLE: tuple[type, ...] = (logging.Logger, logging.LoggerAdapter, type(Lock()), type(RLock()))
 """What no answer depends on, whatever is in it."""
 
@@ -54,12 +54,12 @@ class Untold(Exception):
 class Added(Struct, frozen=True):
     """What the class of a model adds to those that say what identifies them.
 
-    ``fields`` and ``private`` are names whose values count; the ``lenient`` of them, whose class leaves them unsaid,
-    where they can be written down. ``identity`` says that LangChain's string has not what the class identifies its
-    models by.
+    ``own`` is the class, where it counts itself: as it is when it is asked. ``fields`` and ``private`` are names whose
+    values count; the ``lenient`` of them, whose class leaves them unsaid, where they can be written down. ``identity``
+    says that LangChain's string has not what the class identifies its models by.
     """
 
-    said: dict[str, object] | None
+    own: ref[type] | None
     fields: tuple[str, ...] = ()
     private: tuple[str, ...] = ()
     lenient: frozenset[str] = frozenset()
@@ -68,13 +68,14 @@ class Added(Struct, frozen=True):
     def held(self, model: BaseModel) -> dict[str, object]:
         """Return what counts of ``model`` itself, as it holds it."""
         values, private = model.__dict__, model.__pydantic_private__
-        held: dict[str, object] = {}
+        own = None if self.own is None else self.own()
+        held: dict[str, object] = {} if own is None else {**_class(own)}
         for name in self.fields:
             held[name] = values.get(name)
         for name in self.private:
             if private and name in private:
                 held[name] = private[name]
-        if self.said is not None and model.__pydantic_extra__:
+        if own is not None and model.__pydantic_extra__:
             held["extra"] = model.__pydantic_extra__
         if self.identity:
             held["identity"] = model._identifying_params  # type: ignore[attr-defined] # noqa: SLF001 - LangChain's name for it
@@ -93,7 +94,6 @@ class Added(Struct, frozen=True):
 
 
 _added: WeakKeyDictionary[type, Added | None] = WeakKeyDictionary()
-_classes: WeakKeyDictionary[type, dict[str, object]] = WeakKeyDictionary()
 
 
 def added_by(kind: type[BaseModel]) -> Added | None:
@@ -118,7 +118,7 @@ def _made(kind: type[BaseModel]) -> Added | None:
         if name not in base.model_fields or (field.exclude and not base.model_fields[name].exclude)
     )
     return Added(
-        said=_class(own) if known or not _of_house(own) else None,
+        own=ref(own) if known or not _of_house(own) else None,
         fields=(*fields, *known.difference(fields)),
         private=tuple(name for name in own.__private_attributes__ if name not in base.__private_attributes__),
         lenient=known.difference(fields),
@@ -192,7 +192,7 @@ def _told_model(model: BaseChatModel | BaseLLM) -> object:
     return {
         "class": _name(type(model)),
         "dump": _told(dump),
-        "added": None if added is None else [added.said, added.of(added.held(model))],
+        "added": None if added is None else added.of(added.held(model)),
         "base_url": str(getattr(client, "base_url", "")),
     }
 
@@ -208,13 +208,14 @@ def _told_class(kind: type) -> object:
 
 def _class(kind: type) -> dict[str, object]:
     """Return a class by its name and what it does; one that depends on what nobody can write down, by itself."""
-    if kind not in _classes:
-        try:
-            does: object = _digest([_told_members(parent) for parent in kind.__mro__ if not _is_known(parent)])
-        except (Untold, RecursionError):
-            does = uuid4().hex
-        _classes[kind] = {"class": _name(kind), "does": does}
-    return _classes[kind]
+    return said_of(kind, _is_known, lambda parents: {"class": _name(kind), "does": _does(parents)})
+
+
+def _does(parents: Sequence[type]) -> str:
+    try:
+        return _digest([_told_members(parent) for parent in parents])
+    except (Untold, RecursionError):
+        return uuid4().hex
 
 
 def _is_known(kind: type) -> bool:
@@ -223,9 +224,7 @@ def _is_known(kind: type) -> bool:
 
 def _told_members(kind: type) -> list[object]:
     members: list[object] = [_name(kind)]
-    for name, value in vars(kind).items():
-        if name in _UNSAID_OF_CLASSES or (name.startswith("__") and not isinstance(value, FunctionType)):
-            continue
+    for name, value in members_of(kind):
         functions = _functions(value)
         try:
             members.append([name, *map(_told_function, functions)] if functions else [name, _told(value)])

@@ -1,7 +1,7 @@
 """What a model is that is not LangChain's own: what of it counts, and what makes it one that is not cached."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from langchain_core.language_models import LLM, BaseChatModel, BaseLLM
@@ -196,6 +196,36 @@ def test_an_object_changed_in_place_asks_anew(cache, ask):
         ask(model, "hi")
         change()
         assert "prefixcache" not in ask(model, "hi").response_metadata
+        assert ask(model, "hi").response_metadata["prefixcache"]["hit"]
+
+
+def test_a_class_that_was_changed_asks_anew(cache, ask):
+    class Manner:
+        rules: ClassVar = ["short"]
+
+        def says(self):
+            return "one"
+
+    class Mannered(Answers, Manner, BaseChatModel):
+        persona: Any = None
+
+    class Wild(Persona):
+        pass
+
+    model = Mannered(cache=cache, persona=Wild(name="a"))
+    for change in (
+        lambda: setattr(Manner, "says", lambda self: "two"),
+        lambda: setattr(Manner, "says", lambda self: "three"),
+        lambda: Manner.rules.append("plain"),
+        lambda: setattr(Manner, "tone", "dry"),
+        lambda: setattr(Mannered, "says", lambda self: "four"),
+        lambda: setattr(Wild, "manner", "loud"),
+    ):
+        assert ask(model, "hi").content == ask(model, "hi").content
+        change()
+        answer = ask(model, "hi")
+        assert "prefixcache" not in answer.response_metadata
+        assert answer.content == model.says()
         assert ask(model, "hi").response_metadata["prefixcache"]["hit"]
 
 
