@@ -62,11 +62,9 @@ def seen():
 
 @pytest.fixture
 def caches(open_again, seen):
-    """Two caches as two processes have them; one answer is stored, so that the namespace has begun."""
+    """Two caches as two processes have them."""
     settings = CacheSettings(namespace="tenant", tags=("cats",))
     both = [PrefixCache(open_again(), settings, observers=observers) for observers in ([seen.append], [])]
-    both[0].serve(QUESTIONS[0], lambda: body("first"))
-    both[0].clear()
     yield both
     for cache in both:
         cache.close()
