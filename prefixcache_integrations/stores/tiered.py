@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from prefixcache_integrations.flows.flights import moment
 from prefixcache_integrations.flows.op import EntryKey, Flow
 from prefixcache_integrations.stores.store import Store
 from prefixcache_integrations.stores.wrapper import Clear, Close, Delete, Discard, Get, Invalidate, Put, Wrapper
@@ -28,9 +29,10 @@ class Tiered(Wrapper):
     def _get(self, key: EntryKey) -> Flow[bytes | None]:
         value = yield from Get(self._near, key)
         if value is None:
+            began = moment()  # what is deleted here while it is read far away does not come back near
             value = yield from Get(self._inner, key)
             if value is not None:
-                yield from Put(self._near, key, value, self._near_ttl, ())
+                yield from Put(self._near, key, value, self._near_ttl, (), began)
         return value
 
     def _put(

@@ -55,6 +55,35 @@ def store(near, far):
     return Tiered(near, far, near_ttl=5)
 
 
+class Interrupted(MemoryStore):
+    """Lets something else happen between its reading of a value and that of who asked."""
+
+    meanwhile = staticmethod(lambda: None)
+
+    def get(self, key):
+        value = super().get(key)
+        self.meanwhile()
+        return value
+
+
+@pytest.mark.parametrize(
+    "delete",
+    [
+        lambda store: store.clear(KEY.namespace),
+        lambda store: store.invalidate(KEY.namespace, "tag"),
+        lambda store: store.discard(KEY.namespace, [KEY]),
+    ],
+    ids=["clear", "invalidate", "discard"],
+)
+def test_what_is_deleted_while_it_is_read_far_away_does_not_come_back(clock, delete):
+    far = Interrupted(clock=clock)
+    store = Tiered(MemoryStore(clock=clock), far)
+    far.put(KEY, b"answer", tags=["tag"])
+    far.meanwhile = lambda: delete(store)
+    assert store.get(KEY) == b"answer"
+    assert store.get(KEY) is None
+
+
 def test_what_was_found_far_away_is_near_for_a_short_time(store, near, far, clock):
     far.put(KEY, b"answer")
     assert store.get(KEY) == b"answer"
