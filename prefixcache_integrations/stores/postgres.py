@@ -1,7 +1,7 @@
 """A store in PostgreSQL: one table, a row per value under hashes of its namespace and digest; shared by hosts.
 
 Needs PostgreSQL 12 or newer and the right to create a table in the connection's schema; where somebody else has
-executed `postgres_layout.CREATE`, ``SELECT, INSERT, UPDATE, DELETE`` on that table. Each statement is a transaction,
+executed `postgres_layout.CREATE`, ``SELECT, INSERT, UPDATE, DELETE`` on its tables. Each statement is a transaction,
 committed asynchronously: a crash of the server may lose the last moments. Statements are prepared on connections that
 stay open, which a pooler in between must allow for (PgBouncer: in session mode).
 
@@ -112,6 +112,7 @@ class PostgresStore(TwoFacedStore):
         yield from Execute(Request(layout.DELETE, _names(key)))
 
     def _invalidate(self, namespace: str, tag: str) -> Flow[None]:
+        yield from Execute(Request(layout.NOTE_DELETION, (_hash(namespace, 16), tag)))
         yield from Execute(Request(layout.INVALIDATE, (_hash(namespace, 16), tag)), LONG_SECONDS)
 
     def _facts(self, namespace: str) -> Flow[Sequence[EntryFacts]]:
@@ -123,6 +124,7 @@ class PostgresStore(TwoFacedStore):
         yield from Execute(Request(layout.DISCARD, (_hash(namespace, 16), f"{{{listed}}}")), LONG_SECONDS)
 
     def _clear(self, namespace: str) -> Flow[None]:
+        yield from Execute(Request(layout.NOTE_DELETION, (_hash(namespace, 16), None)))
         yield from Execute(Request(layout.CLEAR, (_hash(namespace, 16),)), LONG_SECONDS)
 
     def _lease(self, key: EntryKey) -> Flow[Lease | None]:

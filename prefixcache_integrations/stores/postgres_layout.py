@@ -35,6 +35,7 @@ TOUCH = "prefixcache_touch"
 PUT = "prefixcache_put"
 PUT_SINCE = "prefixcache_put_since"
 LAST_DELETION = "prefixcache_last_deletion"
+NOTE_DELETION = "prefixcache_note_deletion"
 DELETE = "prefixcache_delete"
 INVALIDATE = "prefixcache_invalidate"
 FACTS = "prefixcache_facts"
@@ -70,11 +71,12 @@ STATEMENTS = {
         created_at = excluded.created_at, used_at = excluded.used_at, expires_at = excluded.expires_at
     """,
     LAST_DELETION: "SELECT coalesce(max(id), 0)::text FROM prefixcache_deletions_v1",
+    # By itself, and first: who deletes may wait for others, and does not see what is put meanwhile.
+    NOTE_DELETION: "INSERT INTO prefixcache_deletions_v1 (namespace, tag) VALUES ($1::bytea, $2::text)",
     DELETE: "DELETE FROM prefixcache_entries_v1 WHERE namespace = $1 AND digest = $2",
     INVALIDATE: """
         WITH alone AS MATERIALIZED (SELECT pg_advisory_xact_lock(7027164309115437121)),
-        forgotten AS (DELETE FROM prefixcache_deletions_v1 WHERE deleted_at < now() - interval '1 hour'),
-        noted AS (INSERT INTO prefixcache_deletions_v1 (namespace, tag) SELECT $1::bytea, $2::text FROM alone)
+        forgotten AS (DELETE FROM prefixcache_deletions_v1 WHERE deleted_at < now() - interval '1 hour')
         DELETE FROM prefixcache_entries_v1
         WHERE (SELECT count(*) FROM alone) = 1 AND namespace = $1 AND metadata -> 'tags' ? $2
     """,
@@ -90,8 +92,7 @@ STATEMENTS = {
     """,
     CLEAR: """
         WITH alone AS MATERIALIZED (SELECT pg_advisory_xact_lock(7027164309115437121)),
-        forgotten AS (DELETE FROM prefixcache_deletions_v1 WHERE deleted_at < now() - interval '1 hour'),
-        noted AS (INSERT INTO prefixcache_deletions_v1 (namespace) SELECT $1::bytea FROM alone)
+        forgotten AS (DELETE FROM prefixcache_deletions_v1 WHERE deleted_at < now() - interval '1 hour')
         DELETE FROM prefixcache_entries_v1 WHERE (SELECT count(*) FROM alone) = 1 AND namespace = $1
     """,
     EXPIRE: """

@@ -14,6 +14,7 @@ pytest.importorskip("psycopg", reason="a PostgreSQL store needs the extra 'postg
 import psycopg
 
 from prefixcache_integrations.errors import StoreRefused, StoreUnavailable
+from prefixcache_integrations.flows.flights import moment
 from prefixcache_integrations.flows.op import EntryKey
 from prefixcache_integrations.stores import open_store
 from prefixcache_integrations.stores import postgres_layout as layout
@@ -199,6 +200,27 @@ def test_who_comes_too_late_to_make_the_table_waits_for_nobody_who_uses_it(share
         late.execute("SET lock_timeout = '1s'")
         late.execute(layout.CREATE)
     assert store.get(KEY) == b"answer"
+
+
+@pytest.mark.parametrize(
+    "delete",
+    [lambda store: store.clear(KEY.namespace), lambda store: store.invalidate(KEY.namespace, "tag")],
+    ids=["clear", "invalidate"],
+)
+def test_what_was_asked_for_before_is_not_kept_while_who_deletes_waits_for_another(shared_postgres, store, delete):
+    store.get(KEY)
+    began = moment()
+    with psycopg.connect(shared_postgres.url()) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("SELECT pg_advisory_xact_lock(7027164309115437121)")
+        deleting = pool.submit(delete, store)
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        while not other.execute(waiting).fetchone()[0]:
+            time.sleep(0.01)
+        assert not store.put_since(began, KEY, b"old", None, ["tag"])
+        other.rollback()
+        deleting.result(10)
+    assert store.get(KEY) is None
+    assert store.put_since(moment(), KEY, b"new", None, ["tag"])
 
 
 def test_who_clears_as_soon_as_there_is_a_table_meets_nobody_making_it_in_a_circle(shared_postgres, admin):
