@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from langchain_core.globals import set_llm_cache
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, BaseLLM
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation, LLMResult
+from pydantic import Field
 
 from prefixcache_integrations.cache import PrefixCache
 from prefixcache_integrations.caching import CacheSettings, caching
@@ -181,3 +182,23 @@ def test_a_stream_from_before_is_not_kept(model):
     model = with_response_cache(model, CACHES[-1])
     streams = ["".join(chunk.content for chunk in model.stream("hi")) for _ in range(3)]
     assert streams == ["answer 0", "answer 1", "answer 1"]
+
+
+class Completion(BaseLLM):
+    """Clears its cache while it answers, and counts what it was asked."""
+
+    asked: list = Field(default_factory=list)
+    _llm_type = "completion"
+
+    def _generate(self, prompts, stop=None, run_manager=None, **kwargs):
+        self.asked.extend(prompts)
+        self.cache.clear()
+        return LLMResult(generations=[[Generation(text=prompt)] for prompt in prompts])
+
+
+def test_of_a_completion_of_many_prompts_none_is_kept_that_was_deleted_meanwhile():
+    model = Completion(cache=ResponseCache(MemoryStore()))
+    prompts = [f"question {number}" for number in range(100)]
+    for _ in range(2):
+        model.generate(prompts)
+    assert model.asked == 2 * prompts

@@ -56,7 +56,8 @@ def flight_of(cache: object, prompt: str, llm_string: str) -> Flight | None:
     )
 
 
-_MOST_NESTED = 16
+_MOST_ASKED = 1024
+"""Of so many calls it is known here when they began: a completion may be of many prompts."""
 
 _begun: ContextVar[tuple[tuple[int, int], ...]] = ContextVar("prefixcache_calls_begun", default=())
 
@@ -64,13 +65,17 @@ _begun: ContextVar[tuple[tuple[int, int], ...]] = ContextVar("prefixcache_calls_
 def note(cache: object, prompt: str, llm_string: str, began: int) -> None:
     """Remember here that LangChain, which asked ``cache`` this, makes its call from the moment ``began`` on."""
     question = hash((id(cache), prompt, llm_string))  # not the texts: a context may live long
-    _begun.set((*_begun.get()[1 - _MOST_NESTED :], (question, began)))
+    _begun.set((*_begun.get()[1 - _MOST_ASKED :], (question, began)))
 
 
 def began(cache: object, prompt: str, llm_string: str) -> int | None:
-    """Return since when the call is made here that asked ``cache`` this, ``None`` if nobody noted it."""
-    question = hash((id(cache), prompt, llm_string))
-    return next((began for asked, began in reversed(_begun.get()) if asked == question), None)
+    """Return, once, since when the call is made here that asked ``cache`` this, ``None`` if nobody noted it."""
+    question, begun = hash((id(cache), prompt, llm_string)), _begun.get()
+    at = next((at for at in reversed(range(len(begun))) if begun[at][0] == question), None)
+    if at is None:
+        return None
+    _begun.set((*begun[:at], *begun[at + 1 :]))
+    return begun[at][1]
 
 
 def _land(flight: Flight | None, *, cancelled: bool) -> None:
