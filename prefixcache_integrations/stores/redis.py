@@ -23,7 +23,7 @@ from contextlib import suppress
 from typing import Any
 
 from prefixcache_integrations.errors import StoreRefused, StoreUnavailable
-from prefixcache_integrations.flows.flights import Lease, moment
+from prefixcache_integrations.flows.flights import Lease
 from prefixcache_integrations.flows.op import EntryFacts, EntryKey, Flow
 from prefixcache_integrations.stores.faces import TwoFacedStore
 from prefixcache_integrations.stores.redis_clients import AwaitingClient, BlockingClient, Command, Disconnect, Read
@@ -67,7 +67,7 @@ class RedisStore(TwoFacedStore):
         where = place(url)
         self._max_value_bytes = max_value_bytes
         self._clock = time.time
-        self._logs: Sightings[bytes | None] = Sightings()
+        self._logs: Sightings[bytes] = Sightings()
         super().__init__(BlockingClient(where, timeout), AwaitingClient(where, timeout))
         self._keeper = LeaseKeeper(lambda: BlockingClient(where, timeout))
 
@@ -126,7 +126,7 @@ class RedisStore(TwoFacedStore):
             yield from self._log(namespace)
 
     def _lease(self, key: EntryKey) -> Flow[Lease | None]:
-        if not is_log(self._logs.at(key.namespace, moment())):
+        if not is_log(self._logs.last(key.namespace)):
             with suppress(StoreUnavailable):  # without a log, nothing tells of deletions from now on
                 yield from self._log(key.namespace)
         lease = RedisLease(key, self._keeper)

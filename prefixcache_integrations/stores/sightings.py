@@ -15,13 +15,13 @@ MOST_SEEN = 64
 
 
 class Sightings(Generic[T]):
-    """The states that reads have shown, by namespace. Safe to share between threads."""
+    """The states that reads have shown, by namespace; ``None`` where there was none. Safe to share between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._seen: dict[str, tuple[tuple[int, T], ...]] = {}  # read without the lock; in the order of first sight
+        self._seen: dict[str, tuple[tuple[int, T | None], ...]] = {}  # read without the lock; first seen, first here
 
-    def note(self, namespace: str, state: T) -> None:
+    def note(self, namespace: str, state: T | None) -> None:
         """Remember that ``state`` was seen just now."""
         seen = self._seen.get(namespace, ())
         if seen and seen[-1][1] == state:
@@ -32,8 +32,17 @@ class Sightings(Generic[T]):
             if len(self._seen) > MOST_NAMESPACES:
                 del self._seen[next(iter(self._seen))]
 
+    def last(self, namespace: str) -> T | None:
+        """Return what was noted last."""
+        seen = self._seen.get(namespace)
+        return seen[-1][1] if seen else None
+
     def at(self, namespace: str, began: int | None) -> T | None:
-        """Return what was seen last before the moment ``began``, or longer ago; ``None`` if nobody looked."""
+        """Return the state that was seen last before the moment ``began``, or longer ago; ``None`` if nobody saw one.
+
+        Where there was none for a while, because somebody deleted, the one before tells as much.
+        """
         if began is None:
             return None
-        return next((state for number, state in reversed(self._seen.get(namespace, ())) if number <= began), None)
+        known = reversed(self._seen.get(namespace, ()))
+        return next((state for number, state in known if number <= began and state is not None), None)

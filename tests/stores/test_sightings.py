@@ -16,6 +16,19 @@ def test_what_was_seen_last_before_a_moment_counts():
     assert sightings.at("another", after) is None
 
 
+def test_where_there_is_none_for_a_while_the_state_before_counts():
+    sightings = Sightings()
+    sightings.note("tenant", "first")
+    sightings.note("tenant", None)
+    began = moment()
+    assert sightings.at("tenant", began) == "first"
+    assert sightings.last("tenant") is None
+    sightings.note("tenant", "second")
+    assert sightings.at("tenant", began) == "first"
+    assert sightings.last("tenant") == sightings.at("tenant", moment()) == "second"
+    assert sightings.last("another") is None
+
+
 def test_of_what_is_forgotten_something_older_is_seen_never_something_newer():
     sightings, moments = Sightings(), []
     for state in range(3 * MOST_SEEN):
