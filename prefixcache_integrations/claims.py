@@ -5,30 +5,46 @@ from __future__ import annotations
 import threading
 from collections.abc import Hashable, Sequence
 from typing import Literal, TypeAlias
+from weakref import WeakValueDictionary
 
 from prefixcache_integrations.events import Observer
 
 Matter: TypeAlias = Literal["bill", "break"]
 
 _lock = threading.Lock()
-_claimed: dict[Hashable, dict[Matter, list[Observer]]] = {}
 
 
-def claim(call: Hashable, matter: Matter, observers: Sequence[Observer]) -> Sequence[Observer]:
-    """Return those of ``observers`` whom nobody else will tell of this matter.
+class Claims:
+    """Who is told what of one call. Held by those who follow it: nothing of it outlives them. Thread-safe."""
 
-    ``call`` is what all who follow the call know it by; ``None``: nobody else does.
-    """
+    def __init__(self) -> None:
+        self._told: dict[Matter, list[Observer]] = {}
+
+    def claim(self, matter: Matter, observers: Sequence[Observer]) -> Sequence[Observer]:
+        """Return those of ``observers`` whom nobody else will tell of this matter."""
+        with _lock:
+            told = self._told.setdefault(matter, [])
+            free = [each for each in observers if each not in told]
+            told.extend(free)
+        return free
+
+
+_shared: WeakValueDictionary[Hashable, Claims] = WeakValueDictionary()
+
+
+def claims_of(call: Hashable) -> Claims:
+    """Return the claims of all who follow what they know as ``call``; ``None``: nobody else does."""
     if call is None:
-        return observers
+        return Claims()
     with _lock:
-        told = _claimed.setdefault(call, {}).setdefault(matter, [])
-        free = [each for each in observers if each not in told]
-        told.extend(free)
-    return free
+        found = _shared.get(call)
+        if found is None:
+            found = _shared[call] = Claims()
+    return found
 
 
-def release(call: Hashable) -> None:
-    """Forget who tells whom: the call has ended for one of them, and all have begun to follow it before."""
+def release(call: Hashable, claims: Claims) -> None:
+    """Let ``call`` name another from now on: it has ended for one of those who hold ``claims``, and begun for all."""
     with _lock:
-        _claimed.pop(call, None)
+        if _shared.get(call) is claims:
+            del _shared[call]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from prefixcache_integrations import dialects
 from prefixcache_integrations.canonical import Finding, JsonObject, PromptPlan, Request, Usage
 from prefixcache_integrations.canonical.json import as_text
-from prefixcache_integrations.claims import claim, release
+from prefixcache_integrations.claims import claims_of, release
 from prefixcache_integrations.dialects import Dialect
 from prefixcache_integrations.errors import ConfigurationError, MalformedRequest, PrefixCacheError
 from prefixcache_integrations.events import AnswerTimed, CallFailed, Labels, PrefixBroken, UsageRecorded, tell
@@ -53,8 +53,9 @@ class MeteredCall:
         self._verdict: Verdict | None = None
         self._findings: tuple[Finding, ...] = ()
         self._known_as = known_as
-        self._billed_to = claim(known_as, "bill", meter.observers)
-        self.observers = claim(known_as, "break", meter.observers) if meter.reads_requests else ()
+        self._claims = claims_of(known_as)
+        self._billed_to = self._claims.claim("bill", meter.observers)
+        self.observers = self._claims.claim("break", meter.observers) if meter.reads_requests else ()
         self.ended = False
 
     def sent(self, request: Request, plan: PromptPlan | None = None) -> None:
@@ -269,7 +270,7 @@ class MeteredCall:
     def _end(self) -> bool:
         """Return whether the call had ended before; it has now."""
         ended, self.ended = self.ended, True
-        release(self._known_as)
+        release(self._known_as, self._claims)
         return ended
 
 

@@ -210,6 +210,7 @@ class CachedTokensHandler(BaseCallbackHandler):
         terms: AskedTerms,
     ) -> MeteredCall:
         names = (metadata.get("ls_model_name"), parameters.get("model"), parameters.get("model_name"))
+        self._count(self._close(run_id))  # whoever chose the id asks again: the call before was cancelled
         call = self._meter.begin(
             next(filter(None, map(as_text, names)), None),
             _PROVIDERS.get(metadata.get("ls_provider")),
@@ -227,8 +228,7 @@ class CachedTokensHandler(BaseCallbackHandler):
             self._runs[number] = _Run(call, terms, ref(run_id, lambda _: self._leave(number)))
             if len(self._runs) > _MOST_OPEN_RUNS:
                 dropped = self._runs.popitem(last=False)[1]
-        if dropped is not None:
-            self._log.add(dropped.call.abandoned())
+        self._count(dropped)
         return call
 
     def _first_piece(self, run_id: UUID) -> None:
@@ -251,8 +251,12 @@ class CachedTokensHandler(BaseCallbackHandler):
         while self._left:
             with self._lock:
                 run = self._runs.pop(self._left.popleft(), None) if self._left else None
-            if run is not None:
-                self._log.add(run.call.abandoned())
+            self._count(run)
+
+    def _count(self, run: _Run | None) -> None:
+        """Count a run of which nobody will tell more."""
+        if run is not None:
+            self._log.add(run.call.abandoned())
 
 
 def _is_claude(metadata: Mapping[str, object] | None) -> bool:

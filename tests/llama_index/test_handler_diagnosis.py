@@ -85,7 +85,7 @@ def test_handlers_that_share_a_ledger_book_a_call_once(simulator, llms, handlers
     assert (ledger.totals.calls, ledger.totals.breaks) == (2, 1)
     assert ledger.totals.input_tokens == sum(call.usage.input_tokens for call in simulator.calls)
     assert [handler.totals.calls for handler in both] == [2, 2]
-    assert not claims._claimed
+    assert not claims._shared
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
