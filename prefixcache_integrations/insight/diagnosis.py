@@ -133,10 +133,10 @@ class Explainer:
     def _said(self, previous: Request, current: Request, profile: CacheProfile, given: _Given) -> Explanation:
         usage, elapsed, previous_begun, earlier, beside, price, redact, extends, weighed = given
         in_time = previous_begun and (elapsed is None or elapsed < _shortest_life(profile))
-        reading = self._extended(previous, current, profile, extends=extends) if in_time else None
-        if reading is not None:
-            said = self._untouched(self._readings[id(previous)].left)
-            return _settled(said, usage, profile, price, reading.prompt_tokens)
+        known = self._readings.get(id(previous)) if in_time else None
+        reading = self._extended(known, current, profile, extends=extends)
+        if known is not None and reading is not None:
+            return _settled(self._untouched(known.left), usage, profile, price, reading.prompt_tokens)
         pair = Pair(
             previous=previous,
             current=current,
@@ -148,7 +148,7 @@ class Explainer:
         found = read_divergence(previous, current, profile, redact=redact)
         if found is None and not reach.unmarked:
             self._remember(read_in_full(previous, profile, self._memory, reach.available))
-        self._extended(previous, current, profile, extends=extends)
+        self._extended(self._readings.get(id(previous)), current, profile, extends=extends)
         explanation = _explanation(reach, found, begun=previous_begun, exact=self._memory.tokenizer.exact)
         explanation = replace(
             explanation,
@@ -157,11 +157,12 @@ class Explainer:
         )
         return _settled(explanation, usage, profile, price, reach.usage.input_tokens or 0)
 
-    def _extended(self, previous: Request, current: Request, profile: CacheProfile, *, extends: bool) -> Reading | None:
-        reading = self._readings.get(id(previous))
-        if reading is None:
+    def _extended(
+        self, known: Reading | None, current: Request, profile: CacheProfile, *, extends: bool
+    ) -> Reading | None:
+        if known is None:
             return None
-        longer = extended(reading, current, profile, self._memory.tokenizer, known=extends)
+        longer = extended(known, current, profile, self._memory.tokenizer, known=extends)
         self._remember(longer)
         return longer
 
