@@ -102,11 +102,18 @@ class PostgresStore(TwoFacedStore):
         deletion = self._deletions.at("", began)
         if deletion is None:
             yield from Execute(Request(layout.PUT, row))
-        elif not (yield from Execute(Request(layout.PUT_SINCE, (*row, deletion)))).touched:
+        elif not (yield from self._put_since(row, deletion)):
             return False
         if self._unswept.add(size):
             yield from self._sweep()
         return True
+
+    def _put_since(self, row: tuple[Any, ...], deletion: str) -> Flow[bool]:
+        put = yield from Execute(Request(layout.PUT_SINCE, (*row, deletion)))
+        if not put.touched:
+            return False
+        taken_back = yield from Execute(Request(layout.TAKE_BACK, (*row[:3], deletion)))
+        return not taken_back.touched
 
     def _delete(self, key: EntryKey) -> Flow[None]:
         yield from Execute(Request(layout.DELETE, _names(key)))

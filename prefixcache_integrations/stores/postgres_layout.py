@@ -34,6 +34,7 @@ GET = "prefixcache_get"
 TOUCH = "prefixcache_touch"
 PUT = "prefixcache_put"
 PUT_SINCE = "prefixcache_put_since"
+TAKE_BACK = "prefixcache_take_back"
 LAST_DELETION = "prefixcache_last_deletion"
 NOTE_DELETION = "prefixcache_note_deletion"
 DELETE = "prefixcache_delete"
@@ -69,6 +70,13 @@ STATEMENTS = {
         )
         ON CONFLICT (namespace, digest) DO UPDATE SET metadata = excluded.metadata, value = excluded.value,
         created_at = excluded.created_at, used_at = excluded.used_at, expires_at = excluded.expires_at
+    """,
+    # What was deleted while it was put, neither its statement nor that of who deleted may have seen.
+    TAKE_BACK: """
+        DELETE FROM prefixcache_entries_v1 WHERE namespace = $1::bytea AND digest = $2::bytea AND EXISTS (
+            SELECT 1 FROM prefixcache_deletions_v1
+            WHERE id > $4::bigint AND namespace = $1 AND (tag IS NULL OR $3::jsonb -> 'tags' ? tag)
+        )
     """,
     LAST_DELETION: "SELECT coalesce(max(id), 0)::text FROM prefixcache_deletions_v1",
     # By itself, and first: who deletes may wait for others, and does not see what is put meanwhile.

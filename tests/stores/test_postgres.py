@@ -223,6 +223,23 @@ def test_what_was_asked_for_before_is_not_kept_while_who_deletes_waits_for_anoth
     assert store.put_since(moment(), KEY, b"new", None, ["tag"])
 
 
+def test_what_is_deleted_while_it_is_written_is_not_kept(shared_postgres, store, admin):
+    store.put(KEY, b"first")
+    row = admin.execute("SELECT namespace, digest, metadata::text, value FROM prefixcache_entries_v1").fetchone()
+    store.delete(KEY)
+    store.get(KEY)
+    with psycopg.connect(shared_postgres.url()) as other, ThreadPoolExecutor(1) as pool:
+        insert = "INSERT INTO prefixcache_entries_v1 (namespace, digest, metadata, value) VALUES (%s, %s, %s, %s)"
+        other.execute(insert, row)
+        putting = pool.submit(store.put_since, moment(), KEY, b"old", None, ["tag"])
+        while not admin.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()[0]:
+            time.sleep(0.01)
+        store.clear(KEY.namespace)
+        other.rollback()
+        assert not putting.result(10)
+    assert store.get(KEY) is None
+
+
 def test_who_clears_as_soon_as_there_is_a_table_meets_nobody_making_it_in_a_circle(shared_postgres, admin):
     for _ in range(6):
         admin.execute("DROP TABLE IF EXISTS prefixcache_entries_v1")
