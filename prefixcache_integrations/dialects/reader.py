@@ -38,7 +38,7 @@ class BodyReader:
 
     What a body has in common with one that was read before becomes the same objects again: messages, and what stands
     before them. Two have in common what is written with the same bytes, key order included. Requests are made of
-    copies: they do not see what the maker of a body does to it afterwards.
+    copies, as far as a body is JSON: they do not see what its maker does to it afterwards.
 
     Args:
         max_bodies: How many conversations are remembered, by their latest bodies.
@@ -63,7 +63,7 @@ class BodyReader:
         if read is None:
             return dialect.decode_request(body)
         if read.size <= self._max_bytes:
-            self._remember(read, known)
+            self._remember(read if read.frame is not None else _without_frame(read), known)
         return read.request
 
     def reading(self, dialect: Dialect) -> BodyFormat:
@@ -176,6 +176,12 @@ def _read(dialect: Dialect, given: _Given, known: _Read) -> _Read | None:
         size=len(given.frame or b"") + sum(map(len, rows)),
         ends=(*(known.ends[1 - _KEYS :] if goes_on else ()), (dialect.name, rows[-2:][0])),
     )
+
+
+def _without_frame(read: _Read) -> _Read:
+    """Return ``read`` to be remembered without what is no JSON: it is the maker's own, of any size, and never known."""
+    messages = read.request.messages
+    return replace(read, request=Request(dialect=read.request.dialect, model="", messages=messages))
 
 
 def _moved(given: _Given, known: _Read, new: Sequence[int]) -> dict[int, Message]:

@@ -1,5 +1,6 @@
 import copy
 import datetime as dt
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -162,6 +163,20 @@ def test_a_body_that_is_too_large_drives_no_other_out():
         assert reader.read(ANTHROPIC_MESSAGES, large) == ANTHROPIC_MESSAGES.decode_request(large)
 
     assert shared(first, reader.read(ANTHROPIC_MESSAGES, claude("a", "b", "c", "d", "e"))) == [0, 1, 2]
+
+
+def test_what_is_no_json_is_not_kept():
+    class Theirs:
+        pass
+
+    reader, theirs = BodyReader(), Theirs()
+    gone = weakref.ref(theirs)
+    first = reader.read(ANTHROPIC_MESSAGES, claude("a", "b", "c", metadata=theirs)).messages
+    del theirs
+
+    assert gone() is None
+    second = reader.read(ANTHROPIC_MESSAGES, claude("a", "b", "c", "d", "e", metadata=object())).messages
+    assert all(old is new for old, new in zip(first[:2], second, strict=False))
 
 
 def test_threads_may_share_a_reader():
