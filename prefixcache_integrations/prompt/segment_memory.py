@@ -34,6 +34,10 @@ class _Known(NamedTuple):
     at: int
     counted: Counted
 
+    def length(self) -> int:
+        """Return of how many bytes it is as it goes to the provider."""
+        return sum(len(segment.identity) for segment in self.counted.segments)
+
     def moved(self, index: int) -> _Known:
         """Return it as it reads as another number."""
         segments = (
@@ -47,11 +51,16 @@ _Key: TypeAlias = tuple[DialectName, int, bool, bool]
 
 
 class SegmentMemory:
-    """Remembers the ``size`` messages that were read last, and up to as many before. Not thread-safe."""
+    """Remembers the ``size`` messages that were read last, and up to as many before. Not thread-safe.
 
-    def __init__(self, tokenizer: Tokenizer, *, size: int = 8192) -> None:
+    Fewer where they are longer than ``max_bytes`` in all, as they go to the provider.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, size: int = 8192, max_bytes: int = 32 * 1024 * 1024) -> None:
         self.tokenizer = tokenizer
         self._size = size
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._recent: dict[_Key, _Known] = {}
         self._before: dict[_Key, _Known] = {}
 
@@ -83,6 +92,9 @@ class SegmentMemory:
         return Counted(segments, token_counts(segments, self.tokenizer))
 
     def _keep(self, key: _Key, found: _Known) -> None:
-        if len(self._recent) >= self._size and key not in self._recent:
-            self._recent, self._before = {}, self._recent
+        if key not in self._recent:
+            length = found.length()
+            if len(self._recent) >= self._size or self._bytes + length > self._max_bytes:
+                self._recent, self._before, self._bytes = {}, self._recent, 0
+            self._bytes += length
         self._recent[key] = found

@@ -20,7 +20,7 @@ DIALECTS = pytest.mark.parametrize(
 
 @DIALECTS
 def test_what_is_remembered_is_what_would_be_read_anew(dialect, bodies):
-    memory = SegmentMemory(WORDS, size=5)
+    memory = SegmentMemory(WORDS, size=5, max_bytes=2000)
 
     @given(bodies, st.data())
     def law(body, data):
@@ -66,6 +66,22 @@ def test_a_message_is_counted_once_until_too_many_others_were():
     assert tokenizer.counted == 12
     memory.read(few)
     assert tokenizer.counted == 15
+
+
+def test_long_messages_are_remembered_as_far_as_there_is_room():
+    tokenizer = Counting()
+    memory = SegmentMemory(tokenizer, max_bytes=10_000)
+    bodies = [
+        {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": f"{n}" * 4_000}]} for n in range(8)
+    ]
+    requests = [ANTHROPIC_MESSAGES.decode_request(body) for body in bodies]
+    for request in requests:
+        memory.read(request)
+        memory.read(request)
+    assert tokenizer.counted == 8
+
+    memory.read(requests[0])
+    assert tokenizer.counted == 9
 
 
 @DIALECTS
