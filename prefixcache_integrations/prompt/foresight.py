@@ -226,7 +226,8 @@ def _blocks(prompt: Sequence[Piece], kinds: Sequence[Kind]) -> list[Block]:
 
 def _kinds(request: Request, prompt: Sequence[Piece], found: Movable, known: KnownPrompt) -> list[Kind]:
     documents = set(found.recognised)
-    head, until = marked_range(request, known)
+    loose = {at for number in found.documents if (at := prompt[number].at) is not None}
+    head, until = marked_range(request, known, loose)  # wherever documents are moved to
     return ["document" if number in documents else _kind(piece, head, until) for number, piece in enumerate(prompt)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -94,34 +94,43 @@ def conversation(request: Request) -> Iterator[tuple[Address, Part]]:
                 yield Address("messages", index, number), part
 
 
-def heads(request: Request, known: KnownPrompt) -> tuple[Address | None, Address | None]:
+def heads(
+    request: Request, known: KnownPrompt, loose: Collection[Address] = ()
+) -> tuple[Address | None, Address | None]:
     """Return the last block behind the instructions that every call begins with, and the first that others differ in.
 
-    Those of the first kind are examples, and what a template says before it is filled in.
+    Those of the first kind are examples, and what a template says before it is filled in. Blocks that are ``loose``
+    count as if they stood elsewhere.
     """
     static = {each.text[: each.slots[0].start] if each.slots else each.text for each in known.texts}
     last: Address | None = None
     for at, part in conversation(request):
+        if at in loose:
+            continue
         if part.kind != "text" or part.text not in static:
             return last, at
         last = at
     return last, None
 
 
-def marked_range(request: Request, known: KnownPrompt) -> tuple[Address | None, Address | None]:
+def marked_range(
+    request: Request, known: KnownPrompt, loose: Collection[Address] = ()
+) -> tuple[Address | None, Address | None]:
     """Return the last block that every call begins with, and the first that no later request is expected to have.
 
     A prompt without a place for a conversation is never gone on with; what was retrieved for the latest question is
-    not there when the next one is asked. An application that asks for its end to be marked knows better.
+    not there when the next one is asked. An application that asks for its end to be marked knows better. ``loose`` as
+    in `heads`.
     """
     if known is NOTHING_KNOWN:
         return None, None
-    head, first = heads(request, known)
+    head, first = heads(request, known, loose)
     if request.marker is not None:
         return head, None
     if not known.extended:
         return head, first
     index = len(request.messages) - 1
     parts = request.messages[index].parts if index >= 0 and request.messages[index].role == "user" else ()
-    retrieved = bool(parts) and parts[0].text.startswith(RETRIEVED)
-    return head, Address("messages", index, 0) if retrieved else None
+    places = (number for number, part in enumerate(parts) if part.text.startswith(RETRIEVED))
+    retrieved = next(places, None)
+    return head, None if retrieved is None else Address("messages", index, retrieved)

@@ -26,7 +26,7 @@ from prefixcache_integrations.prompt.patterns import patterns
 from prefixcache_integrations.prompt.pricing import lost_read, read_saving
 from prefixcache_integrations.prompt.reading import Reading
 from prefixcache_integrations.prompt.stability import Snapshot
-from prefixcache_integrations.prompt.tail_note import has_placeholders, instructions, note_target, question
+from prefixcache_integrations.prompt.tail_note import instructions, note_target, own_words, question
 from prefixcache_integrations.prompt.templates import Recognition
 
 _IN_TOOLS = frozenset[VolatileKind]({"timestamp", "address"})
@@ -101,7 +101,7 @@ def _seen(
         rows = filled_in(at, part, slots[part.text])
         return _Seen(tuple(rows), named(part.text, rows))
     text = "".join(part.text for _, part in together)
-    if has_placeholders(text):  # an earlier plan has done all there is to do
+    if own_words(text) != text:  # an earlier plan has done all there is to do
         return _Seen()
     recognised = None if snapshot is None else snapshot.recognise(text)
     rows = list(fragments(text, recognised))

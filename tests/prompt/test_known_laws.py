@@ -154,17 +154,7 @@ def test_a_request_that_was_arranged_stays_as_it_is_whatever_was_sent_before(dia
     @law
     @given(st.lists(bodies, min_size=1, max_size=3), st.data())
     def check(run: list[dict[str, Any]], data: st.DataObject) -> None:
-        memory, requests = PromptMemory(), [dialect.decode_request(body) for body in run]
-        told = [known(request, data) for request in requests]
-        for number, (request, texts) in enumerate([*zip(requests, told, strict=True)] * 3):
-            snapshot = memory.snapshot(number * 7.0)
-            made = decided(request, texts, snapshot)
-            once = dialect.encode_request(made.request)
-            again = decided(dialect.decode_request(once), texts, snapshot)
-            assert json.dumps(dialect.encode_request(again.request)) == json.dumps(once)
-            assert apply(request, made.plan) == made.request
-            if made.sighting is not None:
-                memory.observe(made.sighting, number * 7.0)
+        replanned(run, [known(dialect.decode_request(body), data) for body in run], dialect)
 
     check()
 
@@ -235,3 +225,47 @@ def test_openai_refuses_nothing_we_send(dialect: Dialect, bodies: Any) -> None:
         assert len(openai_markers(sent)) <= 4
 
     check()
+
+
+def replanned(run: list[dict[str, Any]], told: list[KnownPrompt], dialect: Dialect) -> None:
+    """Plan ``run`` three times over, and every request that comes of it once more."""
+    memory, requests = PromptMemory(), [dialect.decode_request(body) for body in run]
+    for number, (request, texts) in enumerate([*zip(requests, told, strict=True)] * 3):
+        snapshot = memory.snapshot(number * 7.0)
+        made = decided(request, texts, snapshot)
+        once = dialect.encode_request(made.request)
+        again = decided(dialect.decode_request(once), texts, snapshot)
+        assert json.dumps(dialect.encode_request(again.request)) == json.dumps(once)
+        assert apply(request, made.plan) == made.request
+        if made.sighting is not None:
+            memory.observe(made.sighting, number * 7.0)
+
+
+CLAUDE = {"model": "claude-opus-4-8", "max_tokens": 100}
+
+
+def test_texts_of_a_template_lead_also_where_a_document_that_moves_stands_between_them() -> None:
+    document = {"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": ""}]}}
+    content = [{"type": "text", "text": "word " * 24}, document, {"type": "text", "text": "word "}]
+    empty = {**CLAUDE, "messages": [{"role": "user", "content": ""}]}
+    talk = {**CLAUDE, "messages": [{"role": "user", "content": content}, {"role": "user", "content": ""}]}
+    template = KnownPrompt((KnownText("word "), KnownText("word " * 24)), extended=False)
+    replanned([empty, empty, talk], [KnownPrompt((), extended=False)] * 2 + [template], AnthropicMessages())
+
+
+def test_instructions_that_documents_were_taken_out_of_are_not_split() -> None:
+    words, user = "two\n" + "lines two\n" * 5, {"role": "user", "content": " "}
+    short = {**CLAUDE, "system": "two\nlines two\n", "messages": [{"role": "user", "content": []}]}
+    system = [{"type": "text", "text": words}, {"type": "text", "text": " "}]
+    filled = KnownText(" ", (Slot(name="x", start=0, end=0, kind="documents"),))
+    told = [KnownPrompt((), extended=False), KnownPrompt((filled,))]
+    replanned([short, {**CLAUDE, "system": system, "messages": [user]}], told, AnthropicMessages())
+
+
+def test_what_was_retrieved_is_not_marked_behind_a_file_either() -> None:
+    system = [{"role": "system", "content": text} for text in ("", "", "", "", " ")]
+    file = {"role": "user", "content": [{"type": "file", "file": {"file_id": "file_1"}}]}
+    run = [{"model": "gpt-5.6-sol", "messages": messages} for messages in ([*system, file], system[:1], system[:1])]
+    filled = KnownText(" ", (Slot(name="x", start=0, end=0, kind="documents"),))
+    nothing = KnownPrompt((), extended=False)
+    replanned(run, [KnownPrompt((filled,)), nothing, nothing], OpenAIChat())
