@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from prefixcache_integrations.canonical import Address, Finding, Level, Move, Part, Request, VolatileKind
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import CacheProfile
+from prefixcache_integrations.prompt.content import is_document
 from prefixcache_integrations.prompt.fragments import Fragment, filled_in, fragments, in_blocks, named
 from prefixcache_integrations.prompt.known import (
     RETRIEVED,
@@ -134,7 +135,8 @@ def _after_head(request: Request, profile: CacheProfile, known: KnownPrompt) -> 
     """Yield the split of what is said first behind what of it the template says in every call, if that is much."""
     if not any(each.slots for each in known.texts):
         return
-    first, said = heads(request, known)[1], dict(conversation(request))
+    said = dict(conversation(request))
+    first = heads(request, known, [at for at, part in said.items() if is_document(part)])[1]
     texts = [part.text for part in said.values()]
     if first is None or not profile.max_breakpoints or any(text.startswith(RETRIEVED) for text in texts):
         return

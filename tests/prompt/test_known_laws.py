@@ -253,6 +253,20 @@ def test_texts_of_a_template_lead_also_where_a_document_that_moves_stands_betwee
     replanned([empty, empty, talk], [KnownPrompt((), extended=False)] * 2 + [template], AnthropicMessages())
 
 
+def test_a_text_is_split_behind_what_its_template_says_wherever_a_document_stands() -> None:
+    document = {"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": ""}]}}
+    words = "another word " * 10
+    messages = [
+        {"role": "user", "content": [document, {"type": "text", "text": words}]},
+        {"role": "user", "content": ""},
+    ]
+    empty = {**CLAUDE, "messages": [{"role": "user", "content": []}]}
+    template = KnownPrompt((KnownText(words, (Slot(name="x", start=32, end=32),)),))
+    replanned(
+        [empty, {**CLAUDE, "messages": messages}], [KnownPrompt((), extended=False), template], AnthropicMessages()
+    )
+
+
 def test_instructions_that_documents_were_taken_out_of_are_not_split() -> None:
     words, user = "two\n" + "lines two\n" * 5, {"role": "user", "content": " "}
     short = {**CLAUDE, "system": "two\nlines two\n", "messages": [{"role": "user", "content": []}]}
