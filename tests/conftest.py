@@ -1,8 +1,15 @@
 import pytest
+from hypothesis import HealthCheck, settings
 
 from prefixcache_integrations.server import Simulator
 from tests import postgres_server
 from tests.redis_server import ADVICE, RedisServer, find_server
+
+# A run says of a change what the run before would have said: laws are held against the same examples every time.
+# `pytest --hypothesis-profile=search` draws new ones. How long an example takes is the machine's affair.
+settings.register_profile("same", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.register_profile("search", settings.get_profile("same"), derandomize=False)
+settings.load_profile("same")
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ COUNTS = st.integers(0, 10**7)
 
 # One law runs once per subclass, which is what this health check is about; nothing is shared between the runs,
 # and without a database neither is a failure of one dialect replayed on another.
-law = settings(suppress_health_check=[HealthCheck.differing_executors], database=None, deadline=None, max_examples=60)
+law = settings(suppress_health_check=[HealthCheck.differing_executors], database=None, max_examples=60)
 
 
 class Golden(Struct, frozen=True):

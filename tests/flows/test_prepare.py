@@ -141,7 +141,7 @@ def test_texts_of_any_length_are_planned(dialect: Dialect, text: str) -> None:
 
 @pytest.mark.parametrize(("dialect", "bodies"), FORMATS, ids=lambda value: getattr(value, "name", ""))
 def test_no_body_is_mutated_and_none_raises(dialect: Dialect, bodies: Any) -> None:
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(bodies, st.data())
     def check(drawn: dict[str, Any], data: st.DataObject) -> None:
         body = copy.deepcopy(drawn)

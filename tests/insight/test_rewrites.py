@@ -18,7 +18,7 @@ from tests.prompt.words import WORDS
 
 CLAUDE = AnthropicMessages()
 MODEL = "claude-opus-4-8"
-law = settings(max_examples=40, deadline=None)
+law = settings(max_examples=40)
 
 
 def turn(number: int, words: int, *, calls_tools: bool) -> list[dict[str, Any]]:

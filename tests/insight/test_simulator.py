@@ -276,7 +276,7 @@ def test_a_model_without_a_cache_reads_nothing(bench):
     assert (usage.input_tokens, usage.cache_read_tokens) == (2007, 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sizes=st.lists(st.integers(1, 400), min_size=1, max_size=12), share=st.integers(0, 12))
 def test_intervals_read_exactly_the_shared_part_rounded_down(sizes, share):
     """Law: what is read is the common prefix, in whole increments, if it reaches the minimum."""
@@ -386,7 +386,7 @@ def test_memory_is_bounded_and_keeps_what_expires_last():
     assert bench.claude(newest, now=31).cache_read_tokens == 1100
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(turns=st.lists(st.integers(0, 25), min_size=2, max_size=12), runs=st.booleans())
 def test_a_growing_claude_conversation_reads_all_it_has_written(turns, runs):
     """Law: with the tail marked and every turn within the lookback, read(n+1) = read(n) + write(n)."""

@@ -124,7 +124,7 @@ WORD = st.sampled_from(["a ", "the ", "parcel ", "é漢字 ", "leaves. "])
 WORDS_OF_IT = st.lists(WORD, max_size=40).map("".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(WORD, min_size=3, max_size=8), st.integers(150, 600), WORDS_OF_IT, WORDS_OF_IT, st.booleans())
 def test_requests_that_can_share_a_cached_prefix_have_one_key(
     words: list[str], times: int, one: str, other: str, with_tools: bool

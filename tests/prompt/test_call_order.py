@@ -70,7 +70,7 @@ every_format = pytest.mark.parametrize("dialect", FORMATS)
 
 @every_format
 def test_results_come_in_the_order_of_the_calls_however_they_were_given(dialect: DialectName) -> None:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.randoms(use_true_random=False))
     def check(sizes: list[int], shuffle: Any) -> None:
         turns = [[f"call_{turn}_{number}" for number in range(size)] for turn, size in enumerate(sizes)]

@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from prefixcache_integrations.canonical import Part, Request
@@ -21,12 +21,7 @@ from tests.prompt.test_foresight_laws import CLAUDE, LOOKED_UP, profile_of
 from tests.prompt.wire_rules import claude_faults
 from tests.prompt.words import WORDS
 
-law = settings(
-    max_examples=25,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.too_slow],
-)
+law = settings(max_examples=25, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 RULES = st.builds(
     DocumentRules,
     move=st.sampled_from([True, True, True, False]),

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -21,7 +21,7 @@ from tests.prompt.words import WORDS
 
 CLAUDE = AnthropicMessages()
 PROFILE = replace(resolve("claude-opus-4-8"), minimum_tokens=64)
-law = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+law = settings(max_examples=8)
 both_counts = pytest.mark.parametrize("runs_are_one", [True, False], ids=["by position", "by block"])
 
 

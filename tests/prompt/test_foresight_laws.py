@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -28,7 +28,7 @@ from tests.prompt.wire_rules import claude_faults, claude_markers
 from tests.prompt.words import WORDS
 
 CLAUDE = AnthropicMessages()
-law = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+law = settings(max_examples=50)
 LEVELS = st.sampled_from(["mark", "canonical", "arrange"])
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -36,7 +36,7 @@ FORMATS: list[tuple[Dialect, Any]] = [
 PLACEHOLDER = re.compile(r"\[value(\d+): stated at the end\]|\[stated in <documents_(\d+)>, before the question\]")
 
 every_format = pytest.mark.parametrize(("dialect", "bodies"), FORMATS, ids=lambda value: getattr(value, "name", ""))
-law = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+law = settings(max_examples=30)
 
 
 def parts(request: Request) -> Iterator[tuple[str, Part]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -35,7 +35,7 @@ LEVELS = st.sampled_from(["mark", "canonical"])
 INFORMATIVE = {"below_minimum", "near_minimum", "unknown_model", "estimated_tokens", "no_cache", "volatile_text"}
 
 every_format = pytest.mark.parametrize(("dialect", "bodies"), FORMATS, ids=lambda value: getattr(value, "name", ""))
-law = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+law = settings(max_examples=120)
 
 
 def laid_out(request: Request, level: str) -> Request:

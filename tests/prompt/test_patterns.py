@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from prefixcache_integrations.prompt.patterns import patterns
 
-law = settings(max_examples=200, deadline=None)
+law = settings(max_examples=200)
 
 CERTAIN = [
     ("Current time: «2026-01-05 08:17:23»", "timestamp"),

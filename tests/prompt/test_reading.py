@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -22,7 +22,7 @@ from prefixcache_integrations.prompt.stability import PromptMemory
 from tests.prompt.bodies import CHAT_BODIES, CLAUDE_BODIES, RESPONSES_BODIES
 from tests.prompt.words import WORDS
 
-law = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+law = settings(max_examples=60)
 every_format = pytest.mark.parametrize(
     ("dialect", "bodies"),
     [(AnthropicMessages(), CLAUDE_BODIES), (OpenAIChat(), CHAT_BODIES), (OpenAIResponses(), RESPONSES_BODIES)],

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefixcache_integrations.canonical import Level
@@ -22,7 +22,7 @@ from prefixcache_integrations.prompt.stability import PromptMemory
 from tests.prompt.words import WORDS
 
 FORMATS: dict[str, Dialect] = {"claude-sonnet-5": AnthropicMessages(), "gpt-5.6-sol": OpenAIChat()}
-law = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+law = settings(max_examples=25)
 every_model = pytest.mark.parametrize("model", FORMATS)
 
 SHAPES = st.fixed_dictionaries(

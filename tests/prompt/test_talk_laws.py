@@ -36,7 +36,7 @@ LEVELS = st.sampled_from(["mark", "canonical", "arrange", "arrange"])
 MARKER_FIELDS = ("cache_control", "prompt_cache_breakpoint")
 
 every_format = pytest.mark.parametrize(("dialect", "talks"), FORMATS, ids=["claude", "chat", "responses"])
-law = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+law = settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def profile_of(request: Request) -> CacheProfile:
@@ -167,7 +167,7 @@ from tests.prompt.test_talk_laws import FORMATS, sent
 plans = hashlib.sha256()
 for dialect, talks in FORMATS:
     @seed(7)
-    @settings(max_examples=5, deadline=None, database=None)
+    @settings(max_examples=5, database=None)
     @given(st.lists(talks, min_size=2, max_size=2))
     def plan_all(run):
         for made in sent(dialect, run, "arrange", remembers=True):

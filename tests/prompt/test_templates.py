@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from prefixcache_integrations.prompt.templates import LONGEST, TEMPLATES, Recognition, Templates
 
-law = settings(max_examples=100, deadline=None)
+law = settings(max_examples=100)
 RULES = "".join(f"Rule {number}: be kind, and look every order up before you speak of it.\n" for number in range(20))
 
 

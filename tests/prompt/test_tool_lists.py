@@ -18,7 +18,7 @@ from tests.prompt.words import WORDS
 
 CHAT = OpenAIChat()
 NAMES = st.sets(st.sampled_from("abcdefg"), min_size=1, max_size=6)
-law = settings(max_examples=80, deadline=None)
+law = settings(max_examples=80)
 
 
 def send(memory: PromptMemory, names: Any, agent: str = "Answer.") -> str:

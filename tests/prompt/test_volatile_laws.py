@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -29,7 +29,7 @@ from tests.prompt.bodies import CHAT_BODIES, CLAUDE_BODIES, RESPONSES_BODIES
 from tests.prompt.wire_rules import claude_faults, claude_markers, openai_faults
 from tests.prompt.words import WORDS
 
-law = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+law = settings(max_examples=25)
 LEVELS = st.sampled_from(["mark", "canonical", "arrange", "arrange"])
 
 RULE = "Be kind to customers, and look every order up before you say anything about it. "

@@ -121,7 +121,7 @@ FIELDS = ["messages", "input", "system", "instructions", "tools", "tool_choice",
           "prompt_cache_key", "metadata", "output_config", "diagnostics"]  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     path=st.sampled_from(sorted(PATHS)), changes=st.dictionaries(st.sampled_from(FIELDS), JSON, min_size=1, max_size=3)
 )
