@@ -171,7 +171,7 @@ def test_a_lease_in_redis_that_nobody_releases_ends(server, monkeypatch):
 def test_a_lease_in_redis_that_ran_out_takes_no_other_with_it(server):
     store, client = RedisStore(server, timeout=5), Redis.from_url(server)
     held = lease(store, KEY)
-    [name] = client.keys()
+    [name] = client.keys("*:lease")
     client.set(name, "another's")
     held.release()
     store.close()
@@ -188,7 +188,7 @@ def test_a_lease_in_redis_that_would_never_end_is_taken_over_by_one(server, take
     lease(stores[0], KEY)
     stores[0]._keeper._held.clear()  # as if its process had died
     with Redis.from_url(server) as client:
-        [name] = client.keys()
+        [name] = client.keys("*:lease")
         damage(client, name)
         held = take(stores[1], KEY)
         assert held is not None
