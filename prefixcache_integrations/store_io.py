@@ -65,7 +65,7 @@ def _save(io: StoreIO, op: Save) -> int | None:
 
 
 def _enter(io: StoreIO, op: Enter) -> Seat:
-    return io.flights.enter(op.key, awaiting=False, in_loop=_in_loop())
+    return io.flights.enter(op.key, awaiting=False, in_loop=in_loop())
 
 
 def _join(_: StoreIO, op: Join) -> Waited:
@@ -217,7 +217,8 @@ def _waited(landing: Future[Landed], since: float) -> Waited:
     return Waited(landing.result() if landing.done() else None, time.monotonic() - since)
 
 
-def _in_loop() -> bool:
+def in_loop() -> bool:
+    """Return whether an event loop runs on this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -21,6 +21,7 @@ from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
 from prefixcache_integrations.flows.flights import Flight, led_here, moment
+from prefixcache_integrations.store_io import in_loop
 
 _MOST_OPEN_RUNS = 1024
 
@@ -118,7 +119,7 @@ class _Guard(BaseCallbackHandler):
     @override
     def ignore_chat_model(self) -> bool:
         """Whether the beginning of a run says nothing: all that is led here later is its own, or its task tells."""
-        return not _watched_here() or _in_loop()
+        return not _watched_here() or in_loop()
 
     @override
     def on_chat_model_start(
@@ -138,15 +139,6 @@ class _Guard(BaseCallbackHandler):
         for flight in _watched_here():
             if flight.number > begun:
                 _land(flight, cancelled=not isinstance(error, Exception))
-
-
-def _in_loop() -> bool:
-    """Return whether an event loop runs here: its chat models are known by their tasks."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 # Hooks cannot be taken back: there is one for the process, whatever number of caches.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -10,26 +10,15 @@ import pytest
 
 from prefixcache_integrations.canonical import Level
 from prefixcache_integrations.dialects.anthropic_messages import AnthropicMessages
-from prefixcache_integrations.dialects.dialect import Dialect
-from prefixcache_integrations.dialects.openai_chat import OpenAIChat
 from prefixcache_integrations.insight.simulator import PromptCache
-from prefixcache_integrations.profiles import CacheProfile, resolve
+from prefixcache_integrations.profiles import resolve
 from prefixcache_integrations.prompt.layout import decide
 from prefixcache_integrations.prompt.stability import PromptMemory
+from tests.prompt.bills import FORMATS, bills, body
 from tests.prompt.words import WORDS
 
 CLAUDE = AnthropicMessages()
 PROFILE = resolve("claude-sonnet-5")
-MODELS: Mapping[str, tuple[Dialect, CacheProfile]] = {
-    "claude-sonnet-5": (CLAUDE, PROFILE),
-    "gpt-5.6-sol": (OpenAIChat(), resolve("gpt-5.6-sol")),
-}
-
-
-def body(model: str, instructions: str, messages: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    if model.startswith("claude"):
-        return {"model": model, "max_tokens": 9, "system": instructions, "messages": list(messages)}
-    return {"model": model, "messages": [{"role": "system", "content": instructions}, *messages]}
 
 
 def talks(
@@ -48,21 +37,11 @@ def talks(
 
 def cost(requests: list[dict[str, Any]], level: Level = "canonical") -> float:
     """Return the bill as a share of what the same requests cost without a cache."""
-    cache, memory, bill, tokens = PromptCache(WORDS), PromptMemory(), 0.0, 0
-    dialect, profile = MODELS[requests[0]["model"]]
-    for now, request in enumerate(requests):
-        made = decide(dialect.decode_request(request), profile, WORDS, level=level, snapshot=memory.snapshot(now))
-        assert made.sighting is not None
-        memory.observe(made.sighting, now)
-        ticket = cache.begin(made.request, profile, scope="one", now=now)
-        cache.started(ticket, now=now)
-        read, written = ticket.usage.cache_read_tokens or 0, ticket.usage.cache_write_tokens or 0
-        bill += ticket.usage.input_tokens - 0.9 * read + 0.25 * written
-        tokens += ticket.usage.input_tokens
-    return bill / tokens
+    found = bills(requests, level)
+    return sum(bill for bill, _ in found) / sum(tokens for _, tokens in found)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", FORMATS)
 @pytest.mark.parametrize("level", ["canonical", "arrange"])
 @pytest.mark.parametrize("system", [50, 900, 1500], ids=["short", "near the minimum", "long"])
 def test_the_second_turn_writes_what_the_first_one_asked_about(system: int, model: str, level: Level) -> None:
@@ -72,8 +51,8 @@ def test_the_second_turn_writes_what_the_first_one_asked_about(system: int, mode
 
 def test_documents_of_earlier_turns_stay_in_the_message_they_were_sent_in() -> None:
     memory = PromptMemory()
-    for now, body in enumerate(talks(Random(3), system=1500, count=8)):  # noqa: S311 - a seeded run
-        request = CLAUDE.decode_request(body)
+    for now, asked in enumerate(talks(Random(3), system=1500, count=8)):  # noqa: S311 - a seeded run
+        request = CLAUDE.decode_request(asked)
         made = decide(request, PROFILE, WORDS, level="arrange", snapshot=memory.snapshot(now))
         assert made.sighting is not None
         memory.observe(made.sighting, now)
@@ -81,12 +60,12 @@ def test_documents_of_earlier_turns_stay_in_the_message_they_were_sent_in() -> N
 
 
 @pytest.mark.parametrize("level", ["canonical", "arrange"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", FORMATS)
 @pytest.mark.parametrize("form", ["{0}\nwhy {1}", "{0}|why {1}", "<document>{0}</document>|why {1}"])
 def test_what_was_looked_up_for_a_question_and_is_not_kept_in_the_history_is_soon_not_written_any_more(
     form: str, model: str, level: Level
 ) -> None:
-    (dialect, profile), cache = MODELS[model], PromptCache(WORDS)
+    dialect, profile, cache = FORMATS[model], resolve(model), PromptCache(WORDS)
     memory, history, written = PromptMemory(), list[dict[str, Any]](), list[int]()
     for turn in range(20):
         said = form.format(f"page {turn} {'fact ' * 1500}", turn).split("|")

@@ -12,16 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefixcache_integrations.canonical import Level
-from prefixcache_integrations.dialects.anthropic_messages import AnthropicMessages
-from prefixcache_integrations.dialects.dialect import Dialect
-from prefixcache_integrations.dialects.openai_chat import OpenAIChat
-from prefixcache_integrations.insight.simulator import PromptCache
 from prefixcache_integrations.profiles import resolve
 from prefixcache_integrations.prompt.layout import decide
 from prefixcache_integrations.prompt.stability import PromptMemory
+from tests.prompt.bills import FORMATS, bills, body
 from tests.prompt.words import WORDS
 
-FORMATS: dict[str, Dialect] = {"claude-sonnet-5": AnthropicMessages(), "gpt-5.6-sol": OpenAIChat()}
 law = settings(max_examples=25)
 every_model = pytest.mark.parametrize("model", FORMATS)
 
@@ -34,13 +30,6 @@ SHAPES = st.fixed_dictionaries(
         "seed": st.integers(0, 10_000),
     }
 )
-
-
-def body(model: str, system: int, messages: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    instructions = "brief " * system
-    if model.startswith("claude"):
-        return {"model": model, "max_tokens": 9, "system": instructions, "messages": list(messages)}
-    return {"model": model, "messages": [{"role": "system", "content": instructions}, *messages]}
 
 
 def text(said: str) -> dict[str, Any]:
@@ -63,7 +52,7 @@ def appended(model: str, shape: dict[str, int]) -> Iterator[dict[str, Any]]:
         for turn in range(shape["turns"]):
             documents = chance.sample(range(shape["pool"]), chance.randint(0, 4))
             messages.append(asked(documents, f"why {talk} {turn}"))
-            yield body(model, shape["system"], messages)
+            yield body(model, "brief " * shape["system"], messages)
             messages.append({"role": "assistant", "content": f"answer {talk} {turn} {'so ' * 20}"})
 
 
@@ -80,24 +69,14 @@ def led(model: str, shape: dict[str, int], change: str) -> Iterator[dict[str, An
                 documents = list(dict.fromkeys([*documents, *found]))
             if change == "shuffled":
                 chance.shuffle(documents)
-            yield body(model, shape["system"], [asked(documents, f"about {talk}"), *history])
+            yield body(model, "brief " * shape["system"], [asked(documents, f"about {talk}"), *history])
             history.append({"role": "assistant", "content": f"answer {talk} {turn} {'so ' * 20}"})
             history.append({"role": "user", "content": [text(f"why {talk} {turn}")]})
 
 
 def costs(requests: Sequence[dict[str, Any]], level: Level) -> list[float]:
     """Return the bill after each request, in uncached input tokens."""
-    cache, memory, bills = PromptCache(WORDS), PromptMemory(), list[float]()
-    for now, request in enumerate(requests):
-        dialect, profile = FORMATS[request["model"]], resolve(request["model"])
-        made = decide(dialect.decode_request(request), profile, WORDS, level=level, snapshot=memory.snapshot(now))
-        assert made.sighting is not None
-        memory.observe(made.sighting, now)
-        ticket = cache.begin(made.request, profile, scope="one", now=now)
-        cache.started(ticket, now=now)
-        read, written = ticket.usage.cache_read_tokens or 0, ticket.usage.cache_write_tokens or 0
-        bills.append((ticket.usage.input_tokens or 0) - 0.9 * read + 0.25 * written)
-    return list(accumulate(bills))
+    return list(accumulate(bill for bill, _ in bills(requests, level)))
 
 
 def excess(requests: Sequence[dict[str, Any]]) -> float:
