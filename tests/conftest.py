@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -10,6 +12,15 @@ from tests.redis_server import ADVICE, RedisServer, find_server
 settings.register_profile("same", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.register_profile("search", settings.get_profile("same"), derandomize=False)
 settings.load_profile("same")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def event_loop_at_hand():
+    """pytest-asyncio and LlamaIndex open an event loop where there is none yet, and leave it open: this one is closed."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    loop.close()
 
 
 @pytest.fixture

@@ -60,15 +60,6 @@ def assistant(request):
     return Reply(text=f"Thought: I can answer.\nAnswer: {words}" if "Action Input" in said else words)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def event_loop_at_hand():
-    """LlamaIndex opens an event loop where there is none yet, and leaves it open: here there is one, which is closed."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    loop.close()
-
-
 @pytest.fixture(scope="module")
 def server():
     with Simulator(model=assistant) as running:
