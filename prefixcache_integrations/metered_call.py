@@ -73,6 +73,11 @@ class MeteredCall:
         )
         self._extended = self._turn.previous if self._turn.extends else None
 
+    @property
+    def is_sent(self) -> bool:
+        """Whether anybody has said what is on its way."""
+        return self._request is not None
+
     def first_piece(self) -> None:
         """Say that the first piece of a stream has come."""
         if self._first is None:

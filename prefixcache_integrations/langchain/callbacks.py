@@ -8,6 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -20,13 +21,14 @@ from msgspec.structs import replace
 from typing_extensions import override
 
 from prefixcache_integrations.call_log import CallLog
-from prefixcache_integrations.canonical import JsonObject
+from prefixcache_integrations.canonical import JsonObject, Request
 from prefixcache_integrations.canonical.json import as_object, as_text
 from prefixcache_integrations.events import Labels, Observer, session_of
 from prefixcache_integrations.insight.accounting import Totals
 from prefixcache_integrations.insight.call_table import CallRecord, call_record
 from prefixcache_integrations.langchain.asked_terms import AskedTerms, asked_terms, completed
 from prefixcache_integrations.langchain.stand_in import request_of
+from prefixcache_integrations.langchain.traces import LAYOUT
 from prefixcache_integrations.langchain.usage import served_by, usage_of
 from prefixcache_integrations.metering import Meter, MeteredCall, today
 from prefixcache_integrations.on_the_wire import listen
@@ -39,11 +41,15 @@ _MOST_OPEN_RUNS = 10_000
 
 
 class _Run(NamedTuple):
-    """A run under way. ``awaited`` is told when nobody holds its id any longer, so that it cannot be told to end."""
+    """A run under way. ``awaited`` is told when nobody holds its id any longer, so that it cannot be told to end.
+
+    ``stand_in`` finds out what is sent, where a layout that will tell has not done so until the run ends.
+    """
 
     call: MeteredCall
     terms: AskedTerms
     awaited: ref[UUID] | None = None
+    stand_in: Callable[[], Request | None] | None = None
 
 
 class CachedTokensHandler(BaseCallbackHandler):
@@ -141,13 +147,17 @@ class CachedTokensHandler(BaseCallbackHandler):
         parameters = as_object(kwargs.get("invocation_params")) or {}
         settings = as_object(serialized.get("kwargs")) or {}
         terms = asked_terms(settings, parameters, messages[0]) if _is_claude(metadata) and messages else AskedTerms()
-        call = self._open(run_id, metadata or {}, tags or (), parameters, terms)
-        if not self._meter.reads_requests:
+        stand_in = None
+        if self._meter.reads_requests and messages:
+            stand_in = partial(request_of, serialized, messages[0], parameters, self._meter.reader)
+        is_laid_out = LAYOUT in (metadata or {})
+        later = stand_in if is_laid_out else None
+        call = self._open(run_id, metadata or {}, tags or (), parameters, terms, stand_in=later)
+        if stand_in is None:
             return
         listen(self, call)
-        request = request_of(serialized, messages[0], parameters, self._meter.reader) if messages else None
-        if request is not None:
-            call.sent(request)
+        if not is_laid_out:
+            _tell_sent(call, stand_in)
 
     @override
     def on_llm_start(
@@ -194,6 +204,8 @@ class CachedTokensHandler(BaseCallbackHandler):
         model = as_text(metadata.get("model_name")) or as_text(metadata.get("model")) or call.model
         call.provider = call.provider or _PROVIDERS.get(metadata.get("model_provider"))
         served = served_by(message)
+        if run.stand_in is not None and not call.is_sent:  # a cache answered, and no body was built
+            _tell_sent(call, run.stand_in)
         if served != "provider":
             self._log.add(call.served(served, model=model))
         else:
@@ -208,6 +220,8 @@ class CachedTokensHandler(BaseCallbackHandler):
         tags: Sequence[str],
         parameters: JsonObject,
         terms: AskedTerms,
+        *,
+        stand_in: Callable[[], Request | None] | None = None,
     ) -> MeteredCall:
         names = (metadata.get("ls_model_name"), parameters.get("model"), parameters.get("model_name"))
         self._count(self._close(run_id))  # whoever chose the id asks again: the call before was cancelled
@@ -225,7 +239,7 @@ class CachedTokensHandler(BaseCallbackHandler):
         dropped, number = None, run_id.int
         self._count_left()
         with self._lock:
-            self._runs[number] = _Run(call, terms, ref(run_id, lambda _: self._leave(number)))
+            self._runs[number] = _Run(call, terms, ref(run_id, lambda _: self._leave(number)), stand_in)
             if len(self._runs) > _MOST_OPEN_RUNS:
                 dropped = self._runs.popitem(last=False)[1]
         self._count(dropped)
@@ -257,6 +271,12 @@ class CachedTokensHandler(BaseCallbackHandler):
         """Count a run of which nobody will tell more."""
         if run is not None:
             self._log.add(run.call.abandoned())
+
+
+def _tell_sent(call: MeteredCall, stand_in: Callable[[], Request | None]) -> None:
+    request = stand_in()
+    if request is not None:
+        call.sent(request)
 
 
 def _is_claude(metadata: Mapping[str, object] | None) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar, cast
 
 from langchain.chat_models.base import _DECLARATIVE_METHODS, _ConfigurableModel
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
@@ -29,6 +29,7 @@ from prefixcache_integrations.flows.prepare import prepare
 from prefixcache_integrations.langchain.claude_usage import TellsUsage
 from prefixcache_integrations.langchain.composed import rebuilt
 from prefixcache_integrations.langchain.prompt_view import known_prompt, notice_prompt
+from prefixcache_integrations.langchain.traces import LAYOUT
 from prefixcache_integrations.langchain.watched import Watches, provider_of
 from prefixcache_integrations.memories import MemoryChoice, chosen_memory
 from prefixcache_integrations.on_the_wire import follower, notice
@@ -67,7 +68,7 @@ class ModelLayout:
     ) -> None:
         self._memory = chosen_memory(memory, observers)
         self._documents = checked_rules(documents)
-        self._level = level
+        self.level = level
         self._observers = checked_observers(observers)
         self._tokenizer = tokens.chosen(tokenizer)
         self._reader = BodyReader()
@@ -107,7 +108,7 @@ class ModelLayout:
             dialect,
             lambda name: profiles.resolve(name, provider, _base_url(model)),
             self._tokenizer,
-            level=self._level,
+            level=self.level,
             observers=self._observers,
             memory=self._memory,
             now=time.time(),
@@ -184,6 +185,10 @@ class _LaysOut:
     def _get_request_payload(self, *args: object, **kwargs: object) -> dict[str, Any]:
         payload = super()._get_request_payload(*args, **kwargs)  # type: ignore[misc] # as above
         return self.__prefixcache_layout__.body(cast("BaseChatModel", self), payload)
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: object) -> LangSmithParams:
+        told = super()._get_ls_params(stop=stop, **kwargs)  # type: ignore[misc] # as above
+        return cast("LangSmithParams", {**told, LAYOUT: self.__prefixcache_layout__.level})
 
 
 class _AsksForUsage:

@@ -1,4 +1,4 @@
-"""The marker of a hit in traces: in the metadata of its run, by which LangSmith and other tracers filter."""
+"""What the metadata of a run says, by which LangSmith and other tracers filter: that it was a hit, or was laid out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
 from prefixcache_integrations.langchain.generations import MARKER
+
+LAYOUT = "prefixcache_layout"
+"""At which level the request of a run is laid out. Who lays it out tells what is sent, along the call's own context."""
 
 
 def mark_traces(run_manager: object, answer: Sequence[Generation]) -> None:

@@ -80,7 +80,7 @@ def test_a_view_goes_for_its_model_wherever_langchain_asks(model, layout):
     assert type(view).__name__ == type(model).__name__
     assert view._llm_type == model._llm_type
     assert view.lc_id() == model.lc_id()
-    assert view._get_ls_params() == model._get_ls_params()
+    assert view._get_ls_params() == model._get_ls_params() | {"prefixcache_layout": "canonical"}
     assert view._get_invocation_params() == model._get_invocation_params()
     assert view.profile is model.profile
     assert repr(view) == repr(model)

@@ -229,6 +229,30 @@ async def test_the_recorded_prompt_is_the_one_that_was_laid_out(simulator, model
     assert second.usage.cache_read_tokens > 1_000
 
 
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_where_a_layout_tells_what_is_sent_no_body_is_built_besides(models, handler, path, monkeypatch, awaited):
+    model, built = with_prompt_layout(models.claude()), []
+    build_body = ChatAnthropic._get_request_payload
+    monkeypatch.setattr(
+        ChatAnthropic, "_get_request_payload", lambda *args, **kw: built.append(1) or build_body(*args, **kw)
+    )
+    config = {"callbacks": [handler]}
+    await model.ainvoke(prompt(), config) if awaited else list(model.stream(prompt(), config))
+
+    assert len(built) == 1
+    assert [run.group for run in read(path)[0].prompt] == ["system", "question"]
+
+
+def test_a_hit_of_a_laid_out_model_is_recorded_with_its_prompt(models, handler, path):
+    model = with_prompt_layout(models.claude(cache=ResponseCache(MemoryStore())))
+    for _ in range(2):
+        model.invoke(prompt(), {"callbacks": [handler]})
+
+    called, hit = read(path)
+    assert hit.outcome == "response_cache"
+    assert [run.group for run in hit.prompt] == [run.group for run in called.prompt] == ["system", "question"]
+
+
 def test_without_a_layout_the_prompt_is_what_langchain_builds(simulator, models, handler, path):
     for name in ("claude", "openai", "azure"):
         build(models, name).bind_tools([order_status]).invoke(prompt(), {"callbacks": [handler]})
