@@ -37,7 +37,8 @@ class MarkerRules(Struct, frozen=True, kw_only=True):
     ``wanted`` are the places we would mark, the most valuable first; the application's own markers come after
     ``anchor``. ``budget`` is how many a request may carry, ``None`` where that is not ours to judge. ``keeps``: the
     application's markers may stay. ``ordered``: a longer lifetime must not come after a shorter one. ``head`` is the
-    last block that every call begins with, where that comes after the instructions.
+    last block that every call begins with, where that comes after the instructions; ``heads`` are blocks of these
+    behind which a value changes.
     """
 
     wanted: tuple[Reason, ...] = ()
@@ -45,6 +46,7 @@ class MarkerRules(Struct, frozen=True, kw_only=True):
     keeps: bool = True
     ordered: bool = False
     head: Address | None = None
+    heads: tuple[Address, ...] = ()
 
 
 def marker_rules(request: Request, profile: CacheProfile) -> MarkerRules:
@@ -190,6 +192,8 @@ def _reasons(request: Request, found: Sequence[Place], rules: MarkerRules) -> di
     }
     reasons: dict[Address, Reason] = {}
     for reason in rules.wanted:
+        if reason == "system":
+            reasons |= {place.at: reason for place in found if place.at in rules.heads and place.at not in reasons}
         place = next(filter(candidates[reason], reversed(found)), None)
         if place is not None:
             reasons.setdefault(place.at, reason)

@@ -94,7 +94,8 @@ def decide(
         foresight = foresee(routed.request, routed.reading, terms, snapshot, moving=moving)
         draft, moves = _in_order(routed, foresight, terms)
     enough = terms.limits.enough
-    marks = marked(draft.request, draft.reading, profile, foresight=foresight, enough=enough, known=known)
+    heads = tidy.volatile.heads
+    marks = marked(draft.request, draft.reading, profile, foresight=foresight, enough=enough, known=known, heads=heads)
     made = _plan(tidy, draft, terms, moves=moves, marks=marks, way=way, changing=changing)
     left = tuple(each for each in changing if each.code == "volatile_text")
     told = () if snapshot is None else tuple(places_of(left, tidy.request, tidy.volatile.names))

@@ -49,6 +49,7 @@ def marked(
     foresight: Foresight | None,
     enough: int,
     known: KnownPrompt,
+    heads: tuple[Address, ...] = (),
 ) -> Marked:
     """Return where the prompt of ``request``, as it was read, is marked.
 
@@ -72,7 +73,7 @@ def marked(
         if tail is None and reading.tokens >= enough:
             rules = replace(rules, budget=profile.max_breakpoints)
             options = {**options, **explicit_mode(request, options)}
-    rules = replace(rules, head=head)
+    rules = replace(rules, head=head, heads=heads)
     reasons, surplus = chosen(request, found, rules, enough=enough, wanted=wanted, itself=tail)
     ttl = foresight.ttl if foresight is not None and not any(place.markers for place in found) else None
     rows, lifetimes = breakpoints(found, reasons, rules, profile, ttl=ttl)

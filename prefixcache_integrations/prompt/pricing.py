@@ -105,7 +105,21 @@ def best_marks(ahead: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: 
         if now + worth > best.worth:
             ttl = None if lifetime is profile.lifetimes[0] else lifetime.name
             best = Choice(now + worth, (*found, *marks), ttl)
-    return best
+    spare = profile.max_breakpoints - len(best.marks) - (anchor > ahead.read)
+    return best._replace(marks=_with_fork(ahead, best.marks, enough)) if spare > 0 else best
+
+
+def _with_fork(ahead: Ahead, marks: tuple[int, ...], enough: int) -> tuple[int, ...]:
+    """Add to ``marks`` where this prompt parts from all that were sent, if the last of them writes that anyway.
+
+    There it costs nothing, and the next prompt that parts there too reads it.
+    """
+    sent = next((first.place for first in ahead.firsts if not first.visits), len(ahead.ends))
+    places = range(min(sent, *marks[-1:]), ahead.read, -1) if marks else ()
+    fork = next((place - 1 for place in places if ahead.markable[place - 1]), -1)
+    if fork <= ahead.read or fork in marks or ahead.ends[fork] < enough:
+        return marks
+    return tuple(sorted((*marks, fork)))
 
 
 def _kept_alive(ahead: Ahead, enough: int) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from itertools import groupby
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Address, Finding, Level, Move, Part, Request, VolatileKind
 from prefixcache_integrations.canonical.json import as_object
@@ -55,13 +56,15 @@ _IN_INSTRUCTIONS = 'say it in the latest message instead; level "arrange" does t
 class Volatile(Struct, frozen=True):
     """The fragments of a request in the order of the prompt, the moves they lead to, and what was recognised.
 
-    ``names`` are those by which the texts that hold fragments are known from call to call.
+    ``names`` are those by which the texts that hold fragments are known from call to call. ``heads`` are the blocks of
+    the cut request behind which a value changes: what precedes it is the same in every call.
     """
 
     fragments: tuple[Fragment, ...] = ()
     moves: tuple[Move, ...] = ()
     texts: tuple[Recognition, ...] = ()
     names: Mapping[Address, bytes] = field(default_factory=dict)
+    heads: tuple[Address, ...] = ()
 
 
 def find_volatile(
@@ -83,7 +86,7 @@ def find_volatile(
         moves = (*moves, *_after_head(request, profile, known))
     texts = tuple(each.recognised for each in seen if each.recognised is not None)
     names = {fragment.at: each.name for each in seen for fragment in each.fragments}
-    return Volatile(tuple(found), moves, texts, names)
+    return Volatile(tuple(found), moves, texts, names, tuple(_heads(blocks, found, moves)))
 
 
 class _Seen(Struct, frozen=True):
@@ -181,6 +184,23 @@ def _moves(
             yield _split(fragment, splits[_holder(fragment.at)], len(part.text))
 
 
+def _heads(blocks: Mapping[Address, Part], found: Sequence[Fragment], moves: Sequence[Move]) -> Iterator[Address]:
+    """Yield the blocks that end before a value that changes and stays: cut there, or by the application itself."""
+    splits = [move for move in moves if move.reason == "split"]
+    yield from (_shifted(move.target, -1) for move in splits)
+    treated = {(move.source, move.span[0]) for move in moves if move.span is not None}
+    for each in found:
+        before = _shifted(each.at, -1)
+        if each.known and each.rate is not None and (each.at, each.start) not in treated and before in blocks:
+            earlier = (move.source for move in splits if _holder(move.source) == _holder(before))
+            yield _shifted(before, sum(at <= before for at in earlier))
+
+
+def _shifted(at: Address, by: int) -> Address:
+    """Return the address of the block so many behind ``at``, in the system prompt or in the same message."""
+    return replace(at, index=at.index + by) if at.part is None else replace(at, part=at.part + by)
+
+
 def may_add_note(request: Request, profile: CacheProfile) -> bool:
     """Tell whether a note may be added to this request and to those that follow it in its conversation.
 
@@ -223,10 +243,8 @@ def _may_split(fragment: Fragment, part: Part) -> bool:
 
 
 def _split(fragment: Fragment, splits: int, length: int) -> Move:
-    at = fragment.at
-    index, number = (at.index + splits, None) if at.part is None else (at.index, at.part + splits)
-    target = Address(at.section, index, number)
-    return Move(source=at, target=target, reason="split", span=(fragment.start, length))
+    target = _shifted(fragment.at, splits)
+    return Move(source=fragment.at, target=target, reason="split", span=(fragment.start, length))
 
 
 def about_volatile(request: Request, volatile: Volatile, reading: Reading, profile: CacheProfile) -> Iterator[Finding]:

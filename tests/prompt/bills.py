@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from prefixcache_integrations.canonical import Level
+from prefixcache_integrations.canonical import Level, Usage
 from prefixcache_integrations.dialects.anthropic_messages import AnthropicMessages
 from prefixcache_integrations.dialects.dialect import Dialect
 from prefixcache_integrations.dialects.openai_chat import OpenAIChat
 from prefixcache_integrations.insight.simulator import PromptCache
-from prefixcache_integrations.profiles import resolve
+from prefixcache_integrations.profiles import CacheProfile, resolve
 from prefixcache_integrations.prompt.layout import decide
 from prefixcache_integrations.prompt.stability import PromptMemory
 from tests.prompt.words import WORDS
@@ -25,17 +25,53 @@ def body(model: str, instructions: str, messages: Sequence[dict[str, Any]]) -> d
     return {"model": model, "messages": [{"role": "system", "content": instructions}, *messages]}
 
 
-def bills(requests: Sequence[dict[str, Any]], level: Level) -> list[tuple[float, int]]:
-    """Return of each request its bill, in uncached input tokens, and its length."""
-    cache, memory, found = PromptCache(WORDS), PromptMemory(), list[tuple[float, int]]()
-    for now, request in enumerate(requests):
-        dialect, profile = FORMATS[request["model"]], resolve(request["model"])
-        made = decide(dialect.decode_request(request), profile, WORDS, level=level, snapshot=memory.snapshot(now))
-        assert made.sighting is not None
-        memory.observe(made.sighting, now)
+def format_of(model: str) -> Dialect:
+    """Return the format in which a model takes requests."""
+    return FORMATS["claude-sonnet-5" if model.startswith("claude") else "gpt-5.6-sol"]
+
+
+class Sent(NamedTuple):
+    """A request and when it is sent, in seconds."""
+
+    at: float
+    body: dict[str, Any]
+
+
+class Bill(NamedTuple):
+    """What a request costs, in uncached input tokens, and its length."""
+
+    cost: float
+    tokens: int
+
+
+def billed(requests: Iterable[Sent], level: Level = "canonical", *, learning: bool = True) -> list[Bill]:
+    """Return the bill of each request, in the order sent; without ``learning``, each is planned on its own."""
+    cache, memory, found = PromptCache(WORDS), PromptMemory(), list[Bill]()
+    for now, request in sorted(requests, key=lambda sent: sent.at):
+        dialect, profile = format_of(request["model"]), resolve(request["model"])
+        snapshot = memory.snapshot(now) if learning else None
+        made = decide(dialect.decode_request(request), profile, WORDS, level=level, snapshot=snapshot)
+        if made.sighting is not None:
+            memory.observe(made.sighting, now)
         ticket = cache.begin(made.request, profile, scope="one", now=now)
         cache.started(ticket, now=now)
-        read, written = ticket.usage.cache_read_tokens or 0, ticket.usage.cache_write_tokens or 0
-        tokens = ticket.usage.input_tokens or 0
-        found.append((tokens - 0.9 * read + 0.25 * written, tokens))
+        found.append(_bill(ticket.usage, profile))
     return found
+
+
+def _bill(usage: Usage, profile: CacheProfile) -> Bill:
+    extra = 0.0
+    for name, written in (usage.cache_write_by_ttl or {}).items():
+        lifetime = profile.lifetime(name)
+        extra += written * (float(lifetime.write_multiplier) - 1 if lifetime else 0.0)
+    return Bill(usage.input_tokens - 0.9 * (usage.cache_read_tokens or 0) + extra, usage.input_tokens)
+
+
+def share(bills: Sequence[Bill]) -> float:
+    """Return what requests cost as a share of what they do without a cache."""
+    return sum(bill.cost for bill in bills) / sum(bill.tokens for bill in bills)
+
+
+def bills(requests: Sequence[dict[str, Any]], level: Level) -> list[Bill]:
+    """Return of each request its bill, one being sent every second."""
+    return billed((Sent(now, request) for now, request in enumerate(requests)), level)

@@ -6,27 +6,14 @@ a memory has them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from prefixcache_integrations.canonical import Level
-from prefixcache_integrations.dialects.anthropic_messages import AnthropicMessages
-from prefixcache_integrations.insight.simulator import PromptCache
-from prefixcache_integrations.profiles import resolve
-from prefixcache_integrations.prompt.layout import decide
-from prefixcache_integrations.prompt.stability import PromptMemory
-from tests.prompt.words import WORDS
-
-CLAUDE = AnthropicMessages()
-PROFILE = resolve("claude-sonnet-5")
-
-
-class Sent(NamedTuple):
-    at: float
-    body: dict[str, Any]
+from tests.prompt.bills import Sent, billed, share
 
 
 def body(messages: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
@@ -81,21 +68,9 @@ def with_more_tools() -> Iterator[Sent]:
         yield Sent(sent.at, {**sent.body, "tools": [tool(each) for each in range(5 + number)]})
 
 
-def cost(requests: Iterator[Sent], level: Level = "canonical", *, learning: bool = True) -> float:
+def cost(requests: Iterable[Sent], level: Level = "canonical", *, learning: bool = True) -> float:
     """Return the bill as a share of what the same requests cost without a cache."""
-    cache, memory, bill, tokens = PromptCache(WORDS), PromptMemory(), 0.0, 0
-    for now, request in sorted(requests, key=lambda sent: sent.at):
-        snapshot = memory.snapshot(now) if learning else None
-        made = decide(CLAUDE.decode_request(request), PROFILE, WORDS, level=level, snapshot=snapshot)
-        if made.sighting is not None:
-            memory.observe(made.sighting, now)
-        ticket = cache.begin(made.request, PROFILE, scope="one", now=now)
-        cache.started(ticket, now=now)
-        by_ttl = ticket.usage.cache_write_by_ttl or {}
-        extra = sum(written * (1.0 if name == "1h" else 0.25) for name, written in by_ttl.items())
-        bill += ticket.usage.input_tokens - 0.9 * (ticket.usage.cache_read_tokens or 0) + extra
-        tokens += ticket.usage.input_tokens
-    return bill / tokens
+    return share(billed(requests, level, learning=learning))
 
 
 @pytest.mark.parametrize("requests", [questions, written_out, instructed_anew, with_tools_of_the_call])
