@@ -209,6 +209,13 @@ class PrefixBroken(Struct, frozen=True, kw_only=True):
     disagreement: str | None = None
 
 
+class DiagnosisFailed(Struct, frozen=True, kw_only=True):
+    """What a request lost could not be found out, for ``error``, the name of an exception; the call went on."""
+
+    error: str
+    model: str | None = None
+
+
 class PassedThrough(Struct, frozen=True, kw_only=True):
     """A request was left exactly as it was, because it could not be understood; ``reason`` quotes no text."""
 
@@ -248,6 +255,7 @@ Event: TypeAlias = (
     | CallFailed
     | PromptPlanned
     | PrefixBroken
+    | DiagnosisFailed
     | PassedThrough
     | VolatileFound
     | DuplicatesDropped

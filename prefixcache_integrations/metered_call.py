@@ -11,10 +11,10 @@ from prefixcache_integrations.canonical import Finding, JsonObject, PromptPlan, 
 from prefixcache_integrations.canonical.json import as_text
 from prefixcache_integrations.claims import claims_of, release
 from prefixcache_integrations.dialects import Dialect
-from prefixcache_integrations.errors import ConfigurationError, MalformedRequest, PrefixCacheError
+from prefixcache_integrations.errors import ConfigurationError, MalformedRequest
 from prefixcache_integrations.events import AnswerTimed, CallFailed, Labels, PrefixBroken, UsageRecorded, tell
 from prefixcache_integrations.insight.conversations import Turn
-from prefixcache_integrations.insight.prompt_runs import Run, prompt_rows
+from prefixcache_integrations.insight.prompt_runs import Run
 from prefixcache_integrations.insight.recording import Break, Outcome, RecordedCall
 from prefixcache_integrations.insight.verdict import Verdict, read_verdict
 from prefixcache_integrations.profiles import CacheProfile, Provider, resolve
@@ -71,7 +71,7 @@ class MeteredCall:
         self._turn = self._meter.watch.place(
             request, self._started, self.labels.session, instead_of=self._turn, plan=plan
         )
-        self._extended = self._turn.previous if self._turn.extends else None
+        self._extended = self._turn.previous if self._turn and self._turn.extends else None
 
     @property
     def is_sent(self) -> bool:
@@ -238,12 +238,8 @@ class MeteredCall:
     def _runs(self, turn: Turn | None) -> tuple[Run, ...]:
         if turn is None or not self._meter.records:
             return ()
-        known = self._extended.rows if self._extended else None
-        try:
-            turn.rows = prompt_rows(turn.request, self._profile(), self._meter.tokenizer, known)
-        except PrefixCacheError:
-            return ()
-        return turn.rows.runs()
+        rows = self._meter.watch.rows(turn, self._profile(), self._extended.rows if self._extended else None)
+        return rows.runs() if rows is not None else ()
 
     def _profile(self) -> CacheProfile:
         return resolve(self.model or "", self.provider)

@@ -34,7 +34,7 @@ class Meter:
     """Meters the calls of a process. Thread-safe.
 
     Args:
-        observers: Told `UsageRecorded`, `AnswerTimed`, `CallFailed` and `PrefixBroken`.
+        observers: Told `UsageRecorded`, `AnswerTimed`, `CallFailed`, `PrefixBroken` and `DiagnosisFailed`.
         prices: What calls cost; by default the prices at hand.
         diagnose: Compare each request with the one before it in its conversation. That needs the requests
             (`MeteredCall.sent`), and counts their tokens: a few milliseconds for a long prompt that is new.
@@ -108,7 +108,7 @@ class Meter:
         """What compares requests; made when it is first needed."""
         with self._lock:
             if self._watch is None:
-                self._watch = Watch(self.tokenizer, self.day)
+                self._watch = Watch(self.tokenizer, self.day, self.observers)
             return self._watch
 
     def write(self, call: RecordedCall) -> None:

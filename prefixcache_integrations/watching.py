@@ -40,7 +40,7 @@ class Watcher:
     ) -> None:
         self.observers = tuple(observers)
         self.timer = timer
-        self.watch = Watch(tokenizer, day)
+        self.watch = Watch(tokenizer, day, self.observers)
 
     def begin(self, provider: Provider | None = None, labels: Labels | None = None) -> WatchedCall:
         """Begin a call."""

@@ -130,6 +130,10 @@ class Explainer:
             return said
         return replace(said, verdict=verdict, disagreement=disagreement(verdict, said, current))
 
+    def forget(self, request: Request) -> None:
+        """Keep nothing of ``request``: no other will be compared with it."""
+        self._readings.pop(id(request), None)
+
     def _said(self, previous: Request, current: Request, profile: CacheProfile, given: _Given) -> Explanation:
         usage, elapsed, previous_begun, earlier, beside, price, redact, extends, weighed = given
         in_time = previous_begun and (elapsed is None or elapsed < _shortest_life(profile))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import compress
 from operator import is_not
 
@@ -64,6 +65,15 @@ def _form(message: Message) -> JsonObject:
         "name": message.raw.get("name") or "",
         "parts": [wire_form(part) for part in message.parts],
     }
+
+
+def written_size(values: Iterable[object]) -> int:
+    """Return of how many bytes ``values`` are, written down; what is no JSON counts nothing."""
+    size = 0
+    for value in values:
+        with suppress(*_NO_JSON):
+            size += len(_encode(value))
+    return size
 
 
 def are_same_json(old: Sequence[JsonObject], new: Sequence[JsonObject]) -> bool:

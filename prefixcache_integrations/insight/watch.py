@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 
 from msgspec.structs import replace
 
 from prefixcache_integrations.canonical import Finding, PromptPlan, Request, Tokenizer, Usage
 from prefixcache_integrations.errors import PrefixCacheError
-from prefixcache_integrations.events import Labels, PrefixBroken
+from prefixcache_integrations.events import DiagnosisFailed, Labels, Observer, PrefixBroken, tell
 from prefixcache_integrations.insight.conversations import Conversations, Turn
-from prefixcache_integrations.insight.diagnosis import Explainer, Explanation, Sent
+from prefixcache_integrations.insight.diagnosis import Explainer, Sent
 from prefixcache_integrations.insight.diagnosis_paths import outside_arguments
+from prefixcache_integrations.insight.prompt_runs import PromptRows, prompt_rows
 from prefixcache_integrations.insight.rewrites import rewrite
 from prefixcache_integrations.insight.verdict import Verdict
 from prefixcache_integrations.profiles import CacheProfile
@@ -23,13 +25,16 @@ from prefixcache_integrations.prompt.tail_note import without_note
 class Watch:
     """Thread-safe. ``day`` says which day's prices are in force, for what is lost.
 
-    A note of values at the end of a prompt is left out of account: it is not there to be read again.
+    A note of values at the end of a prompt is left out of account: it is not there to be read again. Whatever goes
+    wrong here is told ``observers`` as `DiagnosisFailed`, and costs no more than what would have been said.
     """
 
-    def __init__(self, tokenizer: Tokenizer, day: Callable[[], date]) -> None:
+    def __init__(self, tokenizer: Tokenizer, day: Callable[[], date], observers: Sequence[Observer] = ()) -> None:
+        self._tokenizer = tokenizer
         self._day = day
-        self._conversations = Conversations()
+        self._observers = observers
         self._explainer = Explainer(tokenizer)
+        self._conversations = Conversations(dropped=self._explainer.forget)
         self._lock = threading.Lock()
 
     def place(
@@ -40,19 +45,20 @@ class Watch:
         *,
         instead_of: Turn | None = None,
         plan: PromptPlan | None = None,
-    ) -> Turn:
+    ) -> Turn | None:
         """Find the conversation of a request that is sent ``at`` so many seconds; see `Conversations.place`.
 
         Where a ``plan`` has set its markers, none of them is missing: it weighed what each is worth.
         """
-        with self._lock:
+        turn = None
+        with self._guard(request.model), self._lock:
             turn = self._conversations.place(without_note(request), at, session, instead_of=instead_of)
-        turn.weighed = plan is not None
+            turn.weighed = plan is not None
         return turn
 
     def withdraw(self, turn: Turn) -> None:
         """Forget a request that was refused."""
-        with self._lock:
+        with self._guard(turn.request.model), self._lock:
             self._conversations.withdraw(turn)
 
     def changes(
@@ -62,11 +68,10 @@ class Watch:
 
         It is taken that the answer to that one has begun.
         """
-        with self._lock:
-            try:
-                turn = self._conversations.preview(without_note(request), at, session)
-                if turn.previous is None:
-                    return ()
+        found = None
+        with self._guard(request.model), self._lock:
+            turn = self._conversations.preview(without_note(request), at, session)
+            if turn.previous is not None:
                 previous, elapsed = turn.previous.request, turn.elapsed
                 beside = [
                     Sent(request=each.request, profile=profile, seconds_before=max(turn.previous.at - each.at, 0.0))
@@ -74,45 +79,50 @@ class Watch:
                 ]
                 said = self._explainer.explain(previous, turn.request, profile=profile, elapsed=elapsed, beside=beside)
                 found = rewrite(previous, turn.request, said, profile, prompt_tokens)
-            except PrefixCacheError:
-                return ()
         return () if found is None else (found,)
 
     def broken(
         self, turn: Turn, profile: CacheProfile, usage: Usage, labels: Labels, verdict: Verdict | None = None
     ) -> PrefixBroken | None:
-        """Return what is to be told of a request with this ``usage``, once; ``None`` where nothing was lost."""
-        said = self.explain(turn, profile, usage, verdict)
-        event = said.event(turn.request.model) if said else None
-        if event is None:
-            return None
-        return replace(event, path=event.path and outside_arguments(event.path), labels=labels)
+        """Return what is to be told of a request with this ``usage``, once; ``None`` where nothing was lost.
 
-    def explain(
-        self, turn: Turn, profile: CacheProfile, usage: Usage, verdict: Verdict | None = None
-    ) -> Explanation | None:
-        """Compare a request with the one before it, once; ``None`` where there is none, or one cannot be read.
-
-        A ``verdict`` on another pair of requests is passed over.
+        It is compared with the one before it. A ``verdict`` on another pair of requests is passed over.
         """
         previous, turn.previous = turn.previous, None
         if previous is None:
             return None
         if verdict is not None and previous.answer_id not in (None, verdict.compared_with):
             verdict = None
-        with self._lock:
-            try:
-                return self._explainer.explain(
-                    previous.request,
-                    turn.request,
-                    profile=profile,
-                    usage=usage,
-                    elapsed=turn.elapsed,
-                    previous_begun=turn.previous_begun,
-                    price=profile.price(self._day()),
-                    verdict=verdict,
-                    extends=turn.extends,
-                    weighed=previous.weighed,
-                )
-            except PrefixCacheError:
-                return None
+        event = None
+        with self._guard(turn.request.model), self._lock:
+            said = self._explainer.explain(
+                previous.request,
+                turn.request,
+                profile=profile,
+                usage=usage,
+                elapsed=turn.elapsed,
+                previous_begun=turn.previous_begun,
+                price=profile.price(self._day()),
+                verdict=verdict,
+                extends=turn.extends,
+                weighed=previous.weighed,
+            )
+            if (lost := said.event(turn.request.model)) is not None:
+                event = replace(lost, path=lost.path and outside_arguments(lost.path), labels=labels)
+        return event
+
+    def rows(self, turn: Turn, profile: CacheProfile, known: PromptRows | None = None) -> PromptRows | None:
+        """Read what the prompt of ``turn`` is made of, beginning with all that is ``known``."""
+        with self._guard(turn.request.model):
+            turn.rows = prompt_rows(turn.request, profile, self._tokenizer, known)
+        return turn.rows
+
+    @contextmanager
+    def _guard(self, model: str) -> Iterator[None]:
+        """Let nothing that fails in here reach the call; of a request that cannot be read there is nothing to tell."""
+        try:
+            yield
+        except PrefixCacheError:
+            pass
+        except Exception as error:  # noqa: BLE001 - our own defect, whatever it is: a request and its answer go on
+            tell(self._observers, DiagnosisFailed(error=type(error).__name__, model=model))

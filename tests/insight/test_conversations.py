@@ -1,3 +1,6 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
 from prefixcache_integrations.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
 from prefixcache_integrations.insight.conversations import Conversations
 
@@ -226,3 +229,57 @@ def test_a_request_that_only_instructs_stands_alone():
     only = {"model": "m", "messages": [{"role": "system", "content": "You help."}]}
 
     assert [talks.place(OPENAI_CHAT.decode_request(only), n).previous for n in range(2)] == [None, None]
+
+
+def test_what_is_said_is_bounded_in_bytes_and_counted_once():
+    dropped = []
+    talks = Conversations(max_bytes=100_000, dropped=dropped.append)
+    said = ["word " * 4000]  # 20 kB, as text of its part and as it goes to the provider
+    for turn in range(20):
+        last = talks.place(request(*said), turn, "long")
+        said += ["so", "and"]
+    kept = len(talks._turns["session:long"])
+    assert len(dropped) == 20 - kept
+
+    talks.place(request("word " * 9000), 20, "other")
+
+    assert last.request in dropped
+    assert list(talks._turns) == ["session:other"]
+    assert talks.place(request(*said), 21, "long").previous is None
+
+
+def test_a_refused_turn_leaves_what_it_went_on_with_counted():
+    talks = Conversations()
+    first = talks.place(request("word " * 4000), 0, "s")
+    counted = talks._bytes
+    for _ in range(3):
+        talks.withdraw(talks.place(request("word " * 4000, "b", "c"), 1, "s"))
+
+    assert talks._bytes == counted == first.size
+    talks.withdraw(first)
+    assert talks._bytes == 0
+
+
+def test_the_latest_is_kept_of_whatever_size():
+    talks = Conversations(max_bytes=1000)
+    for number in range(3):
+        first = talks.place(request(f"{number}" * 4000), 0, "s")
+    assert talks._turns["session:s"] == [first]
+
+    assert talks.place(request("2" * 4000, "b", "c"), 1, "s").previous is first
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 40), st.booleans()), max_size=60))
+def test_nothing_is_counted_of_what_is_no_longer_kept(steps):
+    talks = Conversations(max_sessions=3, max_turns=4, max_followed=2, max_bytes=3000)
+    histories = {}
+    for number, (session, words, refused) in enumerate(steps):
+        history = [*histories.get(session, ["hello"]), f"{number} " * words, "go on"] if words % 3 else ["hello"]
+        turn = talks.place(request(*history), number, str(session))
+        if refused:
+            talks.withdraw(turn)
+        else:
+            histories[session] = history
+        kept = [turn for turns in talks._turns.values() for turn in turns]
+        assert talks._bytes == sum(turn.weight for turn in kept)
+        assert talks._bytes <= 3000 or len(kept) == 1

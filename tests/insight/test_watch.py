@@ -5,8 +5,9 @@ from random import Random
 
 import pytest
 
+from prefixcache_integrations.canonical import Usage
 from prefixcache_integrations.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
-from prefixcache_integrations.events import Labels
+from prefixcache_integrations.events import DiagnosisFailed, Labels
 from prefixcache_integrations.insight.simulator import PromptCache
 from prefixcache_integrations.insight.watch import Watch
 from prefixcache_integrations.profiles import resolve
@@ -54,3 +55,49 @@ def breaks(model, *, told_the_plan):
 def test_a_marker_that_a_planner_left_out_for_its_price_is_not_missing(model):
     assert breaks(model, told_the_plan=True) == []
     assert set(breaks(model, told_the_plan=False)) == {"marker_missing"}
+
+
+class Broken:
+    """A defect in whatever is asked of it."""
+
+    def __getattr__(self, name):
+        raise KeyError("what the prompt says")
+
+
+def talk(turns):
+    """Yield the requests of a conversation."""
+    messages = []
+    for number in range(turns):
+        messages += [{"role": "user", "content": f"question {number}"}]
+        fields = {"max_tokens": 9, "system": "brief " * 1200, "cache_control": {"type": "ephemeral"}}
+        yield ANTHROPIC_MESSAGES.decode_request({"model": "claude-sonnet-5", "messages": messages, **fields})
+        messages += [{"role": "assistant", "content": "so it is"}]
+
+
+@pytest.mark.parametrize("part", ["_conversations", "_explainer", "_tokenizer"])
+def test_a_defect_costs_an_explanation_and_no_request(events, part):
+    watch, profile = Watch(WORDS, lambda: date(2026, 11, 21), [events.append]), resolve("claude-sonnet-5")
+    first, second, third = talk(3)
+    watch.place(first, 0, "s").begun = True
+    turn = watch.place(second, 1, "s")
+    setattr(watch, part, Broken())
+
+    assert watch.changes(third, profile, 10, at=2, session="s") == ()
+    watch.place(third, 2, "s")
+    assert watch.broken(turn, profile, Usage(), Labels()) is None
+    watch.rows(turn, profile)
+    watch.withdraw(turn)
+
+    assert events
+    assert all(event == DiagnosisFailed(error="KeyError", model="claude-sonnet-5") for event in events)
+
+
+def test_what_is_no_longer_remembered_is_no_longer_read():
+    watch, profile = Watch(WORDS, lambda: date(2026, 11, 21)), resolve("claude-sonnet-5")
+    for number, request in enumerate(talk(12)):
+        turn = watch.place(request, number, "s")
+        turn.begun = True
+        watch.broken(turn, profile, Usage(), Labels())
+
+    kept = {id(turn.request) for turn in watch._conversations._turns["session:s"]}
+    assert watch._explainer._readings.keys() == kept
