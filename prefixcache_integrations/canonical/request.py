@@ -8,7 +8,8 @@ because they are no part of what the model reads.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from collections.abc import Iterable
+from typing import Literal, Self, TypeAlias
 
 from msgspec import Struct, field
 
@@ -90,6 +91,25 @@ class Message(Struct, frozen=True, kw_only=True):
     parts: tuple[Part, ...] = ()
     raw: JsonObject = field(default_factory=dict)
     bare: bool = False
+
+
+class Conversation(tuple[Message, ...]):
+    """Messages that nobody else can change, as a tuple that knows what they say.
+
+    ``heads`` is a hash of all that is said up to and with each message, within this process: its reader had it at hand.
+    """
+
+    heads: tuple[int, ...]
+
+    def __new__(cls, messages: Iterable[Message], heads: tuple[int, ...]) -> Self:
+        """Return ``messages`` with their ``heads``."""
+        made = super().__new__(cls, messages)
+        made.heads = heads
+        return made
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[Message, ...]]]:
+        """Elsewhere, and as a copy, it is the messages alone."""
+        return tuple, (tuple(self),)
 
 
 class Request(Struct, frozen=True, kw_only=True):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from itertools import compress, islice
+from collections.abc import Sequence
+from itertools import accumulate, compress, islice
 from operator import ne
 from typing import NamedTuple, TypeAlias
 
@@ -13,16 +13,11 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import DialectName, JsonObject, Message, Request
+from prefixcache_integrations.canonical import Conversation, DialectName, JsonObject, Message, Request
 from prefixcache_integrations.canonical.json import as_list, without
 from prefixcache_integrations.dialects.dialect import BodyFormat, Dialect
+from prefixcache_integrations.dialects.wire import MESSAGES
 from prefixcache_integrations.errors import MalformedRequest
-
-_MESSAGES: Mapping[DialectName, str] = {
-    "anthropic_messages": "messages",
-    "openai_chat": "messages",
-    "openai_responses": "input",
-}
 
 _LOOK_BACK = 256
 """How many messages a turn may add to be known again: as many are looked at where nothing is."""
@@ -38,7 +33,8 @@ class BodyReader:
 
     What a body has in common with one that was read before becomes the same objects again: messages, and what stands
     before them. Two have in common what is written with the same bytes, key order included. Requests are made of
-    copies, as far as a body is JSON: they do not see what its maker does to it afterwards.
+    copies, as far as a body is JSON: they do not see what its maker does to it afterwards, and their messages are a
+    `Conversation`.
 
     Args:
         max_bodies: How many conversations are remembered, by their latest bodies.
@@ -134,11 +130,12 @@ class _Read(Struct, frozen=True, kw_only=True, eq=False):
     request: Request
     size: int
     ends: tuple[_Key, ...]
+    heads: tuple[int, ...] = ()
 
 
 def _given(dialect: Dialect, body: JsonObject) -> _Given | None:
     """Return ``body`` as bytes; ``None`` without messages, and where they cannot be written: they are no JSON."""
-    field = _MESSAGES[dialect.name]
+    field = MESSAGES[dialect.name]
     items = as_list(body.get(field))
     if not items:
         return None
@@ -169,13 +166,26 @@ def _read(dialect: Dialect, given: _Given, known: _Read) -> _Read | None:
     messages = [*known.request.messages[:shared], *made.messages[:1] * (len(rows) - shared)]
     for index, message in (*moved.items(), *zip(read, made.messages, strict=True)):
         rows[index], messages[index] = given.rows[index], message
+    heads = _heads(known.heads[: new[0]], rows)
     return _Read(
         rows=rows,
         frame=given.frame,
-        request=replace(known.request if is_framed_alike else made, messages=tuple(messages)),
+        request=replace(known.request if is_framed_alike else made, messages=Conversation(messages, heads)),
         size=len(given.frame or b"") + sum(map(len, rows)),
         ends=(*(known.ends[1 - _KEYS :] if goes_on else ()), (dialect.name, rows[-2:][0])),
+        heads=heads,
     )
+
+
+def _heads(known: tuple[int, ...], rows: Sequence[bytes]) -> tuple[int, ...]:
+    """Return a hash of all ``rows`` up to and with each, of which the first are ``known``."""
+    before = known[-1] if known else 0
+    added = accumulate(islice(rows, len(known), None), _head, initial=before)
+    return (*known, *islice(added, 1, None))
+
+
+def _head(before: int, row: bytes) -> int:
+    return hash((before, row))
 
 
 def _without_frame(read: _Read) -> _Read:
@@ -201,7 +211,7 @@ def _made(dialect: Dialect, given: _Given, new: Sequence[int], *, framed: bool) 
         return None
     if items != [given.items[index] for index in new] or rest != given.rest:
         return None
-    body = {**(rest if framed else {"model": rest.get("model")}), _MESSAGES[dialect.name]: items}
+    body = {**(rest if framed else {"model": rest.get("model")}), MESSAGES[dialect.name]: items}
     try:
         made = dialect.decode_request(body)
     except MalformedRequest:

@@ -10,9 +10,16 @@ from typing import Any
 
 from msgspec import Struct
 
-from prefixcache_integrations.canonical import CacheMarker, JsonObject, Part
+from prefixcache_integrations.canonical import CacheMarker, DialectName, JsonObject, Part
 from prefixcache_integrations.canonical.json import as_list, as_object, as_text, without
 from prefixcache_integrations.errors import MalformedRequest
+
+MESSAGES: Mapping[DialectName, str] = {
+    "anthropic_messages": "messages",
+    "openai_chat": "messages",
+    "openai_responses": "input",
+}
+"""The field of a request's body that holds its messages."""
 
 MAX_DEPTH = 200
 """Deeper nesting is refused: it would exhaust the stack of whoever serialises the body next."""

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from prefixcache_integrations.canonical import Finding, JsonObject, Level, PromptPlan, Request, Tokenizer
 from prefixcache_integrations.canonical.json import as_object, as_text
 from prefixcache_integrations.dialects.dialect import BodyFormat
+from prefixcache_integrations.dialects.rewriting import rewritten
 from prefixcache_integrations.errors import PrefixCacheError
 from prefixcache_integrations.events import Observer, PassedThrough, PromptPlanned, VolatileFound, tell
 from prefixcache_integrations.profiles.profile import CacheProfile
@@ -56,6 +57,8 @@ def prepare(
 ) -> Prepared:
     """Lay out ``body`` for the provider's prompt cache. Never raises, and never changes ``body``.
 
+    Messages that stay as they are, are those of ``body``.
+
     ``profile_of`` finds the facts about a model by its name. Observers are told `PromptPlanned`, and
     `VolatileFound` for what is new, or `PassedThrough` where the body could not be understood and is returned as it is.
     With a ``memory``, planning goes by what it holds at ``now``, in seconds, and the request is added to it; threads
@@ -75,7 +78,7 @@ def prepare(
                 made = planned(snapshot=memory.snapshot(now, namespace))
                 if made.sighting is not None:
                     memory.observe(made.sighting, now, namespace)
-        laid_out = dialect.encode_request(made.request)
+        laid_out = rewritten(dialect, body, request, made.request)
     except _FAULTS as error:
         tell(observers, PassedThrough(reason=_reason(error), model=_model(body)))
         return Prepared(body=body)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import marshal
 from collections.abc import Sequence
 
-from prefixcache_integrations.canonical import CacheMarker, JsonObject, Message, Part
+from prefixcache_integrations.canonical import CacheMarker, Conversation, JsonObject, Message, Part
 
 _PLAIN = 2
 """How many fields a block has that says one thing: its type and that."""
@@ -17,20 +17,22 @@ _CALL = 4
 """How many fields a tool call has that says no more than every one: its type, id, name and arguments."""
 
 
-def message_hashes(messages: Sequence[Message], seed: int) -> list[int]:
+def heads_of(messages: Sequence[Message]) -> tuple[int, ...]:
     """Return a hash of all that is said up to and with each message. Raises ValueError like `written`."""
-    hashes = list[int]()
+    if isinstance(messages, Conversation):
+        return messages.heads
+    heads, head = list[int](), 0
     for message in messages:
         raw, parts = message.raw, message.parts
         own = 0 if len(raw) == 1 else _fields_hash(raw)
         if len(parts) != 1:
-            seed = hash((seed, message.role, own, *map(part_hash, parts)))
+            head = hash((head, message.role, own, *map(part_hash, parts)))
         elif message.bare and parts[0].marker is None:
-            seed = hash((seed, message.role, own, parts[0].text))
+            head = hash((head, message.role, own, parts[0].text))
         else:
-            seed = hash((seed, message.role, own, part_hash(parts[0])))
-        hashes.append(seed)
-    return hashes
+            head = hash((head, message.role, own, part_hash(parts[0])))
+        heads.append(head)
+    return tuple(heads)
 
 
 def part_hash(part: Part) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -38,8 +39,9 @@ def ending(steps: Sequence[Step]) -> int:
 class Prefix(Struct, gc=False):
     """What is known of one prefix. ``alive_until``: when its entry at the provider ends, 0 where none was written.
 
-    ``wait`` is what is waited for since it was last sent, ``turns`` how many prompts ended with it or before it;
-    ``as_it_came``: the latest of these was sent as it came, which was in another order.
+    ``visits`` is how often it was sent, up to `MANY`. ``wait`` is what is waited for since then, ``turns`` how many
+    prompts ended with it or before it; ``as_it_came``: the latest of these was sent as it came, which was in another
+    order.
     """
 
     parent: int
@@ -118,7 +120,7 @@ class Prefixes:
         with a conversation, by its turns.
         """
         deepest = self._known[path[-1]] if path else Prefix(parent=ROOT, key=b"")
-        return MANY + min(deepest.turns, TURNS) if deepest.turns else min(deepest.visits, MANY)
+        return MANY + min(deepest.turns, TURNS) if deepest.turns else deepest.visits
 
     def observe(
         self,
@@ -142,36 +144,39 @@ class Prefixes:
         so, which is not in the order of ``steps``.
         """
         self.rates.grow_older(clock)
-        path, before = self.path([step.key for step in steps], sent), self.path(instead)
+        path, before = self.path([*map(_key, steps)], sent), self.path(instead)
         if previous is not None and not instead and self._sent_elsewhere(steps, previous, len(path)):
             self.rates.returned_elsewhere(steps[previous].likeness._replace(last=True), clock)
         begun = self.begun(before or path)
         self._renew(path, now)
-        numbers = self._visited(steps, path, now)
+        numbers = self._numbered(steps, path)
+        seen = [self._known[number] for number in numbers]
+        _visit(seen, steps, now)
         end = ending(steps)
         turns = self._known[before[-1]].turns if before else 0
         self._ended(numbers[end:] if end >= 0 else (), turns, as_it_came=as_it_came)
-        self._returned([*before, *numbers], clock)
-        self._sent(steps, numbers, begun, clock)
+        self._returned(before, seen, clock)
+        self._sent(seen, steps, begun, clock)
         self._forget(now)
         return numbers
 
-    def _returned(self, numbers: Sequence[int], clock: float) -> None:
-        """Note that prefixes were sent again: most of those that were waited for together were so together."""
-        counts, waits = Counter[int](), dict[int, Wait]()
-        for prefix in map(self._known.__getitem__, numbers):
-            wait, prefix.wait = prefix.wait, None
-            if wait is not None:
-                counts[id(wait)] += 1
-                waits[id(wait)] = wait
-        for number, wait in waits.items():
-            self.rates.returned(wait, counts[number], clock)
+    def _returned(self, before: Sequence[int], seen: Sequence[Prefix], clock: float) -> None:
+        """Note that prefixes were sent again, ``seen`` and those of the same prompt in another order, ``before``.
 
-    def _sent(self, steps: Sequence[Step], numbers: Sequence[int], begun: int, clock: float) -> None:
-        """Begin to wait for the prefixes with which ``steps`` end: for those that are alike together."""
-        rates, seen = self.rates, [self._known[number] for number in numbers]
-        alike = [(step.likeness, min(prefix.visits, MANY)) for step, prefix in zip(steps, seen, strict=True)]
-        waits = {each: rates.sent(Class(*each, begun), count, clock) for each, count in Counter(alike).items()}
+        Most of those that were waited for together were so together.
+        """
+        others = [self._known[number] for number in before]
+        again = list({id(each): each for each in (*others, *seen)}.values()) if others else seen
+        for wait, count in Counter(map(_wait, again)).items():
+            if wait is not None:
+                self.rates.returned(wait, count, clock)
+        for prefix in others:
+            prefix.wait = None
+
+    def _sent(self, seen: Sequence[Prefix], steps: Sequence[Step], begun: int, clock: float) -> None:
+        """Begin to wait for the prefixes ``seen``, with which ``steps`` end: for those that are alike together."""
+        alike = [*zip(map(_likeness, steps), map(_visits, seen), strict=True)]
+        waits = {each: self.rates.sent(Class(*each, begun), count, clock) for each, count in Counter(alike).items()}
         for prefix, each in zip(seen, alike, strict=True):
             prefix.wait = waits[each]
 
@@ -191,19 +196,13 @@ class Prefixes:
         if found is not None:
             found.alive_until = max(found.alive_until, now + found.lifetime)
 
-    def _visited(self, steps: Sequence[Step], path: Sequence[int], now: float) -> list[int]:
-        known, numbers = self._known, [*path]
+    def _numbered(self, steps: Sequence[Step], path: Sequence[int]) -> list[int]:
+        """Return the prefixes of ``steps``, those beyond ``path`` new, and keep them longest."""
+        numbers = [*path]
         for step in steps[len(path) :]:
             numbers.append(self._child(numbers[-1] if numbers else ROOT, step.key))
-        for number, step in zip(numbers, steps, strict=True):
-            prefix = known[number]
-            prefix.visits += 1
-            prefix.seen_at = max(prefix.seen_at, now)
-            if step.writes:
-                prefix.lifetime = max(step.writes, prefix.lifetime if prefix.alive(now) else 0.0)
-                prefix.alive_until = max(prefix.alive_until, now + prefix.lifetime)
         for number in reversed(numbers):  # so that what continues a prefix is forgotten before it
-            known.move_to_end(number)
+            self._known.move_to_end(number)
         return numbers
 
     def _ended(self, numbers: Sequence[int], turns: int, *, as_it_came: bool) -> None:
@@ -238,3 +237,21 @@ class Prefixes:
             above = self._known.get(prefix.parent)
             if above is not None and above.children is not None:
                 above.children.pop(prefix.key, None)
+
+
+def _visit(seen: Sequence[Prefix], steps: Sequence[Step], now: float) -> None:
+    """Note that the prefixes ``seen``, with which ``steps`` end, are sent at ``now``."""
+    for prefix, step in zip(seen, steps, strict=True):
+        if prefix.visits < MANY:
+            prefix.visits += 1
+        if prefix.seen_at < now:  # noqa: PLR1730 - for each block of each prompt, and max takes three times as long
+            prefix.seen_at = now
+        if step.writes:
+            prefix.lifetime = max(step.writes, prefix.lifetime if prefix.alive(now) else 0.0)
+            prefix.alive_until = max(prefix.alive_until, now + prefix.lifetime)
+
+
+_key: Callable[[Step], bytes] = attrgetter("key")
+_likeness: Callable[[Step], Likeness] = attrgetter("likeness")
+_visits: Callable[[Prefix], int] = attrgetter("visits")
+_wait: Callable[[Prefix], Wait | None] = attrgetter("wait")

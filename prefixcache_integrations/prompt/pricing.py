@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
+from itertools import takewhile
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
@@ -14,6 +15,7 @@ from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime
 from prefixcache_integrations.prompt.lookups import Bill
 from prefixcache_integrations.prompt.prefixes import Step
 from prefixcache_integrations.prompt.rates import MANY, Class, Likeness
+from prefixcache_integrations.prompt.returns import Returns
 from prefixcache_integrations.prompt.stability import Snapshot
 
 DEFAULT_READ = 0.1
@@ -90,18 +92,22 @@ def best_marks(ahead: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: 
     chance that documents come together again stays within `Snapshot.allowance`. ``anchor`` is a step that another
     process may have written; a marker is left over for it.
     """
-    now = ahead.found * read_saving(profile)
+    saving = read_saving(profile)
+    now = ahead.found * saving
     again = _kept_alive(ahead, enough)
     found = again if anchor <= ahead.read else _beside(anchor, again, profile)
     places, budget = _places(ahead, enough), profile.max_breakpoints - len(found) - (anchor > ahead.read)
+    awaited = [
+        (first.place, snapshot.returns(ahead.sent(first)))
+        for first in takewhile(lambda first: bool(places) and first.place <= places[-1], ahead.firsts)
+    ]
+    sure = sum(not ahead.steps[place].likeness.after_documents for place in places)
     best = Choice(now, again, None)
     for lifetime in profile.lifetimes:
-        gains = _gains(ahead, places, lifetime, profile, snapshot)
+        gains = _gains(places, awaited, lifetime, saving)
         worth, marks = _best_chain(ahead, places, gains, budget)
-        if marks and _extra(ahead, marks[-1], lifetime) > snapshot.allowance:
-            sure = [number for number, place in enumerate(places) if not ahead.steps[place].likeness.after_documents]
-            certain = [places[number] for number in sure]
-            worth, marks = _best_chain(ahead, certain, [gains[number] for number in sure], budget)
+        if marks and sure < len(places) and _extra(ahead, marks[-1], lifetime) > snapshot.allowance:
+            worth, marks = _best_chain(ahead, places[:sure], gains[:sure], budget)
         if now + worth > best.worth:
             ttl = None if lifetime is profile.lifetimes[0] else lifetime.name
             best = Choice(now + worth, (*found, *marks), ttl)
@@ -162,7 +168,7 @@ def worth_unmarked(ahead: Ahead, profile: CacheProfile, snapshot: Snapshot) -> f
     later, reads, before = 0.0, float("inf"), 0
     following = [first.place for first in ahead.firsts[1:]]
     for first, place in zip(ahead.firsts, (*following, len(ahead.ends)), strict=True):
-        reads = min(reads, snapshot.expected_reads(ahead.sent(first), lifetime))
+        reads = min(reads, snapshot.returns(ahead.sent(first)).expected_reads(lifetime))
         end = ahead.ends[place - 1]
         if end >= profile.minimum_tokens:
             later += (end - before) * reads
@@ -181,15 +187,17 @@ def _places(ahead: Ahead, enough: int) -> list[int]:
 
 
 def _gains(
-    ahead: Ahead, places: Sequence[int], lifetime: Lifetime, profile: CacheProfile, snapshot: Snapshot
+    places: Sequence[int], awaited: Sequence[tuple[int, Returns]], lifetime: Lifetime, saving: float
 ) -> list[float]:
-    """Return what each token before a place is worth if it is written there: never more than at the places before."""
-    saving, extra = read_saving(profile), float(lifetime.write_multiplier) - 1
-    gains, gain, firsts = list[float](), float("inf"), deque(ahead.firsts)
+    """Return what each token before a place is worth if it is written there: never more than at the places before.
+
+    ``awaited`` are the `Ahead.firsts` up to the last of the ``places``, and how likely each comes again.
+    """
+    extra = float(lifetime.write_multiplier) - 1
+    gains, gain, left = list[float](), float("inf"), deque(awaited)
     for place in places:
-        while firsts and firsts[0].place <= place:
-            first = firsts.popleft()
-            gain = min(gain, snapshot.worth_writing(ahead.sent(first), lifetime.seconds, saving, extra))
+        while left and left[0][0] <= place:
+            gain = min(gain, left.popleft()[1].worth_writing(lifetime.seconds, saving, extra))
         gains.append(gain)
     return gains
 

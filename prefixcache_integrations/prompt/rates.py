@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from math import expm1, inf, log1p
 from typing import Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
+
+from prefixcache_integrations.prompt.returns import AGES, Returns
 
 Kind: TypeAlias = Literal["tools", "static", "opening", "turn", "document", "filled", "framing"]
 """What a step of a prompt is: a tool, what else is an application's own (instructions, the text of its templates), what
@@ -24,9 +26,6 @@ SAID: frozenset[Kind] = frozenset({"opening", "turn"})
 
 MANY = 4
 """From how many sightings on a prefix counts as one that is seen all the time."""
-
-FOREVER = 30.0
-"""The most reads that are ever expected of one write."""
 
 
 class Prior(NamedTuple):
@@ -61,9 +60,6 @@ back after some seconds say little. What was looked up for one question is not l
 call fills in to a template without a place for a conversation, the next one fills in otherwise: in doubt these are not
 written.
 """
-
-AGES = (0.0, 1.0, 4.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 14_400.0, 43_200.0)
-"""Where the stretches of age begin, in seconds: the lifetimes that providers offer, and the pauses within them."""
 
 SURE = 1.0
 """How many returns that were expected and did not come it takes until half as many are expected."""
@@ -112,7 +108,7 @@ APART = 8.0
 """How many sightings it takes until prompts that begin alike say as much of their like as all prompts together."""
 
 
-class Wait(Struct, gc=False):
+class Wait(Struct, eq=False, gc=False):
     """Prefixes of one prompt that were sent and have not come again: of which class, since when, and how many are left.
 
     Each counts so much of a sighting as is its ``share``.
@@ -143,13 +139,14 @@ class Rates:
         self._passed: dict[Class, list[float]] = {}
         self._aging: tuple[deque[Wait], ...] = tuple(deque() for _ in AGES)
         self._latest: dict[Class, deque[Wait]] = {}
-        self._chances: dict[tuple[Likeness, int], dict[int, Sequence[float]]] = {}
+        self._known: dict[tuple[Likeness, int], dict[int, Sequence[float]]] = {}
 
     def sent(self, kind: Class, count: int, now: float) -> Wait:
         """Begin to wait for so many prefixes of a prompt that was just sent; together they count as one sighting."""
-        self._chances.clear()
         wait = Wait(kind, 1 / count, now, count)
         together = Class(kind.likeness, kind.visits)
+        if kind.likeness.after_documents:
+            self._known.pop(kind[:2], None)
         self._sent[together] = self._sent.get(together, 0.0) + 1
         self._aging[0].append(wait)
         self._latest.setdefault(together, deque(maxlen=LATEST)).append(wait)
@@ -192,7 +189,7 @@ class Rates:
             self._aging[-1].clear()
 
     def _count(self, rows: dict[Class, list[float]], wait: Wait, count: int, age: int) -> None:
-        self._chances.clear()
+        self._known.pop(wait.kind[:2], None)
         for kind in _sorts(wait.kind):
             row = rows.setdefault(kind, [0.0] * len(AGES))
             row[age] += wait.share * count
@@ -201,26 +198,22 @@ class Rates:
                 for each in (self._returned, self._passed):
                     each[kind] = [halved / 2 for halved in each.get(kind, _NONE)]
 
-    def chances(self, kind: Class, lifetime: float) -> list[float]:
-        """Return how likely a prefix returns within ``lifetime`` seconds: after this visit, each later one, all others.
-
-        The latter are those from `MANY` on. What ends a prompt now will be followed by something when it comes again.
-        """
+    def returns(self, kind: Class) -> Returns:
+        """Return how likely a prefix comes again; what ends a prompt now will be followed by something then."""
         likeness, visits, begun = kind
         later = likeness._replace(last=False) if likeness.last else likeness
-        now = self._known(likeness, begun, (visits,))
-        ages = bisect_left(AGES, lifetime)
-        return [row[ages] for row in (*now, *self._known(later, begun, (*range(visits + 1, MANY), MANY)))]
+        rows = [self._within(likeness, visits, begun)]
+        rows += [self._within(later, seen, begun) for seen in (*range(visits + 1, MANY), MANY)]
+        return Returns(rows, not likeness.after_documents)
 
-    def _known(self, likeness: Likeness, begun: int, visits: Iterable[int]) -> Iterator[Sequence[float]]:
-        """Yield how likely prefixes return that were sent so often, within each number of `AGES`."""
-        known = self._chances.setdefault((likeness, begun), {})
-        for seen in visits:
-            chances = known.get(seen)
-            if chances is None:
-                kind = Class(likeness, seen, begun)
-                chances = known[seen] = self._doubtful(kind) if likeness.after_documents else self._survived(kind)
-            yield chances
+    def _within(self, likeness: Likeness, visits: int, begun: int) -> Sequence[float]:
+        """Return how likely prefixes return that were sent so often, within each number of `AGES`."""
+        known = self._known.setdefault((likeness, visits), {})
+        chances = known.get(begun)
+        if chances is None:
+            kind = Class(likeness, visits, begun)
+            chances = known[begun] = self._doubtful(kind) if likeness.after_documents else self._survived(kind)
+        return chances
 
     def _doubtful(self, kind: Class) -> list[float]:
         prior, weight, *_ = PRIORS["document"]
@@ -234,20 +227,34 @@ class Rates:
         weight, sure, rates = prior.weight, SURE, _EXPECTED[kind.likeness.kind]
         for sort in _sorts(kind):
             returned, passed = self._returned.get(sort, _NONE), self._passed.get(sort, _NONE)
-            came = expected = 0.0
-            for rate, back, gone in zip(rates, returned, passed, strict=True):
-                if rate:
-                    came += back
-                    expected += rate * (back + gone / (1 + gone / prior.told))
-            often = (sure + came) / (sure + expected)
-            rates = [
-                -log1p(-min((back - expm1(-rate * often) * weight) / (back + gone + weight), CERTAIN))
-                if rate or back
-                else 0.0
-                for rate, back, gone in zip(rates, returned, passed, strict=True)
-            ]
+            if any(returned[len(rates) :]):  # at ages at which none was expected
+                rates = [*rates, *_NONE[len(rates) :]]
+            rates = _learned([*zip(rates, returned, passed, strict=False)], weight, sure, prior.told)
             weight, sure = APART, APART
-        return [-expm1(-rate) for rate in accumulate(rates, initial=0.0)]
+        chances, total = [0.0], 0.0
+        for rate in rates:
+            total += rate
+            chances.append(-expm1(-total))
+        return chances + chances[-1:] * (len(AGES) + 1 - len(chances))
+
+
+def _learned(seen: Sequence[tuple[float, float, float]], weight: float, sure: float, told: float) -> list[float]:
+    """Return what becomes of the rates that were expected at each age, by how many came back in it and how many not.
+
+    What was expected counts as so many sightings as its ``weight``; ``sure`` is how many that were expected and did not
+    come it takes until half as many are expected at all ages. ``told`` as in `Prior`.
+    """
+    came = expected = 0.0
+    for rate, back, gone in seen:
+        if rate:
+            came += back
+            expected += rate * (back + gone / (1 + gone / told))
+    often = (sure + came) / (sure + expected)
+    learned: list[float] = []
+    for rate, back, gone in seen:
+        chance = (back - expm1(-rate * often) * weight) / (back + gone + weight) if rate or back else 0.0
+        learned.append(-log1p(-chance if chance < CERTAIN else -CERTAIN))
+    return learned
 
 
 def _sorts(kind: Class) -> tuple[Class, ...]:
@@ -257,9 +264,11 @@ def _sorts(kind: Class) -> tuple[Class, ...]:
 
 
 def _expected(prior: Prior) -> Sequence[float]:
-    """Return the rates at which prefixes return at each age (the hazard, in terms of survival), before any was seen."""
-    rates = [-log1p(-prior.chance) * share for share in prior.ages]
-    return [*rates, *_NONE[len(rates) :]]
+    """Return the rates at which prefixes return at each age (the hazard, in terms of survival), before any was seen.
+
+    Of the first ages: at others none is expected.
+    """
+    return [-log1p(-prior.chance) * share for share in prior.ages]
 
 
 _NONE = (0.0,) * len(AGES)

@@ -17,7 +17,7 @@ from prefixcache_integrations.canonical import Message, Request, Tokenizer
 from prefixcache_integrations.profiles.profile import CacheProfile, Tier
 from prefixcache_integrations.prompt.cache_key import opening_digest
 from prefixcache_integrations.prompt.content import COSTS
-from prefixcache_integrations.prompt.content_hash import marker_hash, message_hashes, part_hash, written
+from prefixcache_integrations.prompt.content_hash import heads_of, marker_hash, part_hash, written
 from prefixcache_integrations.prompt.fingerprint import tier_seeds, traits_of
 from prefixcache_integrations.prompt.pieces import Blocks, Piece, has_agent, pieces_of, seeded_digest
 from prefixcache_integrations.prompt.segments import added_segments, first_instructions, leading_segments
@@ -154,29 +154,36 @@ class Readings:
         model = (profile.name, profile.provider, profile.requests_per_key, tokenizer.name)
         seed = (request.dialect, *model, ordered, bool(request.tools), has_agent(request), bool(request.system))
         try:
-            hashes = message_hashes(request.messages, hash(seed))
+            heads = heads_of(request.messages)
         except (ValueError, TypeError):  # what no wire can carry
             return Begun(self, request.messages)
-        said = next(filter(None, map(self._said.get, reversed(hashes))), None)
-        return Begun(self, request.messages, hashes, said, written_tools(request.tools))
+        begun = Begun(self, request.messages, heads, hash(seed), written_tools(request.tools))
+        known = map(self._said.get, map(begun.hash, range(len(heads), 0, -1)))
+        return replace(begun, said=next(filter(None, known), None))
 
 
 class Begun(Struct, frozen=True):
     """Which of a request's messages were read before, in a request that was sent: the first ``count`` of them.
 
-    ``tools`` is what `written_tools` returns of its tools.
+    ``heads`` is what `heads_of` returns of the messages, ``seed`` a hash of what else their reading depends on.
+    ``tools`` is what `written_tools` returns of the tools.
     """
 
     readings: Readings
     messages: tuple[Message, ...]
-    hashes: Sequence[int] = ()
-    said: Said | None = None
+    heads: Sequence[int] = ()
+    seed: int = 0
     tools: bytes = b""
+    said: Said | None = None
 
     @property
     def count(self) -> int:
         """How many they are."""
         return 0 if self.said is None else self.said.count
+
+    def hash(self, count: int) -> int:
+        """Return by what the first ``count`` messages are known, how they are read included."""
+        return hash((self.seed, self.heads[count - 1]))
 
 
 NOTHING_READ = Readings()
@@ -204,10 +211,10 @@ def read(
     new = pieces_of(added_segments(request, begun.count), request, tokenizer, seeds)
     blocks = before.with_more(tuple(new))
     said = None
-    if begun.hashes:
+    if begun.heads:
         end = len(blocks.pieces) - COSTS[request.dialect].frames  # what primes the reply ends every prompt
         since = 0 if known is None else known.hash if added else known.before
-        said = Said(begun.hashes[-1], len(request.messages), blocks.first(end), leading, traits, mixed, since)
+        said = Said(begun.hash(len(begun.heads)), len(begun.heads), blocks.first(end), leading, traits, mixed, since)
     return Reading(blocks, all_traits, leading, said, known)
 
 
@@ -237,8 +244,8 @@ def _leading(
 ) -> Leading:
     opening = sum(1 for _ in takewhile(lambda message: message.role in _INSTRUCTIONS, request.messages))
     hashed = 0
-    if begun.hashes and (begun.tools or not request.tools):
-        led = begun.hashes[opening - 1] if opening else 0
+    if begun.heads and (begun.tools or not request.tools):
+        led = begun.hash(opening) if opening else 0
         joined = first_instructions(request) is not None  # which tells what framing OpenAI's tools have
         settings = (request.dialect, tokenizer.name, profile.minimum_tokens, led, opening, joined)
         hashed = _leading_hash(request, (*settings, begun.tools, *order))

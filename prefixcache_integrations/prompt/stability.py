@@ -14,10 +14,11 @@ from prefixcache_integrations.prompt.cache_key import Route, Routes
 from prefixcache_integrations.prompt.lookups import Bill, Document, Lookups, Neighbour
 from prefixcache_integrations.prompt.noticed import Noticed
 from prefixcache_integrations.prompt.prefixes import Prefixes, Step
-from prefixcache_integrations.prompt.rates import FOREVER, MANY, Class
+from prefixcache_integrations.prompt.rates import MANY, Class
 from prefixcache_integrations.prompt.reading import Reading, Readings
 from prefixcache_integrations.prompt.repeats import Attempts, Laid, Repeats
 from prefixcache_integrations.prompt.reports import Report
+from prefixcache_integrations.prompt.returns import Returns
 from prefixcache_integrations.prompt.templates import Recognition, Template, Templates
 from prefixcache_integrations.prompt.tool_lists import ToolLists
 
@@ -228,26 +229,9 @@ class Snapshot:
         """Return how many steps of ``path`` a conversation was sent with that they go on with; 0 where it begins."""
         return len(path) if self.begun(path) > MANY else 0
 
-    def expected_reads(self, kind: Class, lifetime: float) -> float:
-        """Return how often a prefix will be read before its entry ends, if it is written now."""
-        *chances, always = self._prefixes.rates.chances(kind, lifetime)
-        reads = _for_good(always)
-        for chance in reversed(chances):
-            reads = chance * (1 + reads)
-        return reads
-
-    def worth_writing(self, kind: Class, lifetime: float, saving: float, extra: float) -> float:
-        """Return what it is worth to write a token of a prefix now, rather than when it comes again or never.
-
-        A read saves ``saving``, writing costs ``extra`` more. What comes after documents is not waited for: it comes
-        again in an order that depends on what was written.
-        """
-        *chances, always = self._prefixes.rates.chances(kind, lifetime)
-        held = saving * _for_good(always)
-        waited = always * max(0.0, held - extra)
-        for chance in reversed(chances):
-            held, waited = chance * (saving + held), chance * max(0.0, held - extra, waited)
-        return held - extra - (0.0 if kind.likeness.after_documents else waited)
+    def returns(self, kind: Class) -> Returns:
+        """Return how likely a prefix comes again if it is sent now."""
+        return self._prefixes.rates.returns(kind)
 
     def neighbours(self, documents: Mapping[bytes, int]) -> list[Neighbour]:
         """Return the earlier requests that share most of these documents, given with their tokens."""
@@ -256,8 +240,3 @@ class Snapshot:
     def kept(self, known: int) -> float:
         """Return how often a document that so many similar requests had came again in the next one like its own."""
         return self._lookups.kept(known)
-
-
-def _for_good(chance: float) -> float:
-    """Return how often what returns so likely each time does so in all, at most `FOREVER`."""
-    return min(chance / (1 - chance), FOREVER) if chance < 1 else FOREVER

@@ -1,10 +1,12 @@
 import copy
 import datetime as dt
+import json
+import pickle
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from prefixcache_integrations.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT, OPENAI_RESPONSES
@@ -53,6 +55,32 @@ def test_whatever_was_read_before_a_body_is_read_as_it_always_is(dialect, bodies
             assert dialect.encode_request(read) == dialect.encode_request(dialect.decode_request(body))
 
     law()
+
+
+@pytest.mark.parametrize(("dialect", "bodies", "field"), DIALECTS)
+def test_heads_tell_what_was_said_and_nothing_else(dialect, bodies, field):
+    @settings(max_examples=30)
+    @given(st.data(), bodies, bodies)
+    def law(data, one, other):
+        pool = [*one[field], *other[field]] if isinstance(one[field], list) and isinstance(other[field], list) else []
+        assume(pool)
+        reader, said = BodyReader(), {}
+        for _ in range(6):
+            rows = data.draw(st.lists(st.sampled_from(pool), min_size=1, max_size=5))
+            read = reader.read(dialect, copy.deepcopy({**one, field: rows}))
+            assert len(read.messages.heads) == len(rows)
+            for count, head in enumerate(read.messages.heads, start=1):
+                assert said.setdefault(head, json.dumps(rows[:count])) == json.dumps(rows[:count])
+        assert len(set(said.values())) == len(said)
+
+    law()
+
+
+def test_a_copy_of_a_conversation_is_the_messages_alone():
+    read = BodyReader().read(ANTHROPIC_MESSAGES, claude("a", "b", "c"))
+    for copied in (copy.deepcopy(read.messages), pickle.loads(pickle.dumps(read.messages))):  # noqa: S301 - dumped here
+        assert type(copied) is tuple
+        assert copied == read.messages
 
 
 def test_a_turn_has_the_messages_and_the_tools_of_the_one_before_it():

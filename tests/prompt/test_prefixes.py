@@ -37,7 +37,7 @@ def test_what_is_told_of_a_path_teaches_nothing_else(sent: list[str]) -> None:
         alone.observe(steps(each), None, float(number), float(number))
     for visits in range(1, module.MANY + 1):
         kind = Class(TURN, visits)
-        assert told.rates.chances(kind, 300.0) == alone.rates.chances(kind, 300.0)
+        assert told.rates.returns(kind).within(300.0) == alone.rates.returns(kind).within(300.0)
 
 
 def test_prefixes_that_are_waited_for_together_return_one_by_one() -> None:
@@ -49,7 +49,7 @@ def test_prefixes_that_are_waited_for_together_return_one_by_one() -> None:
         apart.sent(Class(TURN, 1), 1, now)
     for rates in (together, apart):
         rates.grow_older(10_000.0)
-    one, other = (rates.chances(Class(TURN, 1), 300.0)[0] for rates in (together, apart))
+    one, other = (rates.returns(Class(TURN, 1)).within(300.0)[0] for rates in (together, apart))
     assert abs(one - other) < 0.05
     assert 0.4 < other < 0.6
 
@@ -62,6 +62,6 @@ def test_after_a_pause_a_bounded_number_is_counted_at_a_time(monkeypatch: pytest
     chances = list[float]()
     for _ in range(60):
         rates.grow_older(1000.0)
-        chances.append(rates.chances(Class(TURN, 1), 300.0)[0])
+        chances.append(rates.returns(Class(TURN, 1)).within(300.0)[0])
     assert chances == sorted(chances, reverse=True)
     assert chances[0] > chances[10] > chances[-2] == chances[-1]

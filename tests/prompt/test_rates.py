@@ -31,6 +31,6 @@ def test_chances_are_chances_and_longer_ones_are_no_lower(steps: list[Any], kind
         elif what == "returned" and waits:
             rates.returned(waits[number % len(waits)], number + 1, now)
 
-    chances = rates.chances(kind, lifetime)
+    chances = rates.returns(kind).within(lifetime)
     assert all(0 <= chance <= 1 for chance in chances)
-    assert all(early <= late for early, late in zip(rates.chances(kind, 300.0), chances, strict=True))
+    assert all(early <= late for early, late in zip(rates.returns(kind).within(300.0), chances, strict=True))
