@@ -30,7 +30,10 @@ def repaired(request: Request, since: int = 0) -> tuple[Request, tuple[Finding, 
     deferred tools, are refused by the provider and removed. Messages before number ``since`` have none of these.
     """
     findings: list[Finding] = []
-    tools = tuple(_repaired_tool(tool, index, findings) for index, tool in enumerate(request.tools))
+    tools = [
+        tool if tool.marker is None else _repaired_tool(tool, index, findings)
+        for index, tool in enumerate(request.tools)
+    ]
     system = tuple(
         _repaired_part(part, Address("system", index), findings) for index, part in enumerate(request.system)
     )
@@ -39,7 +42,7 @@ def repaired(request: Request, since: int = 0) -> tuple[Request, tuple[Finding, 
     if not findings:
         return request, ()
     whole = (*request.messages[:since], *messages)
-    return replace(request, tools=tools, system=system, messages=whole), tuple(findings)
+    return replace(request, tools=tuple(tools), system=system, messages=whole), tuple(findings)
 
 
 def _repaired_message(message: Message, index: int, findings: list[Finding]) -> Message:
@@ -53,7 +56,7 @@ def _repaired_message(message: Message, index: int, findings: list[Finding]) -> 
 
 
 def _repaired_tool(tool: Tool, index: int, findings: list[Finding]) -> Tool:
-    if tool.marker is None or tool.markable:
+    if tool.markable:
         return tool
     findings.append(_removed(Address("tools", index), "the provider takes no marker on this tool"))
     return replace(tool, marker=None)

@@ -262,7 +262,7 @@ def _leading_hash(request: Request, settings: tuple[object, ...]) -> int:
     """Return by what that is known which stands before the messages, 0 for what is no JSON."""
     formats = [request.options.get(name) for name in _FORMATS]
     try:
-        marked = (marker_hash(tool.marker) for tool in request.tools)
+        marked = [(number, marker_hash(tool.marker)) for number, tool in enumerate(request.tools) if tool.marker]
         return hash((*settings, written(formats), *marked, *map(part_hash, request.system)))
     except (ValueError, TypeError):
         return 0

@@ -110,7 +110,7 @@ def arranged(request: Request, order: Sequence[int], level: Level, begun: Begun)
 
 
 def _with_markers_of(tools: Sequence[Tool], before: Sequence[Tool]) -> list[Tool]:
-    result = [replace(tool, marker=None) if tool.markable else tool for tool in tools]
+    result = [replace(tool, marker=None) if tool.markable and tool.marker is not None else tool for tool in tools]
     for place, old in enumerate(before):
         if old.marker is None or not old.markable:
             continue

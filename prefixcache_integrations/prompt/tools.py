@@ -65,11 +65,11 @@ def canonical_tools(tools: Sequence[Tool], dialect: DialectName, as_written: byt
     ``as_written`` is what `written_tools` returns of them, if that is known.
     """
     as_written = as_written or written_tools(tools)
-    forms = _forms_of((dialect, as_written)) if as_written else [_form(tool.raw, dialect) for tool in tools]
+    forms = _forms_of(tools, dialect, as_written) if as_written else [_form(tool, dialect) for tool in tools]
     if not any(forms):
         return tools
     pairs = zip(tools, forms, strict=True)
-    return [replace(tool, raw=form[0], schema=form[1]) if form else tool for tool, form in pairs]
+    return [tool if form is None else _marked_as(tool, form) for tool, form in pairs]
 
 
 def written_tools(tools: Sequence[Tool]) -> bytes:
@@ -80,31 +80,37 @@ def written_tools(tools: Sequence[Tool]) -> bytes:
         return b""
 
 
-_Form: TypeAlias = tuple[JsonObject, JsonObject | None] | None
-"""A tool in canonical form, and its schema; ``None`` for one that already is."""
+_Form: TypeAlias = Tool | None
+"""A tool in canonical form without its marker, ``None`` for one that already is in that form."""
 
 _forms: OrderedDict[tuple[DialectName, bytes], Sequence[_Form]] = OrderedDict()
 """The lists of tools seen last: an application has a few, and sends one with every request."""
 
 
-def _forms_of(key: tuple[DialectName, bytes]) -> Sequence[_Form]:
+def _forms_of(tools: Sequence[Tool], dialect: DialectName, as_written: bytes) -> Sequence[_Form]:
     """Return the forms of tools as they were written: of copies, as an application may change what it sent."""
+    key = (dialect, as_written)
     forms = _forms.get(key)
     if forms is None:
-        forms = _forms[key] = [_form(raw, key[0]) for raw in marshal.loads(key[1])]  # noqa: S302 - written here
+        copies = zip(tools, marshal.loads(as_written), strict=True)  # noqa: S302 - written here
+        forms = _forms[key] = [_form(replace(tool, raw=raw), dialect) for tool, raw in copies]
         while len(_forms) > FORMS:
             _forms.popitem(last=False)
     return forms
 
 
-def _form(given: JsonObject, dialect: DialectName) -> _Form:
-    raw = _canonical_at(given, _SCHEMA_PATHS[dialect])
-    if _same_order(raw, given):
+def _form(tool: Tool, dialect: DialectName) -> _Form:
+    raw = _canonical_at(tool.raw, _SCHEMA_PATHS[dialect])
+    if _same_order(raw, tool.raw):
         return None
     schema: object = raw
     for name in _SCHEMA_PATHS[dialect]:
         schema = (as_object(schema) or {}).get(name)
-    return raw, as_object(schema)
+    return replace(tool, raw=raw, schema=as_object(schema), marker=None)
+
+
+def _marked_as(tool: Tool, form: Tool) -> Tool:
+    return form if tool.marker is None else replace(form, marker=tool.marker)
 
 
 def canonical_schema(schema: JsonObject) -> JsonObject:
