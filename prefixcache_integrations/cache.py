@@ -207,8 +207,8 @@ class PrefixCache:
         """Delete every entry of ``namespace``, by default the cache's own. Raises `StoreError` if the store cannot.
 
         Calls in flight get their answers, which are not kept, whatever process makes them, if the store is a
-        `SharedStore`; what another process asks for with mode ``refresh`` is kept. What another process keeps in memory
-        in front of the store (``memory_ttl``), it answers from so long.
+        `SharedStore`. What another process keeps in memory in front of the store (``memory_ttl``), it answers from so
+        long.
         """
         run(empty(self._named(namespace)), self._io)
 

@@ -122,6 +122,22 @@ def test_what_was_deleted_before_it_was_asked_for_says_nothing(caches, serve):
         assert serve(deleting, lambda: body("no"), question).outcome == "hit"
 
 
+@pytest.mark.parametrize("delete", DELETES.values(), ids=DELETES)
+def test_a_refreshed_answer_that_another_deletes_meanwhile_is_not_kept(caches, serve, delete):
+    asking, deleting = caches
+    serve(deleting, lambda: body("other"), QUESTIONS[1])
+
+    def call():
+        delete(deleting)
+        return body("old")
+
+    with caching(mode="refresh"):
+        assert serve(asking, call).answer["choices"][0]["message"]["content"] == "old"
+    for cache in caches:
+        with caching(mode="only"), pytest.raises(AnswerNotCached):
+            serve(cache, call)
+
+
 def test_a_refreshed_answer_is_kept_whatever_was_deleted_since_the_store_was_read(caches, serve):
     asking, deleting = caches
     deleting.clear("tenant")

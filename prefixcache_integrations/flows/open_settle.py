@@ -27,7 +27,7 @@ from prefixcache_integrations.flows.flights import (
     led_here,
     moment,
 )
-from prefixcache_integrations.flows.op import Emit, Entry, Flow, Load, Pause
+from prefixcache_integrations.flows.op import Emit, Entry, EntryKey, Flow, Load, Pause
 from prefixcache_integrations.flows.response_cache import (
     Reading,
     Terms,
@@ -80,7 +80,9 @@ def open_call(terms: Terms, revive: Callable[[Entry], T], *, alone: bool = False
         return Opened(outcome="bypass")
     reading: Reading[T] = Reading()
     try:  # as `read` does: a hit needs no generator of its own
-        if terms.mode != "refresh" and (entry := (yield Load(terms.key))) is not None:
+        if terms.mode == "refresh":
+            yield Load(_nobodys(terms.key))  # shows what others have deleted until now, for `SharedStore.put_since`
+        elif (entry := (yield Load(terms.key))) is not None:
             reading = Reading(entry, revive(entry))
     except Exception as error:  # noqa: BLE001 - whatever a store raises, the call goes on without it
         reading = yield from unread(terms.key, error)
@@ -100,6 +102,11 @@ def open_call(terms: Terms, revive: Callable[[Entry], T], *, alone: bool = False
         missing(terms)
         return replace(opened, began=moment())
     return opened
+
+
+def _nobodys(key: EntryKey) -> EntryKey:
+    """Return a key beside ``key`` that is never kept."""
+    return EntryKey(key.namespace, "")
 
 
 def _join_or_lead(terms: Terms, revive: Callable[[Entry], T], reading: Reading[T]) -> Flow[Opened[T]]:

@@ -124,8 +124,7 @@ def save(terms: Terms, entry: Entry, began: int | None) -> Flow[bool]:
         yield from Emit(EntryRejected(key=terms.key.digest, reason=_DELETED_SINCE))
         return False
     try:
-        read = began if terms.mode == "use" else None
-        size = yield from Save(terms.key, entry, terms.ttl, tags, read)
+        size = yield from Save(terms.key, entry, terms.ttl, tags, began)
     except Exception as error:  # noqa: BLE001 - whatever a store raises, the answer is already there
         yield from degraded("put", error)
         return True

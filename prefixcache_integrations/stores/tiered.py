@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
+from prefixcache_integrations.flows.deletions import Deletions
 from prefixcache_integrations.flows.flights import moment
 from prefixcache_integrations.flows.op import EntryKey, Flow
 from prefixcache_integrations.stores.store import Store
@@ -25,29 +27,40 @@ class Tiered(Wrapper):
         super().__init__(far)
         self._near = near
         self._near_ttl = near_ttl
+        self._changes = Deletions()  # of single keys, by their digests
+        self._lock = threading.Lock()
 
     def _get(self, key: EntryKey) -> Flow[bytes | None]:
         value = yield from Get(self._near, key)
         if value is None:
-            began = moment()  # what is deleted here while it is read far away does not come back near
+            began = moment()  # what is changed here while it is read far away does not come near as it was
             value = yield from Get(self._inner, key)
-            if value is not None:
+            if value is not None and not self._is_changed(key, began):
                 yield from Put(self._near, key, value, self._near_ttl, (), began)
+                if self._is_changed(key, began):
+                    yield from Delete(self._near, key)
         return value
 
     def _put(
         self, key: EntryKey, value: bytes, ttl: float | None, tags: Sequence[str], began: int | None
     ) -> Flow[bool]:
-        yield from Put(self._near, key, value, self._near_ttl if ttl is None else min(ttl, self._near_ttl), ())
-        taken = yield from Put(self._inner, key, value, ttl, tags, began)
-        if not taken:
-            yield from Delete(self._near, key)
+        taken = True
+        try:
+            taken = yield from Put(self._inner, key, value, ttl, tags, began)
+        finally:
+            self._change(key)
+            if taken:
+                near_ttl = self._near_ttl if ttl is None else min(ttl, self._near_ttl)
+                yield from Put(self._near, key, value, near_ttl, ())
+            else:
+                yield from Delete(self._near, key)
         return taken
 
     def _delete(self, key: EntryKey) -> Flow[None]:
         try:
             yield from Delete(self._inner, key)
         finally:
+            self._change(key)
             yield from Delete(self._near, key)
 
     def _invalidate(self, namespace: str, tag: str) -> Flow[None]:
@@ -67,6 +80,15 @@ class Tiered(Wrapper):
             yield from Clear(self._inner, namespace)
         finally:
             yield from Clear(self._near, namespace)
+
+    def _change(self, key: EntryKey) -> None:
+        """Note that who reads ``key`` far away has read what is no longer so; then, near, it is changed too."""
+        with self._lock:
+            self._changes.note(moment(), key.namespace, key.digest)
+
+    def _is_changed(self, key: EntryKey, began: int) -> bool:
+        with self._lock:
+            return self._changes.since(began, key.namespace, (key.digest,))
 
     def _close(self) -> Flow[None]:
         try:

@@ -270,10 +270,16 @@ def test_what_is_not_to_be_cached_enters_no_flight():
     assert outside.ops == [Emit(PassedThrough(reason="reasons", model="model"))]
 
 
-def test_a_refresh_reads_nothing_and_leads_nothing():
-    outside = Outside()
+def test_a_refresh_reads_no_answer_and_leads_nothing():
+    outside = Outside(None)
     assert outside.run(open_call(Terms(key=KEY, model="model", mode="refresh"), revive)).outcome == "miss"
-    assert outside.ops == [MISS]
+    assert outside.ops == [Load(EntryKey("tenant", "")), MISS]  # what others have deleted until now
+
+
+def test_a_refresh_goes_on_without_a_store_that_fails():
+    outside = Outside(StoreUnavailable("down"))
+    assert outside.run(open_call(Terms(key=KEY, model="model", mode="refresh"), revive)).outcome == "miss"
+    assert outside.ops[1:] == [Emit(StoreDegraded(operation="get", error="StoreUnavailable")), MISS]
 
 
 def test_who_wants_only_what_is_stored_leads_nothing():

@@ -121,12 +121,6 @@ def test_an_answer_carries_its_tags_and_its_model_as_one_if_it_is_known():
         assert ops[0] == Save(KEY, ENTRY, None, tags)
 
 
-def test_a_refreshed_answer_was_asked_for_without_reading_the_store():
-    refreshed = Terms(key=KEY, mode="refresh")
-    ops, _ = drive(settle(refreshed, [ANSWER], lambda: ENTRY, moment()), [123])
-    assert ops[0] == Save(KEY, ENTRY)
-
-
 def test_a_store_that_fails_to_invalidate_is_an_error_and_an_event():
     flow = invalidate("tenant", "tag")
     assert flow.send(None) == GiveUp("tenant", "tag")

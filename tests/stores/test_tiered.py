@@ -84,6 +84,57 @@ def test_what_is_deleted_while_it_is_read_far_away_does_not_come_back(clock, del
     assert store.get(KEY) is None
 
 
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [(lambda store: store.delete(KEY), None), (lambda store: store.put(KEY, b"new"), b"new")],
+    ids=["delete", "put"],
+)
+@pytest.mark.parametrize("moment", ["far", "near"])
+def test_what_is_changed_while_it_is_read_far_away_is_not_read_again_as_it_was(clock, change, left, moment):
+    near, far = Interrupted(clock=clock), Interrupted(clock=clock)
+    store = Tiered(near, far)
+    far.put(KEY, b"old")
+
+    def once():
+        far.meanwhile = near.meanwhile = lambda: None
+        change(store)
+
+    (far if moment == "far" else near).meanwhile = once
+    store.get(KEY)
+    assert store.get(KEY) == far.get(KEY) == left
+
+
+def test_what_is_put_while_it_is_put_near_is_not_read_again_as_it_was(clock):
+    class Slow(MemoryStore):
+        meanwhile = staticmethod(lambda: None)
+
+        def put_since(self, *args):
+            taken = super().put_since(*args)
+            self.meanwhile()
+            return taken
+
+    near, far = Slow(clock=clock), MemoryStore(clock=clock)
+    store = Tiered(near, far)
+    far.put(KEY, b"old")
+    near.meanwhile = lambda: store.delete(KEY)
+    assert store.get(KEY) == b"old"
+    assert store.get(KEY) is None
+
+
+def test_what_is_read_while_it_is_put_is_not_near_as_it_was(near, clock):
+    class Writing(MemoryStore):
+        def put(self, *args):
+            seen.append(store.get(KEY))
+            return super().put(*args)
+
+    seen, far = [], Writing(clock=clock)
+    store = Tiered(near, far)
+    MemoryStore.put(far, KEY, b"old")
+    store.put(KEY, b"new")
+    assert seen == [b"old"]
+    assert store.get(KEY) == b"new"
+
+
 def test_what_was_found_far_away_is_near_for_a_short_time(store, near, far, clock):
     far.put(KEY, b"answer")
     assert store.get(KEY) == b"answer"
