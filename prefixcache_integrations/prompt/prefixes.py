@@ -5,12 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from operator import attrgetter
 
 from msgspec import Struct
 
-from prefixcache_integrations.prompt.rates import MANY, SAID, Class, Likeness, Rates, Wait
+from prefixcache_integrations.prompt.rates import MANY, SAID, Class, Likeness, Rates, Wait, depth
 
 TURNS = 3
 """From how many turns on conversations are taken for alike."""
@@ -34,6 +34,14 @@ def ending(steps: Sequence[Step]) -> int:
     """Return the step that ends what is said in a prompt; behind it is what primes the reply. -1 without one."""
     places = (place for place in reversed(range(len(steps))) if steps[place].likeness.kind != "framing")
     return next(places, -1)
+
+
+def beyond_tools(steps: Sequence[Step], path: Sequence[int]) -> Sequence[int]:
+    """Return ``path``, with which ``steps`` begin, or nothing where a part of the tools is all that was sent of them.
+
+    How often others had these tools too says nothing of a prompt.
+    """
+    return path if path and steps[len(path) - 1].likeness.kind != "tools" else ()
 
 
 class Prefix(Struct, gc=False):
@@ -147,7 +155,7 @@ class Prefixes:
         path, before = self.path([*map(_key, steps)], sent), self.path(instead)
         if previous is not None and not instead and self._sent_elsewhere(steps, previous, len(path)):
             self.rates.returned_elsewhere(steps[previous].likeness._replace(last=True), clock)
-        begun = self.begun(before or path)
+        begun = self.begun(before or beyond_tools(steps, path))
         self._renew(path, now)
         numbers = self._numbered(steps, path)
         seen = [self._known[number] for number in numbers]
@@ -156,7 +164,7 @@ class Prefixes:
         turns = self._known[before[-1]].turns if before else 0
         self._ended(numbers[end:] if end >= 0 else (), turns, as_it_came=as_it_came)
         self._returned(before, seen, clock)
-        self._sent(seen, steps, begun, clock)
+        self._sent(seen, steps, len(path), begun, clock)
         self._forget(now)
         return numbers
 
@@ -173,10 +181,18 @@ class Prefixes:
         for prefix in others:
             prefix.wait = None
 
-    def _sent(self, seen: Sequence[Prefix], steps: Sequence[Step], begun: int, clock: float) -> None:
-        """Begin to wait for the prefixes ``seen``, with which ``steps`` end: for those that are alike together."""
-        alike = [*zip(map(_likeness, steps), map(_visits, seen), strict=True)]
-        waits = {each: self.rates.sent(Class(*each, begun), count, clock) for each, count in Counter(alike).items()}
+    def _sent(self, seen: Sequence[Prefix], steps: Sequence[Step], known: int, begun: int, clock: float) -> None:
+        """Begin to wait for the prefixes ``seen``, with which ``steps`` end: for those that are alike together.
+
+        So many of them were ``known`` before.
+        """
+        alike = [*zip(map(_likeness, steps), map(_visits, seen), repeat(0, known), strict=False)]
+        new = enumerate(map(_likeness, islice(steps, known, None)))
+        alike += [(likeness, 1, depth(likeness.kind, number)) for number, likeness in new]
+        waits = {
+            (likeness, visits, deep): self.rates.sent(Class(likeness, visits, begun, deep), count, clock)
+            for (likeness, visits, deep), count in Counter(alike).items()
+        }
         for prefix, each in zip(seen, alike, strict=True):
             prefix.wait = waits[each]
 

@@ -31,6 +31,7 @@ class First(NamedTuple):
     place: int
     likeness: Likeness
     visits: int
+    depth: int = 0
 
 
 class Ahead(Struct, frozen=True):
@@ -54,7 +55,7 @@ class Ahead(Struct, frozen=True):
 
     def sent(self, first: First) -> Class:
         """Return as what ``first`` will count once the prompt is sent."""
-        return Class(first.likeness, min(first.visits + 1, MANY), self.begun)
+        return Class(first.likeness, min(first.visits + 1, MANY), self.begun, first.depth)
 
     @property
     def found(self) -> int:

@@ -12,9 +12,9 @@ from msgspec import Struct
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.lookups import Document, Neighbour
 from prefixcache_integrations.prompt.pieces import Block, Blocks
-from prefixcache_integrations.prompt.prefixes import Step, ending
+from prefixcache_integrations.prompt.prefixes import Step, beyond_tools, ending
 from prefixcache_integrations.prompt.pricing import Ahead, First
-from prefixcache_integrations.prompt.rates import MANY, OWN, Likeness
+from prefixcache_integrations.prompt.rates import DEEPER, MANY, OWN, Likeness, depth
 from prefixcache_integrations.prompt.stability import Snapshot
 
 _key, _markable = attrgetter("key"), attrgetter("markable")
@@ -89,7 +89,7 @@ def ahead(
         ),
         own=_own(blocks) if plain is None else plain.own,
         read=read if read >= 0 and ends[read] >= profile.minimum_tokens else -1,
-        begun=snapshot.begun(begun),
+        begun=snapshot.begun(begun if begun is not path else beyond_tools(steps, path)),
         settled=settled,
     )
 
@@ -128,14 +128,15 @@ def _firsts(
 
     ``alike`` are the first of all, if that is known, and those that are like no other before them.
     """
-    start, first = 0, range(len(steps)) if alike is None else sorted({*alike, max(ending(steps), 0)})
+    start, first = 0, range(len(steps)) if alike is None else sorted({*alike, *DEEPER, max(ending(steps), 0)})
     for visits, end in zip(range(MANY, -1, -1), (*snapshot.sent_often(path), len(steps)), strict=True):
-        seen = set[Likeness]()
+        seen = set[tuple[Likeness, int]]()
         for place in range(start, end) if start else [place for place in first if place < end]:
             likeness = steps[place].likeness
-            if likeness not in seen:
-                seen.add(likeness)
-                yield First(place, likeness, visits)
+            row = likeness, 0 if visits else depth(likeness.kind, place - start)
+            if row not in seen:
+                seen.add(row)
+                yield First(place, likeness, visits, row[1])
         start = end
 
 

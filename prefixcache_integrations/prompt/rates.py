@@ -92,13 +92,33 @@ class Likeness(NamedTuple):
 class Class(NamedTuple):
     """Prefixes that are waited for alike: of one likeness, sent equally often, up to `MANY`.
 
-    ``begun`` is how the prompt that was sent with them began, `ANY` for all prompts together.
+    ``begun`` is how the prompt that was sent with them began, `ANY` for all prompts together; ``depth`` how deep
+    they lie in what is new of its tools.
     """
 
     likeness: Likeness
     visits: int
     begun: int = -1
+    depth: int = 0
 
+    @property
+    def together(self) -> Class:
+        """Return the same of all prompts, however they began."""
+        return Class(self.likeness, self.visits, ANY, self.depth)
+
+
+def depth(kind: Kind, new: int) -> int:
+    """Return how deep a prefix lies in what is new of a prompt's tools, if it ends with the step ``new`` of that.
+
+    Where an application chooses tools anew for each call, some lists begin alike; the longer, the fewer. 0 for all but
+    tools, and for what was sent before, of which it is known how often.
+    """
+    return min(new.bit_length(), DEEPEST) if new > 0 and kind == "tools" else 0
+
+
+DEEPEST = 3
+DEEPER = (1, 2, 4)
+"""Up to which `depth` prefixes are told apart, and the steps with which each depth begins."""
 
 ANY = -1
 CERTAIN = 1 - 1e-9
@@ -139,12 +159,12 @@ class Rates:
         self._passed: dict[Class, list[float]] = {}
         self._aging: tuple[deque[Wait], ...] = tuple(deque() for _ in AGES)
         self._latest: dict[Class, deque[Wait]] = {}
-        self._known: dict[tuple[Likeness, int], dict[int, Sequence[float]]] = {}
+        self._known: dict[tuple[Likeness, int], dict[tuple[int, int], Sequence[float]]] = {}
 
     def sent(self, kind: Class, count: int, now: float) -> Wait:
         """Begin to wait for so many prefixes of a prompt that was just sent; together they count as one sighting."""
         wait = Wait(kind, 1 / count, now, count)
-        together = Class(kind.likeness, kind.visits)
+        together = kind.together
         if kind.likeness.after_documents:
             self._known.pop(kind[:2], None)
         self._sent[together] = self._sent.get(together, 0.0) + 1
@@ -200,24 +220,24 @@ class Rates:
 
     def returns(self, kind: Class) -> Returns:
         """Return how likely a prefix comes again; what ends a prompt now will be followed by something then."""
-        likeness, visits, begun = kind
+        likeness, visits, begun, _ = kind
         later = likeness._replace(last=False) if likeness.last else likeness
-        rows = [self._within(likeness, visits, begun)]
-        rows += [self._within(later, seen, begun) for seen in (*range(visits + 1, MANY), MANY)]
+        rows = [self._within(kind)]
+        rows += [self._within(Class(later, seen, begun)) for seen in (*range(visits + 1, MANY), MANY)]
         return Returns(rows, not likeness.after_documents)
 
-    def _within(self, likeness: Likeness, visits: int, begun: int) -> Sequence[float]:
+    def _within(self, kind: Class) -> Sequence[float]:
         """Return how likely prefixes return that were sent so often, within each number of `AGES`."""
-        known = self._known.setdefault((likeness, visits), {})
-        chances = known.get(begun)
+        known = self._known.setdefault(kind[:2], {})
+        chances = known.get(kind[2:])
         if chances is None:
-            kind = Class(likeness, visits, begun)
-            chances = known[begun] = self._doubtful(kind) if likeness.after_documents else self._survived(kind)
+            chances = self._doubtful(kind) if kind.likeness.after_documents else self._survived(kind)
+            known[kind[2:]] = chances
         return chances
 
     def _doubtful(self, kind: Class) -> list[float]:
         prior, weight, *_ = PRIORS["document"]
-        together = Class(kind.likeness, kind.visits)
+        together = kind.together
         sent = self._sent.get(together, 0.0) + weight
         returned = accumulate(self._returned.get(together, _NONE), initial=0.0)
         return [(count + prior * weight) / sent for count in returned]
@@ -259,7 +279,7 @@ def _learned(seen: Sequence[tuple[float, float, float]], weight: float, sure: fl
 
 def _sorts(kind: Class) -> tuple[Class, ...]:
     """Return the classes that a prefix counts in: that of all prompts, then that of those that began like its own."""
-    together = Class(kind.likeness, kind.visits)
+    together = kind.together
     return (together,) if kind.likeness.after_documents or kind.begun == ANY else (together, kind)
 
 
