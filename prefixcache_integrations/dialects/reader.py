@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import accumulate, compress, islice
 from operator import ne
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -219,7 +219,15 @@ def _made(dialect: Dialect, given: _Given, new: Sequence[int], *, framed: bool) 
     return made if len(made.messages) == len(items) else None
 
 
+def _decode(written: bytes) -> Any:  # noqa: ANN401 - JSON
+    """Return what is ``written``. Raises `ValueError` for a moment in a time zone: it would come back in another."""
+    if any(map(written.__contains__, _MOMENTS)):
+        raise ValueError
+    return _decode_any(written)
+
+
 _NOTHING = _Read(rows=[], frame=None, request=Request(dialect="openai_chat", model=""), size=0, ends=())
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder().decode
+_decode_any = msgspec.msgpack.Decoder().decode
+_MOMENTS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")  # how MessagePack begins them, and no text
 _NO_JSON = (TypeError, ValueError, OverflowError, RecursionError)

@@ -19,6 +19,7 @@ DIALECTS = [
     pytest.param(OPENAI_CHAT, CHAT_BODIES, "messages", id="chat"),
     pytest.param(OPENAI_RESPONSES, RESPONSES_BODIES, "input", id="responses"),
 ]
+NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.timezone(dt.timedelta(hours=2)))
 MARK = {"cache_control": {"type": "ephemeral"}}
 
 
@@ -148,7 +149,12 @@ def test_what_becomes_of_a_body_later_is_not_seen():
 
 
 @pytest.mark.parametrize(
-    "value", [float("nan"), 2**70, (1, 2), dt.date(2026, 1, 1), {1, 2}, object(), {(1, 2): 3}], ids=repr
+    "value",
+    [
+        *(float("nan"), 2**70, (1, 2), {1, 2}, object(), {(1, 2): 3}, dt.date(2026, 1, 1)),
+        *(NOON, NOON.replace(microsecond=1), NOON.replace(year=9999), NOON.replace(tzinfo=None)),
+    ],
+    ids=repr,
 )
 @pytest.mark.parametrize("place", ["message", "option"])
 def test_what_is_no_json_is_read_as_it_always_is(value, place):
