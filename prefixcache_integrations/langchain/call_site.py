@@ -42,6 +42,7 @@ _STREAMING = frozenset(map(id, (BaseChatModel.stream.__code__, BaseChatModel.ast
 
 _DEFAULT_ADDRESS = "https://api.openai.com/v1/"
 _DUMP = "_serialized"
+_CLIENTS = {"client": "root_client", "async_client": "root_async_client"}
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -193,7 +194,22 @@ def _unsaid(model: BaseChatModel) -> dict[str, object]:
     """
     hidden = {name: getattr(model, name, None) for name in model.lc_secrets}
     lists = {name: value for name, value in hidden.items() if isinstance(value, list | dict)}
-    return _address(model) | _headers(model) | lists
+    return _address(model) | _headers(model) | _put_in(model) | lists
+
+
+def _put_in(model: BaseChatModel) -> dict[str, object]:
+    """Return where clients lead that somebody put in the place of those that langchain-openai had made."""
+    found: dict[str, object] = {}
+    for name, made_as in _CLIENTS.items():
+        used, made = getattr(model.__dict__.get(name), "_client", None), model.__dict__.get(made_as)
+        if used is not None and made is not None and (way := _way(used)) != _way(made):
+            found[name] = way
+    return found
+
+
+def _way(client: object) -> list[str]:
+    """Return where ``client`` sends to, and as whom."""
+    return [str(getattr(client, "base_url", "")), *routing(getattr(client, "default_headers", None))]
 
 
 def _headers(model: BaseChatModel | BaseLLM) -> dict[str, object]:

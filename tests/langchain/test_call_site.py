@@ -9,7 +9,7 @@ from langchain_core.caches import BaseCache, InMemoryCache
 from langchain_core.language_models import BaseChatModel, BaseLLM
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult, Generation, LLMResult
-from langchain_openai import ChatOpenAI
+from langchain_openai import AzureChatOpenAI, ChatOpenAI
 from pydantic import BaseModel, Field, PrivateAttr
 from typing_extensions import TypedDict
 
@@ -267,6 +267,21 @@ def test_a_client_that_was_sent_elsewhere_asks_anew(model, ask):
     model.root_client.base_url = "http://elsewhere/v1"
     assert ask(model, "hi").content == "Answer 2"
     assert ask(model, "hi").content == "Answer 2"
+
+
+@pytest.mark.parametrize("kind", [ChatOpenAI, AzureChatOpenAI])
+def test_a_client_that_was_put_in_asks_anew(cache, ask, kind):
+    class Own(Model, kind):
+        pass
+
+    settings = {"azure_endpoint": "http://here", "api_version": "2024-10-21"} if kind is AzureChatOpenAI else {}
+    model = Own(model="gpt-4o-mini", api_key="k", cache=cache, **settings)
+    ask(model, "hi")
+    for number, changed in enumerate([{"base_url": "http://elsewhere/v1"}, {"default_headers": {"x-route": "7"}}], 2):
+        model.client = model.root_client.with_options(**changed).chat.completions
+        assert ask(model, "hi").content == ask(model, "hi").content == f"Answer {number}"
+    model.client = model.root_client.with_options(timeout=7).chat.completions
+    assert ask(model, "hi").content == "Answer 1"
 
 
 @pytest.mark.parametrize(
