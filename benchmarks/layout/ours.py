@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from benchmarks.layout.regimes import CLAUDE, FOREVER, UP_TO_GPT_5_5, Regime, lasting
+from benchmarks.layout.stopwatch import Spent, Stopwatch
 from benchmarks.layout.workload import Block, BlockId, Call, Workload
 from prefixcache_integrations.canonical import Message, Part, Request, Tool
 from prefixcache_integrations.canonical.json import as_object
@@ -27,7 +27,7 @@ class Sent:
     parts: tuple[BlockId, ...]
     markers: tuple[tuple[int, str], ...]
     implicit: bool
-    seconds: float
+    spent: Spent
 
     @property
     def marked(self) -> list[int]:
@@ -86,17 +86,16 @@ class Replayer:
         a second. `memory` is then what was learned.
         """
         profile = lasting(regime.profile, lifetime or FOREVER)
-        self.memory = PromptMemory(horizon=FOREVER)
+        self.memory, stopwatch = PromptMemory(horizon=FOREVER), Stopwatch()
         for number, call in enumerate(self._workload.calls):
             now = float(number) if lifetime is None else call.at or 0.0
             request = self.request(call, everything_markable=regime.everything_markable)
-            begun = time.perf_counter()
-            snapshot = self.memory.snapshot(now)
-            made = decide(request, profile, self.counts, level="arrange", snapshot=snapshot, documents=_ALL)
-            seconds = time.perf_counter() - begun
+            with stopwatch:
+                snapshot = self.memory.snapshot(now)
+                made = decide(request, profile, self.counts, level="arrange", snapshot=snapshot, documents=_ALL)
             if made.sighting is not None:
                 self.memory.observe(made.sighting, now)
-            yield self._sent(call, made.request, seconds)
+            yield self._sent(call, made.request, stopwatch.spent)
 
     def request(self, call: Call, *, everything_markable: bool = True) -> Request:
         """Return the request of ``call``: documents lead the message of the user that they stand before.
@@ -140,12 +139,12 @@ class Replayer:
         self._ids[id(part.raw)] = block.id
         self.counts.known[block.text] = block.tokens
 
-    def _sent(self, call: Call, request: Request, seconds: float) -> Sent:
+    def _sent(self, call: Call, request: Request, spent: Spent) -> Sent:
         rows = [*request.tools, *request.system, *(part for message in request.messages for part in message.parts)]
         markers = ((place, row.marker.ttl or "5m") for place, row in enumerate(rows) if row.marker is not None)
         explicit = as_object(request.options.get("prompt_cache_options")) or {}
         parts = tuple(self._ids[id(row.raw)] for row in rows)
-        return Sent(call, parts, tuple(markers), explicit.get("mode") != "explicit", seconds)
+        return Sent(call, parts, tuple(markers), explicit.get("mode") != "explicit", spent)
 
 
 def _part(block: Block) -> Part:

@@ -4,8 +4,9 @@ A conversation with tools, about 100,000 tokens at its longest, is asked once mo
 last turn (an answer and what follows it), whose tokens are counted already. Requests are decoded anew each time, from
 bodies whose strings are the application's own, as SDKs and frameworks hand them over. ``plan`` is `decide` for a
 decoded request; ``prepare`` is all that happens to a body: decoding, planning, remembering, encoding. ``cold`` is the
-first sight of a prompt, token counting apart. Times are of this thread's processor, so that what else runs on the
-machine counts less.
+first sight of a prompt, token counting apart. ``documents`` are those of one question each, asked for the first time,
+in the order that is expected to pay (level ``arrange``). Times are of this thread's processor, so that what else runs
+on the machine counts less.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import argparse
 import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
+from math import inf
 from typing import TypeAlias
 
 from msgspec.structs import replace
 
+from benchmarks.layout.searches import Searches
 from prefixcache_integrations import tokens
 from prefixcache_integrations.canonical import Request
 from prefixcache_integrations.dialects.anthropic_messages import AnthropicMessages
@@ -37,6 +40,7 @@ TOKENIZER = tokens.load()
 
 LIVE = (1_000, 10_000, 50_000, 100_000)
 LENGTHS = (50, 100, 200)
+LOOKED_UP = (10, 20)
 SAMPLES = 300
 COLD_SAMPLES = 30
 
@@ -57,6 +61,11 @@ def main() -> None:
     _report("plan, warm, 200 messages, Chat Completions", _warm(_chat, 200, 50_000, samples))
     _report("plan, cold, 200 messages", _cold(COLD_SAMPLES))
     _report("prepare, warm, 200 messages", _prepared(samples))
+    for looked_up in LOOKED_UP:
+        searches, memory = Searches(looked_up), PromptMemory(limit=10_000_000, horizon=inf)
+        for live in LIVE:
+            name = f"plan, {looked_up} documents, {live:,} live"
+            _report(name, _searched(searches, memory, live, samples))
 
 
 def _report(name: str, seconds: Sequence[float]) -> None:
@@ -107,6 +116,23 @@ def _prepared(samples: int) -> list[float]:
         prepare(body, form, resolve, TOKENIZER, memory=memory, now=sample * 2.0 + 10)
         times.append(time.thread_time() - started)
     return times[3:]
+
+
+def _searched(searches: Searches, memory: PromptMemory, live: int, samples: int) -> list[float]:
+    profile = resolve("claude-sonnet-4-5")
+    searches.grow(memory, live, profile, TOKENIZER)
+    times, now = list[float](), 2.0 * live
+    for _ in range(samples):
+        request = searches.ask()
+        decide(request, profile, TOKENIZER)  # counts its tokens
+        snapshot = memory.snapshot(now)
+        started = time.thread_time()
+        made = decide(request, profile, TOKENIZER, level="arrange", snapshot=snapshot)
+        times.append(time.thread_time() - started)
+        if made.sighting is not None:
+            memory.observe(made.sighting, now)
+        now += 2.0
+    return times
 
 
 def _with_live(requests: int) -> PromptMemory:

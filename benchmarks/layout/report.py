@@ -65,11 +65,13 @@ def documents(run: Run) -> None:
 
 def planning(run: Run) -> None:
     """Print how long a plan takes, and how large what is remembered is."""
-    seconds = sorted(row.seconds for row in run.sent)
+    seconds = sorted(row.spent.seconds for row in run.sent)
     p50, p99 = (seconds[int(len(seconds) * share)] * 1e6 for share in (0.5, 0.99))
-    print(
-        f"  plan() p50 {p50:,.0f} µs   p99 {p99:,.0f} µs   max {seconds[-1] * 1e6:,.0f} µs, digests and counts included"
-    )
+    print(f"  plan() p50 {p50:,.0f} µs   p99 {p99:,.0f} µs   max {seconds[-1] * 1e6:,.0f} µs", end="")
+    print(" of processor time, digests and counts included")
+    collecting = [row.spent.collecting for row in run.sent]
+    share = sum(collecting) / sum(seconds)
+    print(f"    {share:.1%} of it in the garbage collector, at most {max(collecting) * 1e6:,.0f} µs of one plan")
     size = state_bytes(run.replayer.memory)
     print(
         f"  state {size:,} bytes, {size / len(run.sent):,.0f} per request,"
