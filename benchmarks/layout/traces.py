@@ -18,8 +18,9 @@ from benchmarks.layout.rules import Bill, Bills
 from prefixcache_integrations.prompt.pieces import Block
 from prefixcache_integrations.prompt.prefixes import Step
 from prefixcache_integrations.prompt.pricing import best_marks
+from prefixcache_integrations.prompt.priors import Kind
 from prefixcache_integrations.prompt.prospects import Company, ahead
-from prefixcache_integrations.prompt.rates import MANY, Kind
+from prefixcache_integrations.prompt.rates import MANY
 from prefixcache_integrations.prompt.stability import PromptMemory, Sighting
 
 HASHED = 512

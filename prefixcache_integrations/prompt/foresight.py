@@ -15,8 +15,8 @@ from prefixcache_integrations.prompt.documents import Movable, Path, distance, l
 from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt, marked_range
 from prefixcache_integrations.prompt.pieces import Block, Piece
 from prefixcache_integrations.prompt.pricing import Ahead, Choice, best_marks, expected_bill, worth_unmarked
+from prefixcache_integrations.prompt.priors import Kind
 from prefixcache_integrations.prompt.prospects import Company, ahead, company
-from prefixcache_integrations.prompt.rates import Kind
 from prefixcache_integrations.prompt.reading import Reading
 from prefixcache_integrations.prompt.repeats import Attempts, Laid
 from prefixcache_integrations.prompt.stability import Sighting, Snapshot

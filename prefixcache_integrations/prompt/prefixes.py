@@ -10,7 +10,8 @@ from operator import attrgetter
 
 from msgspec import Struct
 
-from prefixcache_integrations.prompt.rates import MANY, SAID, Class, Likeness, Rates, Wait, depth
+from prefixcache_integrations.prompt.priors import SAID
+from prefixcache_integrations.prompt.rates import MANY, Class, Likeness, Rates, Wait, depth
 
 TURNS = 3
 """From how many turns on conversations are taken for alike."""

@@ -14,7 +14,8 @@ from prefixcache_integrations.prompt.lookups import Document, Neighbour
 from prefixcache_integrations.prompt.pieces import Block, Blocks
 from prefixcache_integrations.prompt.prefixes import Step, beyond_tools, ending
 from prefixcache_integrations.prompt.pricing import Ahead, First
-from prefixcache_integrations.prompt.rates import DEEPER, MANY, OWN, Likeness, depth
+from prefixcache_integrations.prompt.priors import OWN
+from prefixcache_integrations.prompt.rates import DEEPER, MANY, Likeness, depth
 from prefixcache_integrations.prompt.stability import Snapshot
 
 _key, _markable = attrgetter("key"), attrgetter("markable")

@@ -4,62 +4,19 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
-from math import expm1, inf, log1p
-from typing import Literal, NamedTuple, TypeAlias
+from math import expm1, log1p
+from typing import NamedTuple
 
 from msgspec import Struct
 
+from prefixcache_integrations.prompt.priors import PRIORS, Kind, Pace, group
 from prefixcache_integrations.prompt.returns import AGES, Returns
-
-Kind: TypeAlias = Literal["tools", "static", "opening", "turn", "document", "filled", "framing"]
-"""What a step of a prompt is: a tool, what else is an application's own (instructions, the text of its templates), what
-a user says before there is an answer, the conversation from then on or with an agent, a document that was looked up for
-it, what a call filled in to a template, or what a provider puts around messages, which is the same in most."""
-
-OWN: frozenset[Kind] = frozenset({"tools", "static"})
-"""What is an application's own."""
-
-SAID: frozenset[Kind] = frozenset({"opening", "turn"})
-"""What is said in a conversation."""
 
 MANY = 4
 """From how many sightings on a prefix counts as one that is seen all the time."""
 
-
-class Prior(NamedTuple):
-    """What is expected before anything was seen: how likely prefixes come again soon, worth so many sightings.
-
-    ``ages`` is how much of that falls to each of the first `AGES`, which make up the shortest lifetime of an entry. Of
-    those that are past an age at most ``told`` say that fewer return at the others too.
-    """
-
-    chance: float
-    weight: float
-    ages: tuple[float, ...] = (0.02, 0.1, 0.2, 0.33, 0.35)
-    told: float = 6.0
-
-
-_OWN = Prior(0.85, 3.0, (0.05, 0.2, 0.25, 0.25, 0.25), inf)
-
-PRIORS: Mapping[Kind, Prior] = {
-    "tools": _OWN,
-    "static": _OWN,
-    "opening": Prior(0.4, 2.0),
-    "turn": Prior(0.75, 2.0),
-    "document": Prior(0.2, 2.0),
-    "filled": Prior(0.2, 2.0),
-    "framing": _OWN,
-}
-"""What is expected of a prefix by what it ends with.
-
-Instructions are an application's own, and come with its next requests. Conversations mostly go on once there is an
-answer or with an agent, whether others do is as good as open; and people take their time, so that many of whom none is
-back after some seconds say little. What was looked up for one question is not looked up for the next one, and what one
-call fills in to a template without a place for a conversation, the next one fills in otherwise: in doubt these are not
-written.
-"""
 
 SURE = 1.0
 """How many returns that were expected and did not come it takes until half as many are expected."""
@@ -159,6 +116,7 @@ class Rates:
         self._passed: dict[Class, list[float]] = {}
         self._aging: tuple[deque[Wait], ...] = tuple(deque() for _ in AGES)
         self._latest: dict[Class, deque[Wait]] = {}
+        self._paces: dict[str, Pace] = {}
         self._known: dict[tuple[Likeness, int], dict[tuple[int, int], Sequence[float]]] = {}
 
     def sent(self, kind: Class, count: int, now: float) -> Wait:
@@ -178,6 +136,10 @@ class Rates:
         age = bisect_right(AGES, now - wait.since) - 1
         self._count(self._returned, wait, count, max(age, 0))
         wait.left -= count
+        kind = wait.kind.likeness.kind
+        pace = None if kind == "tools" else self._pace(kind)  # lists of tools begin alike by chance
+        if pace is not None and pace.returned(max(age, 0), wait.share * count):
+            self._known.clear()
 
     def returned_elsewhere(self, likeness: Likeness, now: float) -> None:
         """Note that a prefix came again that another process sent first.
@@ -207,6 +169,11 @@ class Rates:
                     self._aging[age + 1].append(wait)
         if self._aging[-1]:
             self._aging[-1].clear()
+
+    def _pace(self, kind: Kind) -> Pace | None:
+        """Return the pace at which what is of this kind comes again, ``None`` for what has none of its own."""
+        of = group(kind)
+        return None if of is None else self._paces.setdefault(of, Pace())
 
     def _count(self, rows: dict[Class, list[float]], wait: Wait, count: int, age: int) -> None:
         self._known.pop(wait.kind[:2], None)
@@ -244,7 +211,8 @@ class Rates:
 
     def _survived(self, kind: Class) -> list[float]:
         prior = PRIORS[kind.likeness.kind]
-        weight, sure, rates = prior.weight, SURE, _EXPECTED[kind.likeness.kind]
+        pace = self._pace(kind.likeness.kind)
+        weight, sure, rates = prior.weight, SURE, prior.rates if pace is None else pace.rates(prior)
         for sort in _sorts(kind):
             returned, passed = self._returned.get(sort, _NONE), self._passed.get(sort, _NONE)
             if any(returned[len(rates) :]):  # at ages at which none was expected
@@ -283,13 +251,4 @@ def _sorts(kind: Class) -> tuple[Class, ...]:
     return (together,) if kind.likeness.after_documents or kind.begun == ANY else (together, kind)
 
 
-def _expected(prior: Prior) -> Sequence[float]:
-    """Return the rates at which prefixes return at each age (the hazard, in terms of survival), before any was seen.
-
-    Of the first ages: at others none is expected.
-    """
-    return [-log1p(-prior.chance) * share for share in prior.ages]
-
-
 _NONE = (0.0,) * len(AGES)
-_EXPECTED = {kind: _expected(prior) for kind, prior in PRIORS.items()}
