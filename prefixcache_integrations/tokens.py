@@ -58,6 +58,13 @@ def chosen(tokenizer: Tokenizer | None) -> Tokenizer:
     return tokenizer
 
 
+def remedy() -> str:
+    """Return what makes counts exact on a machine where they are estimates."""
+    if find_spec("tiktoken") is None:
+        return "install the extra 'tokens'"
+    return "the encoding is not on this machine: prefixcache_integrations.tokens.load(download=True) fetches it, once"
+
+
 def _open(encoding: str, *, download: bool) -> Tokenizer:
     try:
         import tiktoken

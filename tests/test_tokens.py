@@ -124,6 +124,14 @@ def test_a_missing_tiktoken_is_no_error(fresh, monkeypatch):
         tokens.load(download=True)
 
 
+def test_what_makes_counts_exact_depends_on_what_is_there(fresh, monkeypatch):
+    pytest.importorskip("tiktoken")
+    assert "load(download=True)" in tokens.remedy()
+
+    monkeypatch.setitem(sys.modules, "tiktoken", None)
+    assert "extra 'tokens'" in tokens.remedy()
+
+
 def test_downloading_is_left_to_tiktoken_and_only_on_request(nowhere):
     pytest.importorskip("tiktoken")
     tokens.load("cl100k_base")

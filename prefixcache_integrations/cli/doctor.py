@@ -124,8 +124,7 @@ def _counting() -> Iterator[Check]:
     if tokenizer.exact:
         yield Check(name="token counts", level="ok", detail=f"{tokenizer.name}, found on this machine")
     else:
-        detail = "estimates: install the extra 'tokens'; the encoding comes from tiktoken's cache or llama-index-core"
-        yield Check(name="token counts", level="note", detail=detail)
+        yield Check(name="token counts", level="note", detail=f"estimates; {tokens.remedy()}")
     if installed("genai-prices") is None:
         detail = "the package's own rows only: install the extra 'prices' for models that they leave out"
         yield Check(name="prices", level="note", detail=detail)

@@ -80,7 +80,7 @@ def replay(
     if silent:
         console.print(f"Output is left out for {silent:,} of {len(sent):,} requests: the trace does not tell it.")
     if not tokenizer.exact:
-        console.print("Tokens are estimates: install the extra 'tokens' for counts.")
+        console.print(f"Tokens are estimates; {tokens.remedy()}.")
 
 
 def _outcomes(sent: Sequence[Sent], models: Sequence[str]) -> Iterator[Outcome]:
