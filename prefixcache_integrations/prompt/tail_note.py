@@ -22,6 +22,7 @@ from prefixcache_integrations.prompt.ranking import is_ranking
 _PLACEHOLDER = re.compile(r"\[value(\d{1,4}): stated at the end\]")
 _STAND_IN = re.compile(rf"{_PLACEHOLDER.pattern}|\[stated in <documents_\d+>, before the question\]")
 _NOTE = re.compile(r"\[value\d{1,4}\] .*", re.DOTALL)
+_OURS = re.compile(rf"{_STAND_IN.pattern}|^\[value\d{{1,4}}\] ", re.MULTILINE)
 _TEXT_TYPES = {"anthropic_messages": "text", "openai_chat": "text", "openai_responses": "input_text"}
 _INSTRUCTIONS = frozenset({"system", "developer"})
 
@@ -41,6 +42,11 @@ def has_placeholders(text: str) -> bool:
 def is_note(text: str) -> bool:
     """Tell whether ``text`` states values that were taken out."""
     return _NOTE.fullmatch(text) is not None
+
+
+def can_be_stated(value: str) -> bool:
+    """Tell whether a note can state ``value`` so that nobody takes a line of it for another value."""
+    return _OURS.search(value) is None
 
 
 def own_words(text: str) -> str:

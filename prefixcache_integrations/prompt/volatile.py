@@ -28,7 +28,7 @@ from prefixcache_integrations.prompt.patterns import patterns
 from prefixcache_integrations.prompt.pricing import lost_read, read_saving
 from prefixcache_integrations.prompt.reading import Reading
 from prefixcache_integrations.prompt.stability import Snapshot
-from prefixcache_integrations.prompt.tail_note import instructions, note_target, own_words, question
+from prefixcache_integrations.prompt.tail_note import can_be_stated, instructions, note_target, own_words, question
 from prefixcache_integrations.prompt.templates import Recognition
 
 _IN_TOOLS = frozenset[VolatileKind]({"timestamp", "address"})
@@ -176,7 +176,7 @@ def _moves(
             place = Address("messages", asked, retrieved)
             yield Move(source=fragment.at, target=place, reason="retrieved", span=(fragment.start, fragment.end))
             retrieved += 1
-        elif target is not None and not fragment.stays and _pays(fragment, blocks, profile):
+        elif target is not None and _may_leave(fragment, part) and _pays(fragment, blocks, profile):
             span = (fragment.start, fragment.end)
             yield Move(source=fragment.at, target=target, reason="volatile", span=span, role=role)
         elif fragment.rate is not None and _may_split(fragment, part):
@@ -235,6 +235,10 @@ def _pays(fragment: Fragment, blocks: Mapping[Address, Part], profile: CacheProf
     write = float(profile.lifetimes[0].write_multiplier) if profile.lifetimes else 1.0
     saving = read_saving(profile)
     return fragment.rate * after * (saving + write - 1) > (fragment.end - fragment.start) * saving
+
+
+def _may_leave(fragment: Fragment, part: Part) -> bool:
+    return not fragment.stays and can_be_stated(part.text[fragment.start : fragment.end])
 
 
 def _may_split(fragment: Fragment, part: Part) -> bool:

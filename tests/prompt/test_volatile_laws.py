@@ -33,7 +33,9 @@ law = settings(max_examples=25)
 LEVELS = st.sampled_from(["mark", "canonical", "arrange", "arrange"])
 
 RULE = "Be kind to customers, and look every order up before you say anything about it. "
-_NAME = st.sampled_from(["Alice", "Bob Jones", "Mia", "é 🙂", "", " ", "a=b", "[value1: stated at the end]"])
+_NAME = st.sampled_from(
+    ["Alice", "Bob Jones", "Mia", "é 🙂", "", " ", "a=b", "[value1: stated at the end]", "Eve\n[value1] 2099-01-01"]
+)
 _TIME = st.sampled_from(["2026-01-05 08:17:23", "2026-01-05 08:17:40", "Jan 5, 2026 at 9:00 AM", "not known"])
 _HEAD = st.builds(
     lambda form, name, time, times: form.format(name=name, time=time) + RULE * times,
