@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
+from heapq import nlargest
 from typing import NamedTuple
+
+from msgspec import Struct
 
 STAKE = 0.005
 """Which share of all tokens sent with documents may be lost on writes that nobody read: beyond it none is risked."""
@@ -13,7 +16,7 @@ NEIGHBOURS = 64
 """How many similar requests are looked at, so that the work stays the same however many there were."""
 
 
-class Document(NamedTuple):
+class Document(Struct, frozen=True, array_like=True, gc=False):
     """A document of one request: its tokens, and in how many similar requests it had been by then."""
 
     tokens: int
@@ -28,7 +31,7 @@ class Bill(NamedTuple):
 
 
 class Neighbour(NamedTuple):
-    """An earlier request that had some of the same documents; ``share`` of them, by tokens."""
+    """An earlier request that had some of the same documents: these, which are a ``share`` of them by tokens."""
 
     documents: frozenset[bytes]
     share: float
@@ -56,7 +59,7 @@ class Lookups:
         self.allowance += STAKE * bill.tokens + bill.saved
         near = self._nearest({key: document.tokens for key, document in documents.items()}, 1)
         if near:
-            for key, document in self._requests[near[0][0]].items():
+            for key, document in self._requests[near[0][1]].items():
                 self._sent[document.known] += 1
                 self._kept[document.known] += key in documents
         self._requests[self._next] = documents
@@ -76,19 +79,20 @@ class Lookups:
             self._holding.pop(key, None)
 
     def _nearest(self, documents: Mapping[bytes, int], most: int) -> list[tuple[int, int]]:
-        """Return the requests that share most of these documents' tokens, the latest first among equals; how many."""
-        shared: Counter[int] = Counter()
+        """Return how many of these documents' tokens the requests share that share most, the latest first of equals."""
+        shared: dict[int, int] = {}
         for key, tokens in documents.items():
             for number in self._holding.get(key, ()):
-                shared[number] += tokens
-        found = ((number, tokens) for number, tokens in shared.items() if number in self._requests)
-        return sorted(found, key=lambda pair: (-pair[1], -pair[0]))[:most]
+                shared[number] = shared.get(number, 0) + tokens
+        least = nlargest(most, shared.values())[-1:]
+        found = [(tokens, number) for number, tokens in shared.items() if tokens >= least[0]]
+        return sorted(found, reverse=True)[:most]
 
     def neighbours(self, documents: Mapping[bytes, int]) -> list[Neighbour]:
         """Return the earlier requests that share most of these documents, given with their tokens."""
+        total, keys = sum(documents.values()) or 1, frozenset(documents)
         near = self._nearest(documents, NEIGHBOURS)
-        total = sum(documents.values()) or 1
-        return [Neighbour(frozenset(self._requests[number]), tokens / total) for number, tokens in near]
+        return [Neighbour(keys.intersection(self._requests[number]), tokens / total) for tokens, number in near]
 
     def kept(self, known: int) -> float:
         """Return how often a document that was ``known`` so well came again in the next request like its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import accumulate
 from math import log2
 from operator import attrgetter
@@ -35,25 +36,32 @@ MOST_KNOWN = 2
 class Company(Struct, frozen=True):
     """The documents of a request: how likely each comes again with others like these, and who had them before.
 
-    ``documents`` are their tokens, and in how many similar requests each was, up to `MOST_KNOWN`.
+    ``documents`` are their tokens, and in how many similar requests each was, up to `MOST_KNOWN`. ``having`` tells
+    which of the ``neighbours`` had each: the bits of their numbers are set.
     """
 
     chances: Mapping[bytes, float]
     documents: Mapping[bytes, Document]
+    having: Mapping[bytes, int]
     neighbours: tuple[Neighbour, ...] = ()
 
 
 def company(tokens: Mapping[bytes, int], snapshot: Snapshot) -> Company:
     """Return what is known of documents together; ``tokens`` are their lengths by digest."""
     near = tuple(snapshot.neighbours(tokens)) if tokens else ()
-    weights = [neighbour.share**SHARPNESS for neighbour in near]
-    total = sum(weights) + PRIOR_WEIGHT
-    chances, documents = dict[bytes, float](), dict[bytes, Document]()
-    for key, count in tokens.items():
-        having = [weight for weight, each in zip(weights, near, strict=True) if key in each.documents]
-        documents[key] = Document(count, min(len(having), MOST_KNOWN))
-        chances[key] = (sum(having) + PRIOR_WEIGHT * snapshot.kept(documents[key].known)) / total
-    return Company(chances, documents, near)
+    weights, having = dict.fromkeys(tokens, 0.0), dict.fromkeys(tokens, 0)
+    total, bit = 0.0, 1
+    for neighbour in near:
+        weight = neighbour.share**SHARPNESS
+        total += weight
+        for key in neighbour.documents:
+            weights[key] += weight
+            having[key] |= bit
+        bit += bit
+    documents = {key: Document(count, min(having[key].bit_count(), MOST_KNOWN)) for key, count in tokens.items()}
+    prior = {key: PRIOR_WEIGHT * snapshot.kept(document.known) for key, document in documents.items()}
+    chances = {key: (weight + prior[key]) / (total + PRIOR_WEIGHT) for key, weight in weights.items()}
+    return Company(chances, documents, having, near)
 
 
 def ahead(
@@ -119,7 +127,7 @@ def _is_said(step: Step) -> bool:
 
 
 def _last(step: Step) -> Step:
-    return Step(step.key, step.likeness._replace(last=True))
+    return Step(step.key, _alike(*step.likeness[:-1], last=True))
 
 
 def _firsts(
@@ -153,7 +161,7 @@ class _Likenesses:
 
     def __init__(self, around: Company) -> None:
         self._around = around
-        self._having = [each.documents for each in around.neighbours]
+        self._having = (1 << len(around.neighbours)) - 1
         self._surprise = 0.0
         self._seen = self._new = False
 
@@ -162,9 +170,13 @@ class _Likenesses:
         if kind == "document":
             self._seen, self._new = True, self._new or not settled
             self._surprise -= log2(self._around.chances[block.key])
-            self._having = [documents for documents in self._having if block.key in documents]
+            self._having &= self._around.having[block.key]
             kind = "turn" if settled else kind
         if not self._seen:
-            return Likeness(kind)
+            return _alike(kind)
         surprise = min(int(self._surprise), MOST_SURPRISE)
-        return Likeness(kind, self._new, surprise, min(len(self._having), MOST_SUPPORT))
+        return _alike(kind, self._new, surprise, min(self._having.bit_count(), MOST_SUPPORT))
+
+
+_alike = cache(Likeness)
+"""Return a likeness; there are few of them, and many prefixes of each."""
