@@ -23,7 +23,7 @@ PartKind: TypeAlias = Literal[
 Section: TypeAlias = Literal["tools", "system", "messages"]
 
 
-class CacheMarker(Struct, frozen=True, kw_only=True):
+class CacheMarker(Struct, frozen=True, kw_only=True, gc=False):
     """A place where the provider is told to write the prefix: ``cache_control`` or ``prompt_cache_breakpoint``.
 
     ``ttl`` is the lifetime asked for ("5m", "1h", "30m", "12h"); ``None`` leaves it to the provider.
@@ -34,7 +34,7 @@ class CacheMarker(Struct, frozen=True, kw_only=True):
     raw: JsonObject | None = None
 
 
-class Address(Struct, frozen=True, order=True):
+class Address(Struct, frozen=True, order=True, gc=False):
     """The place of a tool, a system block or a message part in a request.
 
     ``part`` is the index in the message's parts, and ``None`` for tools and system blocks.
@@ -50,7 +50,7 @@ class Address(Struct, frozen=True, order=True):
         return head if self.part is None else f"{head}.parts[{self.part}]"
 
 
-class Part(Struct, frozen=True, kw_only=True):
+class Part(Struct, frozen=True, kw_only=True, gc=False):
     """One block of content.
 
     ``text`` is what the model reads of it: the text itself, a thinking block's text, a tool call's
@@ -70,7 +70,7 @@ class Part(Struct, frozen=True, kw_only=True):
     bare: bool = False
 
 
-class Tool(Struct, frozen=True, kw_only=True):
+class Tool(Struct, frozen=True, kw_only=True, gc=False):
     """A tool the model may call; ``schema`` is the JSON schema of its arguments, ``None`` where it has none.
 
     ``markable`` is false for deferred tools and wherever the wire format has no marker on tools.
@@ -84,7 +84,7 @@ class Tool(Struct, frozen=True, kw_only=True):
     markable: bool = False
 
 
-class Message(Struct, frozen=True, kw_only=True):
+class Message(Struct, frozen=True, kw_only=True, gc=False):
     """One message; ``raw`` has all its fields but the parts. ``bare``: its content was a plain string."""
 
     role: Role

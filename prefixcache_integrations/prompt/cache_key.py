@@ -92,12 +92,12 @@ class Routes:
             self._taken.popitem(last=False)
 
 
-class _Taken(Struct, frozen=True):
+class _Taken(Struct, frozen=True, gc=False):
     way: int
     at: float
 
 
-class _Count(Struct):
+class _Count(Struct, gc=False):
     """The requests of the latest ``minute``, and of the busiest one, which had its last at ``most_at``."""
 
     minute: int = 0

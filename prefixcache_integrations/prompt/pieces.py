@@ -103,7 +103,7 @@ def _is_document(segment: Segment, request: Request) -> bool:
     return is_document(request.messages[at.index].parts[at.part])
 
 
-class Blocks(Struct, frozen=True):
+class Blocks(Struct, frozen=True, gc=False):
     """Blocks in the order of a prompt, by what planning asks of all of them at once: each is a row of its own.
 
     ``steps`` are as they are to be remembered, if they do not end the prompt. ``ends`` are the tokens up to and with

@@ -118,9 +118,11 @@ class Rates:
         self._latest: dict[Class, deque[Wait]] = {}
         self._paces: dict[str, Pace] = {}
         self._known: dict[tuple[Likeness, int], dict[tuple[int, int], Sequence[float]]] = {}
+        self._classes: dict[Class, Class] = {}  # one object of each, however many wait
 
     def sent(self, kind: Class, count: int, now: float) -> Wait:
         """Begin to wait for so many prefixes of a prompt that was just sent; together they count as one sighting."""
+        kind = self._classes.setdefault(kind, kind)
         wait = Wait(kind, 1 / count, now, count)
         together = kind.together
         if kind.likeness.after_documents:

@@ -30,7 +30,7 @@ HELD = 500_000
 """How many blocks of earlier prompts are kept, at most; those of one conversation are shared."""
 
 
-class Said(Struct, frozen=True):
+class Said(Struct, frozen=True, gc=False):
     """A prompt up to the end of its messages, as it was read; by the hash of these it is known again.
 
     ``traits`` are those `PROPERTIES` that some block of them has, ``seeds`` the settings that count for messages.
@@ -55,7 +55,7 @@ class Said(Struct, frozen=True):
         return leading.blocks.with_more(self.blocks.pieces[len(self.leading.blocks.pieces) :])
 
 
-class Leading(Struct, frozen=True):
+class Leading(Struct, frozen=True, gc=False):
     """What stands before the messages of a prompt, as it was read; by its hash it is known again.
 
     ``digests`` are those of its blocks whatever the settings; in ``blocks`` these ``seeds`` are mixed in. ``opening``

@@ -17,7 +17,7 @@ LATEST = 1024
 """How many requests are known that might be sent once more."""
 
 
-class Laid(Struct, frozen=True):
+class Laid(Struct, frozen=True, gc=False):
     """How a request was sent: its blocks by number in the order sent, those that were marked, and for how long."""
 
     order: Sequence[int]
@@ -37,7 +37,7 @@ class Attempts(Struct, frozen=True):
     laid: Laid | None
 
 
-class _Known(Struct):
+class _Known(Struct, gc=False):
     laid: Laid
     at: float
     times: int = 0

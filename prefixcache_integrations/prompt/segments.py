@@ -51,7 +51,7 @@ TOOLS_TOKENS_IN_SYSTEM = 5
 """The same where the request has a system message, which they then share; it is padded with a line break."""
 
 
-class Segment(Struct, frozen=True, kw_only=True):
+class Segment(Struct, frozen=True, kw_only=True, gc=False):
     """A run of the prompt in wire order.
 
     ``at`` is its place in the request, ``None`` for framing that has none. ``tier`` is the part of the

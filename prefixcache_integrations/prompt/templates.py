@@ -34,7 +34,7 @@ _WORDS = re.compile(r"\s+|[\"'`(\[{<]+|=|[^\s\"'`(\[{<=][^\s=]*?(?=[.,;:!?)\]}>\
 _WIDTH = 4
 
 
-class Sentence(Struct, frozen=True, array_like=True, tag=0):
+class Sentence(Struct, frozen=True, array_like=True, tag=0, gc=False):
     """A sentence or line that was the same in every text so far: its checksum and those of its words."""
 
     digest: int
@@ -42,7 +42,7 @@ class Sentence(Struct, frozen=True, array_like=True, tag=0):
     size: int
 
 
-class Gap(Struct, frozen=True, array_like=True, tag=1):
+class Gap(Struct, frozen=True, array_like=True, tag=1, gc=False):
     """A place that changes: the words before and after it, as checksums.
 
     ``value`` is the checksum of what stood there last, ``other`` that of what stood there before that; ``changes`` is
@@ -59,7 +59,7 @@ class Gap(Struct, frozen=True, array_like=True, tag=1):
     values: int = 2
 
 
-class Template(Struct, frozen=True, array_like=True):
+class Template(Struct, frozen=True, array_like=True, gc=False):
     """What texts had in common that were sent ``sightings`` times.
 
     ``name`` is the digest of the first of them, by which they are known, and ``latest`` that of the last one.

@@ -70,6 +70,6 @@ class ToolLists:
         return best
 
 
-class _Sent(Struct, frozen=True):
+class _Sent(Struct, frozen=True, gc=False):
     digests: tuple[bytes, ...]
     agent: bytes
