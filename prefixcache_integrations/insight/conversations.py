@@ -52,6 +52,8 @@ class Conversations:
         turns = self._turns_of(key)
         turn, nearest = behind(turns, request, at, session)
         turn.kept_as = key
+        if instead_of is not None:
+            instead_of.instead = turn
         previous = turn.previous
         if previous is not None:
             turn.conversation, turn.previous_begun = previous.conversation, previous.begun

@@ -27,10 +27,11 @@ class Turn:
     ``begun`` is set by its owner once the response has begun, ``weighed`` where its markers were chosen by what they
     are worth; ``previous_begun`` tells of the moment it was sent. ``answer_id`` is what the owner knows of the answer's
     id. ``extends``: it begins with all messages of ``previous``. ``previous`` is the owner's to drop once it is not
-    needed: it keeps a whole request. ``rows`` are what its owner has read of the prompt. ``read_at`` is when it was
-    last sent or gone on with, ``followed`` whether it ever was gone on with, ``elapsed`` the seconds since ``previous``
-    was, ``before`` what ``previous`` had of both until then. ``size`` is that of all it says, in bytes, ``weight`` what
-    of it is counted here and not with one that says it all and more.
+    needed: it keeps a whole request. ``instead`` is what was sent, where its call was taken for this one before that
+    was known. ``rows`` are what its owner has read of the prompt. ``read_at`` is when it was last sent or gone on
+    with, ``followed`` whether it ever was gone on with, ``elapsed`` the seconds since ``previous`` was, ``before``
+    what ``previous`` had of both until then. ``size`` is that of all it says, in bytes, ``weight`` what of it is
+    counted here and not with one that says it all and more.
     """
 
     def __init__(self, request: Request, at: float, begins_like: Turn | None = None) -> None:
@@ -45,6 +46,7 @@ class Turn:
         self.weighed = False
         self.answer_id: str | None = None
         self.previous: Turn | None = None
+        self.instead: Turn | None = None
         self.rows: PromptRows | None = None
         self.previous_begun = False
         self.extends = False
@@ -55,6 +57,14 @@ class Turn:
         self.said: list[_Words] = known + [words for words in new if words[0] not in INSTRUCTIONS]
         self.instructed: list[_Words] = given + [words for words in new if words[0] in INSTRUCTIONS]
         self.instructions = (request.tools, [part.text for part in request.system], self.instructed)
+
+    @property
+    def as_sent(self) -> Turn:
+        """What was sent in the end."""
+        turn = self
+        while turn.instead is not None:
+            turn = turn.instead
+        return turn
 
     def take_over(self) -> int:
         """Count all it says here, and no longer with the turn that it begins like; return how much more that is."""

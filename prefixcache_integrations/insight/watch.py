@@ -88,9 +88,10 @@ class Watch:
 
         It is compared with the one before it. A ``verdict`` on another pair of requests is passed over.
         """
-        previous, turn.previous = turn.previous, None
-        if previous is None:
+        followed, turn.previous = turn.previous, None
+        if followed is None:
             return None
+        previous = followed.as_sent
         if verdict is not None and previous.answer_id not in (None, verdict.compared_with):
             verdict = None
         event = None
@@ -104,7 +105,7 @@ class Watch:
                 previous_begun=turn.previous_begun,
                 price=profile.price(self._day()),
                 verdict=verdict,
-                extends=turn.extends,
+                extends=turn.extends and previous is followed,
                 weighed=previous.weighed,
             )
             if (lost := said.event(turn.request.model)) is not None:

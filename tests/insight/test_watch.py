@@ -57,6 +57,32 @@ def test_a_marker_that_a_planner_left_out_for_its_price_is_not_missing(model):
     assert set(breaks(model, told_the_plan=False)) == {"marker_missing"}
 
 
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("between", [True, False])
+def test_a_request_is_compared_with_what_was_sent_and_not_with_what_its_call_was_taken_for(model, between):
+    """A handler is told of a call before it is laid out: another request may come in between."""
+    profile, dialect = resolve(model), MODELS[model]
+    watch = Watch(WORDS, lambda: date(2026, 11, 21))
+    said = [{"role": "user", "content": "brief " * 1200}]
+    more = [{"role": "assistant", "content": "so it is"}, {"role": "user", "content": "why"}]
+    marked = {"max_tokens": 9} if model.startswith("claude") else {"prompt_cache_options": {"mode": "explicit"}}
+    taken_for, go_on = (
+        dialect.decode_request({"model": model, **marked, "messages": each}) for each in (said, said + more)
+    )
+    sent = decide(taken_for, profile, WORDS, level="canonical")
+    go_on = decide(go_on, profile, WORDS, level="canonical").request
+    assert sent.plan.breakpoints
+
+    first = watch.place(taken_for, 0.0, None)
+    after = watch.place(go_on, 1.0, None) if between else None
+    first = watch.place(sent.request, 0.0, None, instead_of=first, plan=sent.plan)
+    after = after or watch.place(go_on, 1.0, None)
+    first.begun = True
+
+    found = watch.broken(after, profile, Usage(input_tokens=1203, cache_read_tokens=0), Labels())
+    assert found.reason == "not_yet_readable"
+
+
 class Broken:
     """A defect in whatever is asked of it."""
 
