@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 
@@ -16,10 +17,10 @@ from prefixcache_integrations.flows.op import Entry
 class BodyCodec:
     """Bodies of responses in one wire format. ``new_id`` makes the id of a body that was not called for."""
 
-    def __init__(self, request: Request, new_id: Callable[[], str]) -> None:
+    def __init__(self, request: Request, new_id: Callable[[], str] | None = None) -> None:
         self._dialect = dialects.by_name(request.dialect)
         self._codec = f"{request.dialect}-body/1"
-        self._new_id = new_id
+        self._new_id = new_id or _new_id
 
     def read(self, entry: Entry) -> JsonObject:
         """Return the body in ``entry``. Raises `CorruptEntry`."""
@@ -44,3 +45,7 @@ class BodyCodec:
             return [self._dialect.decode_response(answer)]
         except (MalformedRequest, ValueError, TypeError, LookupError, AttributeError, RecursionError):
             return []
+
+
+def _new_id() -> str:
+    return f"prefixcache_{uuid4().hex}"

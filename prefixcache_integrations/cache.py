@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from time import perf_counter
 from typing import Self, TypeAlias, TypeVar
-from uuid import uuid4
 
 from msgspec.structs import replace
 
@@ -125,13 +124,13 @@ class PrefixCache:
         here has a new id (``new_id``), which the provider does not know and no later request can refer to, and its
         usage as it was billed once. What ``call`` raises comes out; who waited for it calls for himself.
         """
-        return self.serve_as(self.terms(request), call, BodyCodec(request, new_id or _new_id))
+        return self.serve_as(self.terms(request), call, BodyCodec(request, new_id))
 
     async def aserve(
         self, request: Request, call: Callable[[], Awaitable[JsonObject]], *, new_id: Callable[[], str] | None = None
     ) -> Served[JsonObject]:
         """Do what `serve` does, awaiting."""
-        return await self.aserve_as(self.terms(request), call, BodyCodec(request, new_id or _new_id))
+        return await self.aserve_as(self.terms(request), call, BodyCodec(request, new_id))
 
     def serve_as(self, terms: Terms, call: Callable[[], T], codec: Codec[T]) -> Served[T]:
         """Serve an answer of any kind that ``codec`` writes down."""
@@ -229,7 +228,7 @@ class PrefixCache:
         ``where`` is given the `EntryFacts` of every entry of the namespace; no prompt and no answer is among them.
         Answers to calls in flight are as with `clear`; those of all of the namespace where there is a ``where``, which
         reaches no call of another process.
-        Raises `StoreError`.
+        Raises `StoreError`, and `ConfigurationError` where nothing is named.
         """
         for flow in self._invalidations(tag, model, where, namespace):
             run(flow, self._io)
@@ -259,6 +258,8 @@ class PrefixCache:
     def _invalidations(
         self, tag: str | None, model: str | None, where: Where | None, namespace: str | None
     ) -> Iterator[Flow[None]]:
+        if tag is None and model is None and where is None:
+            raise ConfigurationError("invalidate by a tag, a model or a predicate; `clear` deletes all there is")
         name = self._named(namespace)
         if tag is not None:
             yield invalidate(name, tag)
@@ -288,12 +289,8 @@ class PrefixCache:
 
 def _check(store: object, patience: object, secret: object) -> None:
     if not all(callable(getattr(store, name, None)) for name in ("get", "put", "delete")):
-        raise ConfigurationError(f"a store is one of `stores`, or the URL of one, not a {type(store).__name__}")
+        raise ConfigurationError(f"a store is one of `stores`, not a {type(store).__name__}: `from_url` opens one")
     if not isinstance(patience, int | float) or not 0 <= patience < float("inf"):
         raise ConfigurationError(f"patience is a number of seconds, or 0 for none, not {patience!r}")
     if not isinstance(secret, bytes):
         raise ConfigurationError("a secret is bytes")  # which of them is nobody's business
-
-
-def _new_id() -> str:
-    return f"prefixcache_{uuid4().hex}"

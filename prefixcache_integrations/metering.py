@@ -18,7 +18,7 @@ from prefixcache_integrations.canonical.json import as_text
 from prefixcache_integrations.dialects import Dialect
 from prefixcache_integrations.dialects.reader import BodyReader
 from prefixcache_integrations.errors import PrefixCacheError
-from prefixcache_integrations.events import Labels, Observer
+from prefixcache_integrations.events import Labels, Observer, checked_observers
 from prefixcache_integrations.insight.recording import RecordedCall
 from prefixcache_integrations.insight.watch import Watch
 from prefixcache_integrations.metered_call import MeteredCall
@@ -59,7 +59,7 @@ class Meter:
         timer: Callable[[], float] = time.monotonic,
         day: Callable[[], date] = today,
     ) -> None:
-        self.observers = tuple(observers)
+        self.observers = checked_observers(observers)
         self.prices = PriceBook() if prices is None else prices
         self.reads_requests = diagnose or record is not None
         self.records = record is not None

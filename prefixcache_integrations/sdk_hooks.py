@@ -19,7 +19,7 @@ from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.dialects.reader import BodyReader
 from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.events import Observer, checked_observers
-from prefixcache_integrations.flows.prepare import prepare
+from prefixcache_integrations.flows.prepare import checked_level, prepare
 from prefixcache_integrations.memories import MemoryChoice, chosen_memory
 from prefixcache_integrations.on_the_wire import listen, notice
 from prefixcache_integrations.profiles import Provider
@@ -55,7 +55,7 @@ class ClientLayout:
         memory: MemoryChoice = "own",
         documents: DocumentRules = ANY_ORDER,
     ) -> None:
-        self.level = level
+        self.level = checked_level(level)
         self._observers = checked_observers(observers)
         self._memory = chosen_memory(memory, observers)
         self._documents = checked_rules(documents)
@@ -148,7 +148,8 @@ def lay_out_client(
     Takes a client of the Anthropic or OpenAI SDK, blocking or awaiting, also those for Azure, Bedrock and Vertex;
     ``client`` itself goes on as it is, and both share connections. Works for messages, chat completions and responses,
     streamed, parsed or raw, and for whatever is derived by ``with_options``. The arguments are those of `ClientLayout`.
-    Raises `ConfigurationError` for any other object, and for an Anthropic SDK without middleware.
+    Raises `ConfigurationError` for any other object, for an Anthropic SDK without middleware, and for settings that
+    cannot be meant.
     """
     layout = ClientLayout(
         level=level,

@@ -281,6 +281,11 @@ def test_a_predicate_over_what_is_known_of_entries_deletes_alone(url):
     cache.close()
 
 
+def test_invalidating_by_nothing_is_refused(cache):
+    with pytest.raises(ConfigurationError, match="clear"):
+        cache.invalidate(namespace="tenant")
+
+
 def test_what_a_predicate_raises_comes_out_and_nothing_is_deleted(cache):
     provider = Provider()
     cache.serve(asking("hi"), provider.call)

@@ -282,6 +282,11 @@ def test_an_answer_out_of_a_cache_is_timed_and_costs_nothing(meter, ledger, even
     assert ledger.totals.calls == 0
 
 
+def test_observers_that_nobody_can_call_are_refused():
+    with pytest.raises(ConfigurationError, match="observers"):
+        Meter(observers="nobody")
+
+
 def test_without_a_dialect_no_body_can_be_read(meter):
     with pytest.raises(ConfigurationError):
         meter.begin("m").received({})

@@ -314,6 +314,11 @@ def test_what_is_no_client_is_refused(thing):
         lay_out_client(thing)
 
 
+def test_a_level_that_is_none_is_refused(clients):
+    with pytest.raises(ConfigurationError, match="arrange"):
+        lay_out_client(clients.gpt, level="arranged")
+
+
 @pytest.mark.parametrize("name", ["claude", "gpt"])
 def test_a_turn_that_will_not_read_what_the_last_one_left_is_told_before_it_is_sent(simulator, clients, name):
     events = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -13,7 +13,7 @@ from prefixcache_integrations.canonical import Finding, JsonObject, Level, Promp
 from prefixcache_integrations.canonical.json import as_object, as_text
 from prefixcache_integrations.dialects.dialect import BodyFormat
 from prefixcache_integrations.dialects.rewriting import rewritten
-from prefixcache_integrations.errors import PrefixCacheError
+from prefixcache_integrations.errors import ConfigurationError, PrefixCacheError
 from prefixcache_integrations.events import Observer, PassedThrough, PromptPlanned, VolatileFound, tell
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules
@@ -24,6 +24,8 @@ from prefixcache_integrations.prompt.stability import PromptMemory
 _FAULTS = (PrefixCacheError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What a body that we misread may raise. It reaches the provider as it was, and the provider judges it."""
 
+
+_LEVELS: tuple[str, ...] = get_args(Level)
 
 Changes: TypeAlias = Callable[[Request, CacheProfile, int], Sequence[Finding]]
 """Says what was changed since the request before, of one that is about to be sent and so many tokens long."""
@@ -38,6 +40,13 @@ class Prepared(Struct, frozen=True, kw_only=True):
     body: JsonObject
     plan: PromptPlan | None = None
     request: Request | None = None
+
+
+def checked_level(level: Level) -> Level:
+    """Return ``level``. Raises `ConfigurationError` for what is none."""
+    if level not in _LEVELS:
+        raise ConfigurationError(f"a level of layout is one of {', '.join(_LEVELS)}, not {level!r}")
+    return level
 
 
 def prepare(

@@ -54,7 +54,7 @@ def with_prompt_layout(
             ``caching(namespace=...)``, are kept apart in it.
         documents: What may be done at ``arrange`` with documents that are blocks of their own.
 
-    Raises `ConfigurationError` for what is no Runnable.
+    Raises `ConfigurationError` for what is no Runnable, and for settings that cannot be meant.
     """
     if not isinstance(chain, Runnable):
         raise ConfigurationError(f"a prompt layout is put on a chain, not on a {type(chain).__name__}")

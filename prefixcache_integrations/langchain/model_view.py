@@ -25,7 +25,7 @@ from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.dialects import Dialect
 from prefixcache_integrations.dialects.reader import BodyReader
 from prefixcache_integrations.events import Observer, PassedThrough, checked_observers, tell
-from prefixcache_integrations.flows.prepare import prepare
+from prefixcache_integrations.flows.prepare import checked_level, prepare
 from prefixcache_integrations.langchain.claude_usage import TellsUsage
 from prefixcache_integrations.langchain.composed import rebuilt
 from prefixcache_integrations.langchain.prompt_view import known_prompt, notice_prompt
@@ -68,7 +68,7 @@ class ModelLayout:
     ) -> None:
         self._memory = chosen_memory(memory, observers)
         self._documents = checked_rules(documents)
-        self.level = level
+        self.level = checked_level(level)
         self._observers = checked_observers(observers)
         self._tokenizer = tokens.chosen(tokenizer)
         self._reader = BodyReader()

@@ -7,7 +7,7 @@ already holds it benefits, and keeps its class's name, callbacks, private state 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar, cast, get_args
+from typing import TypeVar, cast
 
 from llama_index.core import Settings
 from llama_index.core.llms import LLM
@@ -29,8 +29,6 @@ from prefixcache_integrations.sdk_hooks import ClientLayout
 from prefixcache_integrations.stores import Store
 
 LLMT = TypeVar("LLMT", bound=LLM)
-
-_LEVELS: tuple[str, ...] = get_args(Level)
 
 
 def enable(
@@ -149,8 +147,6 @@ def _client_layout(
     memory: MemoryChoice,
     documents: DocumentRules,
 ) -> ClientLayout:
-    if layout not in _LEVELS:
-        raise ConfigurationError(f"a layout is one of {', '.join(_LEVELS)}, or None, not {layout!r}")
     return ClientLayout(
         level=layout,
         observers=observers,

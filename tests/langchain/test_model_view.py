@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from prefixcache_integrations.caching import caching
 from prefixcache_integrations.canonical.json import without
+from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.events import PassedThrough, PromptPlanned
 from prefixcache_integrations.langchain.model_view import ModelLayout
 from tests.sent import markers, names
@@ -67,6 +68,11 @@ def model(request):
 
 def bodies(model, view, **options):
     return model._get_request_payload(QUESTION, **options), view._get_request_payload(QUESTION, **options)
+
+
+def test_a_level_that_is_none_is_refused():
+    with pytest.raises(ConfigurationError, match="mark, canonical, arrange, not 'arranged'"):
+        ModelLayout(level="arranged")
 
 
 # What a view shares with its model
