@@ -11,8 +11,9 @@ from msgspec.structs import replace
 from prefixcache_integrations.canonical import Address, Request
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.cache_key import Route
-from prefixcache_integrations.prompt.documents import Movable, Path, distance, longest_path, message_of, movable, orders
+from prefixcache_integrations.prompt.documents import Movable, distance, message_of, movable
 from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt, marked_range
+from prefixcache_integrations.prompt.orders import Path, longest_path, orders
 from prefixcache_integrations.prompt.pieces import Block, Piece
 from prefixcache_integrations.prompt.pricing import Ahead, Choice, best_marks, expected_bill, worth_unmarked
 from prefixcache_integrations.prompt.priors import Kind
