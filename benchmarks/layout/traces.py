@@ -17,7 +17,7 @@ from benchmarks.layout.regimes import CLAUDE, lasting
 from benchmarks.layout.rules import Bill, Bills
 from prefixcache_integrations.prompt.pieces import Block
 from prefixcache_integrations.prompt.prefixes import Step
-from prefixcache_integrations.prompt.pricing import best_marks
+from prefixcache_integrations.prompt.pricing import Prices, best_marks
 from prefixcache_integrations.prompt.priors import Kind
 from prefixcache_integrations.prompt.prospects import Company, ahead
 from prefixcache_integrations.prompt.rates import MANY
@@ -157,8 +157,8 @@ def _ours(ttl: float) -> Policy:
         known = [kinds.setdefault(key, kind) for key in keys]
         rows = zip(keys, known, (tokens for _, tokens in row.blocks), strict=True)
         blocks = [Block(key, each, tokens, markable=True) for key, each, tokens in rows]
-        view = ahead(blocks, Company({}, {}), profile, snapshot)
-        marks = best_marks(view, profile, snapshot, enough=1).marks
+        view = ahead(blocks, Company({}, {}, {}), profile, snapshot)
+        marks = best_marks(view, Prices(profile, snapshot), enough=1).marks
         last = max(marks, default=-1)
         steps = (Step(step.key, step.likeness, ttl * (place <= last)) for place, step in enumerate(view.steps))
         memory.observe(Sighting(tuple(steps)), row.at)

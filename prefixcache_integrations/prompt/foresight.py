@@ -15,7 +15,7 @@ from prefixcache_integrations.prompt.documents import Movable, distance, message
 from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt, marked_range
 from prefixcache_integrations.prompt.orders import Path, longest_path, orders
 from prefixcache_integrations.prompt.pieces import Block, Piece
-from prefixcache_integrations.prompt.pricing import Ahead, Choice, best_marks, expected_bill, worth_unmarked
+from prefixcache_integrations.prompt.pricing import Ahead, Choice, Prices, best_marks, expected_bill, worth_unmarked
 from prefixcache_integrations.prompt.priors import Kind
 from prefixcache_integrations.prompt.prospects import Company, ahead, company
 from prefixcache_integrations.prompt.reading import Reading
@@ -115,6 +115,7 @@ class _Outlook(Struct, frozen=True):
     turn: int
     terms: Terms
     snapshot: Snapshot
+    prices: Prices
 
     @property
     def goes_on(self) -> bool:
@@ -132,7 +133,7 @@ class _Outlook(Struct, frozen=True):
         asked = _asked(self.reading.pieces, order, moved, self.turn)
         view = ahead(in_order, self.around, profile, self.snapshot, plain=plain, path=path, begun=begun, asked=asked)
         previous = _previous_tail(self.reading.pieces, order, moved, self.reply)
-        choice = _choice(view, profile, self.snapshot, self.terms.limits.enough, previous)
+        choice = _choice(view, self.prices, self.terms.limits.enough, previous)
         return _Candidate(order, choice, view, previous, instead)
 
     def chosen(self, kept: _Candidate) -> tuple[_Candidate, _Candidate]:
@@ -165,6 +166,7 @@ def _outlook(request: Request, reading: Reading, found: Movable, terms: Terms, s
         turn=latest_turn(request),
         terms=terms,
         snapshot=snapshot,
+        prices=Prices(terms.profile, snapshot),
     )
 
 
@@ -215,10 +217,10 @@ def _asked(prompt: Sequence[Piece], order: Sequence[int], moved: frozenset[int],
     return place
 
 
-def _choice(view: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: int, anchor: int) -> Choice:
-    if profile.max_breakpoints:
-        return best_marks(view, profile, snapshot, enough, anchor=anchor)
-    return Choice(worth_unmarked(view, profile, snapshot))
+def _choice(view: Ahead, prices: Prices, enough: int, anchor: int) -> Choice:
+    if prices.profile.max_breakpoints:
+        return best_marks(view, prices, enough, anchor=anchor)
+    return Choice(worth_unmarked(view, prices))
 
 
 def _blocks(prompt: Sequence[Piece], kinds: Sequence[Kind]) -> list[Block]:

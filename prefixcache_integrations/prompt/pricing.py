@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
+from functools import cache
 from itertools import takewhile
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
@@ -15,7 +16,6 @@ from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime
 from prefixcache_integrations.prompt.lookups import Bill
 from prefixcache_integrations.prompt.prefixes import Step
 from prefixcache_integrations.prompt.rates import MANY, Class, Likeness
-from prefixcache_integrations.prompt.returns import Returns
 from prefixcache_integrations.prompt.stability import Snapshot
 
 DEFAULT_READ = 0.1
@@ -84,7 +84,31 @@ def lost_read(profile: CacheProfile) -> float:
     return extra + read_saving(profile)
 
 
-def best_marks(ahead: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: int, *, anchor: int = -1) -> Choice:
+class Prices:
+    """What it is worth at one time that prefixes come again, which is the same for all those of a `Class`."""
+
+    def __init__(self, profile: CacheProfile, snapshot: Snapshot) -> None:
+        self.profile = profile
+        self.saving = read_saving(profile)
+        self.allowance = snapshot.allowance
+        self._returns = cache(snapshot.returns)
+        self._gains: dict[tuple[Class, str], float] = {}
+
+    def reads(self, kind: Class, seconds: float) -> float:
+        """Return how often a prefix will be read before its entry ends, after so many seconds, if it is written now."""
+        return self._returns(kind).expected_reads(seconds)
+
+    def gain(self, kind: Class, lifetime: Lifetime) -> float:
+        """Return what a token of a prefix is worth if it is written now."""
+        known = self._gains.get((kind, lifetime.name))
+        if known is None:
+            extra = float(lifetime.write_multiplier) - 1
+            known = self._returns(kind).worth_writing(lifetime.seconds, self.saving, extra)
+            self._gains[kind, lifetime.name] = known
+        return known
+
+
+def best_marks(ahead: Ahead, prices: Prices, enough: int, *, anchor: int = -1) -> Choice:
     """Return the markers that pay best, and their worth with what the living entry saves at once.
 
     Each lifetime of the model is tried; in doubt the cheaper one is taken. An entry that will be read is marked
@@ -93,21 +117,21 @@ def best_marks(ahead: Ahead, profile: CacheProfile, snapshot: Snapshot, enough: 
     chance that documents come together again stays within `Snapshot.allowance`. ``anchor`` is a step that another
     process may have written; a marker is left over for it.
     """
-    saving = read_saving(profile)
-    now = ahead.found * saving
+    profile = prices.profile
+    now = ahead.found * prices.saving
     again = _kept_alive(ahead, enough)
     found = again if anchor <= ahead.read else _beside(anchor, again, profile)
     places, budget = _places(ahead, enough), profile.max_breakpoints - len(found) - (anchor > ahead.read)
     awaited = [
-        (first.place, snapshot.returns(ahead.sent(first)))
+        (first.place, ahead.sent(first))
         for first in takewhile(lambda first: bool(places) and first.place <= places[-1], ahead.firsts)
     ]
     sure = sum(not ahead.steps[place].likeness.after_documents for place in places)
     best = Choice(now, again, None)
     for lifetime in profile.lifetimes:
-        gains = _gains(places, awaited, lifetime, saving)
+        gains = _gains(places, awaited, lifetime, prices)
         worth, marks = _best_chain(ahead, places, gains, budget)
-        if marks and sure < len(places) and _extra(ahead, marks[-1], lifetime) > snapshot.allowance:
+        if marks and sure < len(places) and _extra(ahead, marks[-1], lifetime) > prices.allowance:
             worth, marks = _best_chain(ahead, places[:sure], gains[:sure], budget)
         if now + worth > best.worth:
             ttl = None if lifetime is profile.lifetimes[0] else lifetime.name
@@ -162,19 +186,20 @@ def _extra(ahead: Ahead, last: int, lifetime: Lifetime) -> float:
     return (ahead.ends[last] - ahead.found) * (float(lifetime.write_multiplier) - 1)
 
 
-def worth_unmarked(ahead: Ahead, profile: CacheProfile, snapshot: Snapshot) -> float:
+def worth_unmarked(ahead: Ahead, prices: Prices) -> float:
     """Return what a prompt is worth where every prefix is stored by itself: what it reads now and what it leaves."""
-    saving, lifetime = read_saving(profile), profile.lifetimes[0].seconds if profile.lifetimes else 300.0
+    profile = prices.profile
+    lifetime = profile.lifetimes[0].seconds if profile.lifetimes else 300.0
     now = ahead.found
     later, reads, before = 0.0, float("inf"), 0
     following = [first.place for first in ahead.firsts[1:]]
     for first, place in zip(ahead.firsts, (*following, len(ahead.ends)), strict=True):
-        reads = min(reads, snapshot.returns(ahead.sent(first)).expected_reads(lifetime))
+        reads = min(reads, prices.reads(ahead.sent(first), lifetime))
         end = ahead.ends[place - 1]
         if end >= profile.minimum_tokens:
             later += (end - before) * reads
             before = end
-    return saving * (now + later)
+    return prices.saving * (now + later)
 
 
 def _places(ahead: Ahead, enough: int) -> list[int]:
@@ -188,17 +213,16 @@ def _places(ahead: Ahead, enough: int) -> list[int]:
 
 
 def _gains(
-    places: Sequence[int], awaited: Sequence[tuple[int, Returns]], lifetime: Lifetime, saving: float
+    places: Sequence[int], awaited: Sequence[tuple[int, Class]], lifetime: Lifetime, prices: Prices
 ) -> list[float]:
     """Return what each token before a place is worth if it is written there: never more than at the places before.
 
-    ``awaited`` are the `Ahead.firsts` up to the last of the ``places``, and how likely each comes again.
+    ``awaited`` are the `Ahead.firsts` up to the last of the ``places``, and as what they will count.
     """
-    extra = float(lifetime.write_multiplier) - 1
     gains, gain, left = list[float](), float("inf"), deque(awaited)
     for place in places:
         while left and left[0][0] <= place:
-            gain = min(gain, left.popleft()[1].worth_writing(lifetime.seconds, saving, extra))
+            gain = min(gain, prices.gain(left.popleft()[1], lifetime))
         gains.append(gain)
     return gains
 
