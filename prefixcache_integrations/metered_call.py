@@ -238,8 +238,7 @@ class MeteredCall:
     def _runs(self, turn: Turn | None) -> tuple[Run, ...]:
         if turn is None or not self._meter.records:
             return ()
-        rows = self._meter.watch.rows(turn, self._profile(), self._extended.rows if self._extended else None)
-        return rows.runs() if rows is not None else ()
+        return self._meter.watch.runs(turn, self._profile(), self._extended.rows if self._extended else None)
 
     def _profile(self) -> CacheProfile:
         return resolve(self.model or "", self.provider)

@@ -17,8 +17,8 @@ from prefixcache_integrations.canonical import JsonObject, Tokenizer
 from prefixcache_integrations.canonical.json import as_text
 from prefixcache_integrations.dialects import Dialect
 from prefixcache_integrations.dialects.reader import BodyReader
-from prefixcache_integrations.errors import PrefixCacheError
 from prefixcache_integrations.events import Labels, Observer, checked_observers
+from prefixcache_integrations.flows.prepare import MISREAD
 from prefixcache_integrations.insight.recording import RecordedCall
 from prefixcache_integrations.insight.watch import Watch
 from prefixcache_integrations.metered_call import MeteredCall
@@ -94,7 +94,7 @@ class Meter:
         call = self.begin(as_text(body.get("model")), provider, labels=labels)
         call.dialect = dialect
         if self.reads_requests:
-            with suppress(PrefixCacheError):
+            with suppress(*MISREAD):
                 call.sent(self.reader.read(dialect, body))
         return call
 

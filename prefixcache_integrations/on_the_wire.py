@@ -8,9 +8,8 @@ from typing import Protocol
 
 from prefixcache_integrations.canonical import PromptPlan, Request
 from prefixcache_integrations.dialects.dialect import BodyFormat
-from prefixcache_integrations.errors import PrefixCacheError
 from prefixcache_integrations.events import Observer
-from prefixcache_integrations.flows.prepare import Prepared
+from prefixcache_integrations.flows.prepare import MISREAD, Prepared
 
 
 class Follower(Protocol):
@@ -66,5 +65,5 @@ def _request(dialect: BodyFormat, prepared: Prepared) -> Request | None:
         return prepared.request
     try:
         return dialect.decode_request(prepared.body)
-    except PrefixCacheError:
+    except MISREAD:  # it was passed through, which is told already
         return None

@@ -21,7 +21,7 @@ from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt
 from prefixcache_integrations.prompt.layout import decide
 from prefixcache_integrations.prompt.stability import PromptMemory
 
-_FAULTS = (PrefixCacheError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
+MISREAD = (PrefixCacheError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What a body that we misread may raise. It reaches the provider as it was, and the provider judges it."""
 
 
@@ -88,7 +88,7 @@ def prepare(
                 if made.sighting is not None:
                     memory.observe(made.sighting, now, namespace)
         laid_out = rewritten(dialect, body, request, made.request)
-    except _FAULTS as error:
+    except MISREAD as error:
         tell(observers, PassedThrough(reason=_reason(error), model=_model(body)))
         return Prepared(body=body)
     plan = made.plan

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import date
 
 from msgspec.structs import replace
@@ -15,7 +14,7 @@ from prefixcache_integrations.events import DiagnosisFailed, Labels, Observer, P
 from prefixcache_integrations.insight.conversations import Conversations, Turn
 from prefixcache_integrations.insight.diagnosis import Explainer, Sent
 from prefixcache_integrations.insight.diagnosis_paths import outside_arguments
-from prefixcache_integrations.insight.prompt_runs import PromptRows, prompt_rows
+from prefixcache_integrations.insight.prompt_runs import PromptRows, Run, prompt_rows
 from prefixcache_integrations.insight.rewrites import rewrite
 from prefixcache_integrations.insight.verdict import Verdict
 from prefixcache_integrations.profiles import CacheProfile
@@ -50,11 +49,11 @@ class Watch:
 
         Where a ``plan`` has set its markers, none of them is missing: it weighed what each is worth.
         """
-        turn = None
         with self._guard(request.model), self._lock:
             turn = self._conversations.place(without_note(request), at, session, instead_of=instead_of)
             turn.weighed = plan is not None
-        return turn
+            return turn
+        return None
 
     def withdraw(self, turn: Turn) -> None:
         """Forget a request that was refused."""
@@ -68,18 +67,19 @@ class Watch:
 
         It is taken that the answer to that one has begun.
         """
-        found = None
         with self._guard(request.model), self._lock:
             turn = self._conversations.preview(without_note(request), at, session)
-            if turn.previous is not None:
-                previous, elapsed = turn.previous.request, turn.elapsed
-                beside = [
-                    Sent(request=each.request, profile=profile, seconds_before=max(turn.previous.at - each.at, 0.0))
-                    for each in self._conversations.beside(turn.previous)
-                ]
-                said = self._explainer.explain(previous, turn.request, profile=profile, elapsed=elapsed, beside=beside)
-                found = rewrite(previous, turn.request, said, profile, prompt_tokens)
-        return () if found is None else (found,)
+            if turn.previous is None:
+                return ()
+            previous, elapsed = turn.previous.request, turn.elapsed
+            beside = [
+                Sent(request=each.request, profile=profile, seconds_before=max(turn.previous.at - each.at, 0.0))
+                for each in self._conversations.beside(turn.previous)
+            ]
+            said = self._explainer.explain(previous, turn.request, profile=profile, elapsed=elapsed, beside=beside)
+            found = rewrite(previous, turn.request, said, profile, prompt_tokens)
+            return () if found is None else (found,)
+        return ()
 
     def broken(
         self, turn: Turn, profile: CacheProfile, usage: Usage, labels: Labels, verdict: Verdict | None = None
@@ -94,7 +94,6 @@ class Watch:
         previous = followed.as_sent
         if verdict is not None and previous.answer_id not in (None, verdict.compared_with):
             verdict = None
-        event = None
         with self._guard(turn.request.model), self._lock:
             said = self._explainer.explain(
                 previous.request,
@@ -108,22 +107,34 @@ class Watch:
                 extends=turn.extends and previous is followed,
                 weighed=previous.weighed,
             )
-            if (lost := said.event(turn.request.model)) is not None:
-                event = replace(lost, path=lost.path and outside_arguments(lost.path), labels=labels)
-        return event
+            event = said.event(turn.request.model)
+            return event and replace(event, path=event.path and outside_arguments(event.path), labels=labels)
+        return None
 
-    def rows(self, turn: Turn, profile: CacheProfile, known: PromptRows | None = None) -> PromptRows | None:
-        """Read what the prompt of ``turn`` is made of, beginning with all that is ``known``."""
+    def runs(self, turn: Turn, profile: CacheProfile, known: PromptRows | None = None) -> tuple[Run, ...]:
+        """Return what the prompt of ``turn`` is made of, which begins with all that is ``known``."""
         with self._guard(turn.request.model):
             turn.rows = prompt_rows(turn.request, profile, self._tokenizer, known)
-        return turn.rows
+            return turn.rows.runs()
+        return ()
 
-    @contextmanager
-    def _guard(self, model: str) -> Iterator[None]:
-        """Let nothing that fails in here reach the call; of a request that cannot be read there is nothing to tell."""
-        try:
-            yield
-        except PrefixCacheError:
-            pass
-        except Exception as error:  # noqa: BLE001 - our own defect, whatever it is: a request and its answer go on
-            tell(self._observers, DiagnosisFailed(error=type(error).__name__, model=model))
+    def _guard(self, model: str) -> _Guard:
+        return _Guard(self._observers, model)
+
+
+class _Guard:
+    """Lets nothing that fails inside reach the call; of a request that cannot be read there is nothing to tell."""
+
+    def __init__(self, observers: Sequence[Observer], model: str) -> None:
+        self._observers = observers
+        self._model = model
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        if not isinstance(error, PrefixCacheError):
+            tell(self._observers, DiagnosisFailed(error=type(error).__name__, model=self._model))
+        return True

@@ -1,3 +1,4 @@
+import contextvars
 import copy
 import pickle
 from typing import Literal
@@ -15,9 +16,11 @@ from pydantic import BaseModel
 
 from prefixcache_integrations.caching import caching
 from prefixcache_integrations.canonical.json import without
+from prefixcache_integrations.dialects import OPENAI_CHAT
 from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.events import PassedThrough, PromptPlanned
 from prefixcache_integrations.langchain.model_view import ModelLayout
+from prefixcache_integrations.on_the_wire import listen
 from tests.sent import markers, names
 
 LONG = "The parcel leaves the warehouse in the evening and arrives on the next working day. " * 120
@@ -235,6 +238,22 @@ def test_what_cannot_be_understood_is_sent_as_it_is(layout, events):
 
     assert layout.laid_out(model)._get_request_payload(messages) == model._get_request_payload(messages)
     assert [type(event) for event in events] == [PassedThrough]
+
+
+def test_a_defect_in_reading_loses_no_request_that_somebody_follows(layout, events, monkeypatch):
+    class Call:
+        observers, ended = (), False
+
+    def defect(*_):
+        raise KeyError
+
+    model = ChatOpenAI(model="gpt-4o-mini", api_key="k")
+    monkeypatch.setattr(type(OPENAI_CHAT), "decode_request", defect)
+    context = contextvars.copy_context()
+    context.run(listen, layout, Call())
+
+    assert context.run(layout.laid_out(model)._get_request_payload, QUESTION) == model._get_request_payload(QUESTION)
+    assert events == [PassedThrough(reason="KeyError", model="gpt-4o-mini")]
 
 
 def test_the_messages_given_are_not_touched(model, layout):
