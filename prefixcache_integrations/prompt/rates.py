@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate
 from math import expm1, log1p
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, Self, final
 
 from msgspec import Struct
 
@@ -46,22 +46,60 @@ class Likeness(NamedTuple):
     last: bool = False
 
 
-class Class(NamedTuple):
+ANY = -1
+
+
+@final
+class Class:
     """Prefixes that are waited for alike: of one likeness, sent equally often, up to `MANY`.
 
     ``begun`` is how the prompt that was sent with them began, `ANY` for all prompts together; ``depth`` how deep
-    they lie in what is new of its tools.
+    they lie in what is new of its tools. There is one object of each, of which there are few: what was counted of it is
+    found at once.
     """
+
+    __slots__ = ("_later", "alike", "begun", "depth", "likeness", "together", "visits")
 
     likeness: Likeness
     visits: int
-    begun: int = -1
-    depth: int = 0
+    begun: int
+    depth: int
+    together: Class
+    """The same of all prompts, however they began."""
+    alike: Class
+    """The same of all depths as well."""
+
+    _later: tuple[Class, ...]
+
+    _all: ClassVar[dict[tuple[Likeness, int, int, int], Class]] = {}
+
+    def __new__(cls, likeness: Likeness, visits: int, begun: int = ANY, depth: int = 0) -> Self:
+        """Return the one that is called so."""
+        key = likeness, visits, begun, depth
+        found = cls._all.get(key)
+        if found is None:
+            made = super().__new__(cls)
+            made.likeness, made.visits, made.begun, made.depth = key
+            made._later = ()
+            made.together = made if begun == ANY else cls(likeness, visits, ANY, depth)
+            made.alike = made.together if depth == 0 else cls(likeness, visits)
+            found = cls._all.setdefault(key, made)
+        return found
 
     @property
-    def together(self) -> Class:
-        """Return the same of all prompts, however they began."""
-        return Class(self.likeness, self.visits, ANY, self.depth)
+    def later(self) -> tuple[Class, ...]:
+        """As what they count each time they come again, the last for all others.
+
+        What ends a prompt now will be followed by something then.
+        """
+        if not self._later:
+            likeness = self.likeness._replace(last=False)
+            self._later = tuple(Class(likeness, seen, self.begun) for seen in (*range(self.visits + 1, MANY), MANY))
+        return self._later
+
+    def __repr__(self) -> str:
+        """Return it as it is made."""
+        return f"Class({self.likeness!r}, {self.visits!r}, {self.begun!r}, {self.depth!r})"
 
 
 def depth(kind: Kind, new: int) -> int:
@@ -77,7 +115,6 @@ DEEPEST = 3
 DEEPER = (1, 2, 4)
 """Up to which `depth` prefixes are told apart, and the steps with which each depth begins."""
 
-ANY = -1
 CERTAIN = 1 - 1e-9
 """The most likely that anything ever is."""
 
@@ -117,16 +154,15 @@ class Rates:
         self._aging: tuple[deque[Wait], ...] = tuple(deque() for _ in AGES)
         self._latest: dict[Class, deque[Wait]] = {}
         self._paces: dict[str, Pace] = {}
-        self._known: dict[tuple[Likeness, int], dict[tuple[int, int], Sequence[float]]] = {}
-        self._classes: dict[Class, Class] = {}  # one object of each, however many wait
+        self._known: dict[Class, Sequence[float]] = {}
+        self._counted: dict[Class, list[Class]] = {}
 
     def sent(self, kind: Class, count: int, now: float) -> Wait:
         """Begin to wait for so many prefixes of a prompt that was just sent; together they count as one sighting."""
-        kind = self._classes.setdefault(kind, kind)
         wait = Wait(kind, 1 / count, now, count)
         together = kind.together
         if kind.likeness.after_documents:
-            self._known.pop(kind[:2], None)
+            self._changed(kind)
         self._sent[together] = self._sent.get(together, 0.0) + 1
         self._aging[0].append(wait)
         self._latest.setdefault(together, deque(maxlen=LATEST)).append(wait)
@@ -142,6 +178,7 @@ class Rates:
         pace = None if kind == "tools" else self._pace(kind)  # lists of tools begin alike by chance
         if pace is not None and pace.returned(max(age, 0), wait.share * count):
             self._known.clear()
+            self._counted.clear()
 
     def returned_elsewhere(self, likeness: Likeness, now: float) -> None:
         """Note that a prefix came again that another process sent first.
@@ -178,7 +215,7 @@ class Rates:
         return None if of is None else self._paces.setdefault(of, Pace())
 
     def _count(self, rows: dict[Class, list[float]], wait: Wait, count: int, age: int) -> None:
-        self._known.pop(wait.kind[:2], None)
+        self._changed(wait.kind)
         for kind in _sorts(wait.kind):
             row = rows.setdefault(kind, [0.0] * len(AGES))
             row[age] += wait.share * count
@@ -188,21 +225,21 @@ class Rates:
                     each[kind] = [halved / 2 for halved in each.get(kind, _NONE)]
 
     def returns(self, kind: Class) -> Returns:
-        """Return how likely a prefix comes again; what ends a prompt now will be followed by something then."""
-        likeness, visits, begun, _ = kind
-        later = likeness._replace(last=False) if likeness.last else likeness
-        rows = [self._within(kind)]
-        rows += [self._within(Class(later, seen, begun)) for seen in (*range(visits + 1, MANY), MANY)]
-        return Returns(rows, not likeness.after_documents)
+        """Return how likely a prefix comes again."""
+        rows = [self._known.get(each) or self._within(each) for each in (kind, *kind.later)]
+        return Returns(rows, not kind.likeness.after_documents)
 
     def _within(self, kind: Class) -> Sequence[float]:
         """Return how likely prefixes return that were sent so often, within each number of `AGES`."""
-        known = self._known.setdefault(kind[:2], {})
-        chances = known.get(kind[2:])
-        if chances is None:
-            chances = self._doubtful(kind) if kind.likeness.after_documents else self._survived(kind)
-            known[kind[2:]] = chances
+        chances = self._doubtful(kind) if kind.likeness.after_documents else self._survived(kind)
+        self._known[kind] = chances
+        self._counted.setdefault(kind.alike, []).append(kind)
         return chances
+
+    def _changed(self, kind: Class) -> None:
+        """Forget what was known of how likely prefixes return that are like those of ``kind``."""
+        for each in self._counted.pop(kind.alike, ()):
+            del self._known[each]
 
     def _doubtful(self, kind: Class) -> list[float]:
         prior, weight, *_ = PRIORS["document"]

@@ -45,7 +45,8 @@ class Returns(NamedTuple):
         held = saving * _for_good(always)
         waited = always * max(0.0, held - extra)
         for chance in reversed(chances):
-            held, waited = chance * (saving + held), chance * max(0.0, held - extra, waited)
+            now = held - extra
+            held, waited = chance * (saving + held), chance * max(now, waited)
         return held - extra - (waited if self.waits else 0.0)
 
 
