@@ -9,7 +9,7 @@ because they are no part of what the model reads.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, Self, TypeAlias
+from typing import Literal, Self, TypeAlias, TypeVar
 
 from msgspec import Struct, field
 
@@ -21,6 +21,8 @@ PartKind: TypeAlias = Literal[
     "text", "image", "audio", "document", "tool_call", "tool_result", "thinking", "refusal", "other"
 ]
 Section: TypeAlias = Literal["tools", "system", "messages"]
+
+_T = TypeVar("_T")
 
 
 class CacheMarker(Struct, frozen=True, kw_only=True, gc=False):
@@ -93,22 +95,22 @@ class Message(Struct, frozen=True, kw_only=True, gc=False):
     bare: bool = False
 
 
-class Conversation(tuple[Message, ...]):
-    """Messages that nobody else can change, as a tuple that knows what they say.
+class Kept(tuple[_T, ...]):
+    """Messages or tools that nobody else can change, as a tuple that knows what they say.
 
-    ``heads`` is a hash of all that is said up to and with each message, within this process: its reader had it at hand.
+    ``heads`` is a hash of all that is said up to and with each, within this process: their reader had it at hand.
     """
 
     heads: tuple[int, ...]
 
-    def __new__(cls, messages: Iterable[Message], heads: tuple[int, ...]) -> Self:
-        """Return ``messages`` with their ``heads``."""
-        made = super().__new__(cls, messages)
+    def __new__(cls, said: Iterable[_T], heads: tuple[int, ...]) -> Self:
+        """Return what is ``said`` with its ``heads``."""
+        made = super().__new__(cls, said)
         made.heads = heads
         return made
 
-    def __reduce__(self) -> tuple[type, tuple[tuple[Message, ...]]]:
-        """Elsewhere, and as a copy, it is the messages alone."""
+    def __reduce__(self) -> tuple[type, tuple[tuple[_T, ...]]]:
+        """Elsewhere, and as a copy, it is a tuple like any."""
         return tuple, (tuple(self),)
 
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import Conversation, DialectName, JsonObject, Message, Request
+from prefixcache_integrations.canonical import DialectName, JsonObject, Kept, Message, Request
 from prefixcache_integrations.canonical.json import as_list, without
 from prefixcache_integrations.dialects.dialect import BodyFormat, Dialect
 from prefixcache_integrations.dialects.wire import MESSAGES
@@ -33,8 +33,8 @@ class BodyReader:
 
     What a body has in common with one that was read before becomes the same objects again: messages, and what stands
     before them. Two have in common what is written with the same bytes, key order included. Requests are made of
-    copies, as far as a body is JSON: they do not see what its maker does to it afterwards, and their messages are a
-    `Conversation`.
+    copies, as far as a body is JSON: they do not see what its maker does to it afterwards, and their messages and tools
+    are `Kept`.
 
     Args:
         max_bodies: How many conversations are remembered, by their latest bodies.
@@ -170,11 +170,17 @@ def _read(dialect: Dialect, given: _Given, known: _Read) -> _Read | None:
     return _Read(
         rows=rows,
         frame=given.frame,
-        request=replace(known.request if is_framed_alike else made, messages=Conversation(messages, heads)),
+        request=replace(known.request if is_framed_alike else _framed(made, given), messages=Kept(messages, heads)),
         size=len(given.frame or b"") + sum(map(len, rows)),
         ends=(*(known.ends[1 - _KEYS :] if goes_on else ()), (dialect.name, rows[-2:][0])),
         heads=heads,
     )
+
+
+def _framed(made: Request, given: _Given) -> Request:
+    """Return ``made`` with tools that are known by what is written of them, if they are copies."""
+    tools = as_list(given.rest.get("tools")) if made.tools and given.frame is not None else None
+    return made if tools is None else replace(made, tools=Kept(made.tools, _heads((), [*map(_encode, tools)])))
 
 
 def _heads(known: tuple[int, ...], rows: Sequence[bytes]) -> tuple[int, ...]:

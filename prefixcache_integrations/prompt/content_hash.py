@@ -8,7 +8,7 @@ from __future__ import annotations
 import marshal
 from collections.abc import Sequence
 
-from prefixcache_integrations.canonical import CacheMarker, Conversation, JsonObject, Message, Part
+from prefixcache_integrations.canonical import CacheMarker, JsonObject, Kept, Message, Part
 
 _PLAIN = 2
 """How many fields a block has that says one thing: its type and that."""
@@ -19,7 +19,7 @@ _CALL = 4
 
 def heads_of(messages: Sequence[Message]) -> tuple[int, ...]:
     """Return a hash of all that is said up to and with each message. Raises ValueError like `written`."""
-    if isinstance(messages, Conversation):
+    if isinstance(messages, Kept):
         return messages.heads
     heads, head = list[int](), 0
     for message in messages:

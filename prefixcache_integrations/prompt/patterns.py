@@ -133,12 +133,19 @@ def _in_one(stretch: str) -> Iterator[Pattern]:
 
 
 def text_digest(text: str) -> bytes:
-    """Return by what a text is known."""
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    """Return by what a text is known. Instructions are the same in most calls, and their hash is at hand."""
+    number = hash(text)
+    found = _digests.get(number)
+    if found is None:
+        if len(_digests) >= _MOST_KNOWN:
+            _digests.clear()
+        found = _digests[number] = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return found
 
 
 _Find: TypeAlias = Callable[[str], Iterable[Pattern]]
 _known: dict[tuple[_Find, bytes], tuple[Pattern, ...]] = {}
+_digests: dict[int, bytes] = {}
 _MOST_KNOWN = 4096
 
 

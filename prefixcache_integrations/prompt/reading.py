@@ -21,7 +21,7 @@ from prefixcache_integrations.prompt.content_hash import heads_of, marker_hash, 
 from prefixcache_integrations.prompt.fingerprint import tier_seeds, traits_of
 from prefixcache_integrations.prompt.pieces import Blocks, Piece, has_agent, pieces_of, seeded_digest
 from prefixcache_integrations.prompt.segments import added_segments, first_instructions, leading_segments
-from prefixcache_integrations.prompt.tools import written_tools
+from prefixcache_integrations.prompt.tools import tools_head
 
 BEGINNINGS = 256
 """Of how many applications and agents what leads their prompts is kept, at most."""
@@ -157,7 +157,7 @@ class Readings:
             heads = heads_of(request.messages)
         except (ValueError, TypeError):  # what no wire can carry
             return Begun(self, request.messages)
-        begun = Begun(self, request.messages, heads, hash(seed), written_tools(request.tools))
+        begun = Begun(self, request.messages, heads, hash(seed), tools_head(request.tools))
         known = map(self._said.get, map(begun.hash, range(len(heads), 0, -1)))
         return replace(begun, said=next(filter(None, known), None))
 
@@ -166,14 +166,14 @@ class Begun(Struct, frozen=True):
     """Which of a request's messages were read before, in a request that was sent: the first ``count`` of them.
 
     ``heads`` is what `heads_of` returns of the messages, ``seed`` a hash of what else their reading depends on.
-    ``tools`` is what `written_tools` returns of the tools.
+    ``tools`` is what `tools_head` returns of the tools.
     """
 
     readings: Readings
     messages: tuple[Message, ...]
     heads: Sequence[int] = ()
     seed: int = 0
-    tools: bytes = b""
+    tools: int = 0
     said: Said | None = None
 
     @property

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import DialectName, JsonObject, Request, Tool
+from prefixcache_integrations.canonical import DialectName, JsonObject, Kept, Request, Tool
 from prefixcache_integrations.canonical.json import as_list, as_object
 from prefixcache_integrations.prompt.content_hash import written
 from prefixcache_integrations.prompt.tool_lists import ToolLists
@@ -59,41 +59,43 @@ def agent_of(request: Request) -> bytes:
     return hashlib.blake2b(text[:AGENT_TEXT].encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-def canonical_tools(tools: Sequence[Tool], dialect: DialectName, as_written: bytes = b"") -> Sequence[Tool]:
+def canonical_tools(tools: Sequence[Tool], dialect: DialectName, head: int = 0) -> Sequence[Tool]:
     """Return ``tools`` with sorted keys and schemas as `canonical_schema` has them, themselves where they are so.
 
-    ``as_written`` is what `written_tools` returns of them, if that is known.
+    ``head`` is what `tools_head` returns of them, if that is known.
     """
-    as_written = as_written or written_tools(tools)
-    forms = _forms_of(tools, dialect, as_written) if as_written else [_form(tool, dialect) for tool in tools]
+    head = head or tools_head(tools)
+    forms = _forms_of(tools, dialect, head) if head else [_form(tool, dialect) for tool in tools]
     if not any(forms):
         return tools
     pairs = zip(tools, forms, strict=True)
     return [tool if form is None else _marked_as(tool, form) for tool, form in pairs]
 
 
-def written_tools(tools: Sequence[Tool]) -> bytes:
-    """Return ``tools`` as bytes that tell them from any others; empty for what is no JSON."""
+def tools_head(tools: Sequence[Tool]) -> int:
+    """Return a hash of ``tools`` that tells them from any others within this process; 0 for what is no JSON."""
+    if isinstance(tools, Kept):
+        return tools.heads[-1]
     try:
-        return written([tool.raw for tool in tools])
+        return hash(written([tool.raw for tool in tools]))
     except ValueError:
-        return b""
+        return 0
 
 
 _Form: TypeAlias = Tool | None
 """A tool in canonical form without its marker, ``None`` for one that already is in that form."""
 
-_forms: OrderedDict[tuple[DialectName, bytes], Sequence[_Form]] = OrderedDict()
+_forms: OrderedDict[tuple[DialectName, int], Sequence[_Form]] = OrderedDict()
 """The lists of tools seen last: an application has a few, and sends one with every request."""
 
 
-def _forms_of(tools: Sequence[Tool], dialect: DialectName, as_written: bytes) -> Sequence[_Form]:
-    """Return the forms of tools as they were written: of copies, as an application may change what it sent."""
-    key = (dialect, as_written)
-    forms = _forms.get(key)
+def _forms_of(tools: Sequence[Tool], dialect: DialectName, head: int) -> Sequence[_Form]:
+    """Return the forms of ``tools``: of copies, as an application may change what it sent."""
+    forms = _forms.get((dialect, head))
     if forms is None:
-        copies = zip(tools, marshal.loads(as_written), strict=True)  # noqa: S302 - written here
-        forms = _forms[key] = [_form(replace(tool, raw=raw), dialect) for tool, raw in copies]
+        copies = marshal.loads(written([tool.raw for tool in tools]))  # noqa: S302 - written here
+        pairs = zip(tools, copies, strict=True)
+        forms = _forms[dialect, head] = [_form(replace(tool, raw=raw), dialect) for tool, raw in pairs]
         while len(_forms) > FORMS:
             _forms.popitem(last=False)
     return forms
