@@ -6,7 +6,6 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
 from functools import cache
-from itertools import takewhile
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
@@ -122,14 +121,10 @@ def best_marks(ahead: Ahead, prices: Prices, enough: int, *, anchor: int = -1) -
     again = _kept_alive(ahead, enough)
     found = again if anchor <= ahead.read else _beside(anchor, again, profile)
     places, budget = _places(ahead, enough), profile.max_breakpoints - len(found) - (anchor > ahead.read)
-    awaited = [
-        (first.place, ahead.sent(first))
-        for first in takewhile(lambda first: bool(places) and first.place <= places[-1], ahead.firsts)
-    ]
     sure = sum(not ahead.steps[place].likeness.after_documents for place in places)
     best = Choice(now, again, None)
     for lifetime in profile.lifetimes:
-        gains = _gains(places, awaited, lifetime, prices)
+        gains = _gains(ahead, places, lifetime, prices)
         worth, marks = _best_chain(ahead, places, gains, budget)
         if marks and sure < len(places) and _extra(ahead, marks[-1], lifetime) > prices.allowance:
             worth, marks = _best_chain(ahead, places[:sure], gains[:sure], budget)
@@ -212,17 +207,15 @@ def _places(ahead: Ahead, enough: int) -> list[int]:
     return found if len(found) <= 2 * CONSIDERED else [*found[:CONSIDERED], *found[-CONSIDERED:]]
 
 
-def _gains(
-    places: Sequence[int], awaited: Sequence[tuple[int, Class]], lifetime: Lifetime, prices: Prices
-) -> list[float]:
+def _gains(ahead: Ahead, places: Sequence[int], lifetime: Lifetime, prices: Prices) -> list[float]:
     """Return what each token before a place is worth if it is written there: never more than at the places before.
 
-    ``awaited`` are the `Ahead.firsts` up to the last of the ``places``, and as what they will count.
+    Where it is worth nothing it is worth as little behind that, whatever comes there.
     """
-    gains, gain, left = list[float](), float("inf"), deque(awaited)
+    gains, gain, left = list[float](), float("inf"), deque(ahead.firsts)
     for place in places:
-        while left and left[0][0] <= place:
-            gain = min(gain, prices.gain(left.popleft()[1], lifetime))
+        while gain > 0 and left and left[0].place <= place:
+            gain = min(gain, prices.gain(ahead.sent(left.popleft()), lifetime))
         gains.append(gain)
     return gains
 

@@ -19,7 +19,7 @@ from prefixcache_integrations.prompt.priors import OWN
 from prefixcache_integrations.prompt.rates import DEEPER, MANY, Likeness, depth
 from prefixcache_integrations.prompt.stability import Snapshot
 
-_key, _markable = attrgetter("key"), attrgetter("markable")
+_key, _tokens, _markable = attrgetter("key"), attrgetter("tokens"), attrgetter("markable")
 
 SHARPNESS = 4
 """How much more a request counts whose documents are nearly the same than one that shares a few."""
@@ -81,7 +81,7 @@ def ahead(
     no documents among them; ``path`` are those that were sent, if that is known; ``begun`` those that the prompt
     begins with, if these were sent in another order. ``asked`` is the block with which the latest turn begins.
     """
-    ends = tuple(accumulate(block.tokens for block in blocks)) if plain is None else plain.ends
+    ends = tuple(accumulate(map(_tokens, blocks))) if plain is None else plain.ends
     path = snapshot.path(list(map(_key, blocks))) if path is None else path
     begun = begun or path
     settled = snapshot.settled(begun)
@@ -108,9 +108,20 @@ def _own(blocks: Sequence[Block]) -> list[int]:
 
 
 def _steps(blocks: Sequence[Block], around: Company, settled: int) -> list[Step]:
-    likenesses = _Likenesses(around)
-    rows = enumerate(blocks)
-    return [Step(block.key, likenesses.next(block, settled=number < settled)) for number, block in rows]
+    """Return each block with the likeness of its prefix; documents that are settled are a part of the conversation."""
+    steps, new = list[Step](), False
+    row: tuple[()] | tuple[bool, int, int] = ()
+    surprise, having = 0.0, (1 << len(around.neighbours)) - 1
+    for place, block in enumerate(blocks):
+        key, kind = block.key, block.kind
+        if kind == "document":
+            new = new or place >= settled
+            surprise -= log2(around.chances[key])
+            having &= around.having[key]
+            row = new, min(int(surprise), MOST_SURPRISE), min(having.bit_count(), MOST_SUPPORT)
+            kind = "turn" if place < settled else kind
+        steps.append(Step(key, _alike(kind, *row)))
+    return steps
 
 
 def _with_last(steps: Sequence[Step], asked: int) -> tuple[Step, ...]:
@@ -142,10 +153,10 @@ def _firsts(
         seen = set[tuple[Likeness, int]]()
         for place in range(start, end) if start else [place for place in first if place < end]:
             likeness = steps[place].likeness
-            row = likeness, 0 if visits else depth(likeness.kind, place - start)
-            if row not in seen:
-                seen.add(row)
-                yield First(place, likeness, visits, row[1])
+            deep = 0 if visits else depth(likeness.kind, place - start)
+            if (likeness, deep) not in seen:
+                seen.add((likeness, deep))
+                yield First(place, likeness, visits, deep)
         start = end
 
 
@@ -154,28 +165,6 @@ def is_cached(prefix: int, profile: CacheProfile, snapshot: Snapshot) -> bool:
     if profile.max_breakpoints:
         return snapshot.alive(prefix)
     return snapshot.sent_within(prefix, profile.lifetimes[0].seconds if profile.lifetimes else 300.0)
-
-
-class _Likenesses:
-    """The likeness of each prefix in turn; documents that are settled are a part of the conversation."""
-
-    def __init__(self, around: Company) -> None:
-        self._around = around
-        self._having = (1 << len(around.neighbours)) - 1
-        self._surprise = 0.0
-        self._seen = self._new = False
-
-    def next(self, block: Block, *, settled: bool) -> Likeness:
-        kind = block.kind
-        if kind == "document":
-            self._seen, self._new = True, self._new or not settled
-            self._surprise -= log2(self._around.chances[block.key])
-            self._having &= self._around.having[block.key]
-            kind = "turn" if settled else kind
-        if not self._seen:
-            return _alike(kind)
-        surprise = min(int(self._surprise), MOST_SURPRISE)
-        return _alike(kind, self._new, surprise, min(self._having.bit_count(), MOST_SUPPORT))
 
 
 _alike = cache(Likeness)
