@@ -21,7 +21,7 @@ from prefixcache_integrations.prompt.markers import placed, repaired
 from prefixcache_integrations.prompt.marking import Marked, marked, writes
 from prefixcache_integrations.prompt.moves import may_move, moves_for, rearranged, with_ranking
 from prefixcache_integrations.prompt.noticed import places_of
-from prefixcache_integrations.prompt.reading import NOTHING_READ, Begun, Reading, read, with_settings
+from prefixcache_integrations.prompt.reading import NOTHING_READ, Begun, Reading, in_order, with_settings
 from prefixcache_integrations.prompt.stability import Sighting, Snapshot
 from prefixcache_integrations.prompt.tail_note import Note, note_tokens, with_note, without_values
 from prefixcache_integrations.prompt.terms import Terms
@@ -151,8 +151,7 @@ def _in_order(draft: _Draft, foresight: Foresight, terms: Terms) -> tuple[_Draft
         return draft, ()
     moves = with_ranking(draft.request, moves, terms.profile, terms.documents)
     request, note = rearranged(draft.request, moves, draft.note)
-    reading = read(request, terms.profile, terms.tokenizer, Begun(NOTHING_READ, request.messages))
-    return _Draft(request, reading, note), moves
+    return _Draft(request, in_order(draft.reading, request, foresight.order), note), moves
 
 
 def _plan(

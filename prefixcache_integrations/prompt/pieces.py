@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
 from typing import get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import Address, CacheMarker, Request, Tokenizer
+from prefixcache_integrations.canonical import Address, CacheMarker, Part, Request, Tokenizer
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import Tier
 from prefixcache_integrations.prompt.content import is_document
@@ -76,6 +76,28 @@ def pieces_of(
         )
 
 
+def in_place(pieces: Iterable[Piece], request: Request) -> Iterator[Piece]:
+    """Yield the blocks of ``request``, which says what was read as ``pieces`` before, in this order now."""
+    opening = _opening(request)
+    parts = _parts(request)
+    for piece in pieces:
+        if piece.at is None or piece.at.section != "messages":
+            yield piece
+            continue
+        at, part = next(parts)
+        if at == piece.at and part.marker is piece.marker:
+            yield piece
+        else:
+            kind = _said(at, opening) if piece.tier == "messages" else piece.kind
+            yield replace(piece, at=at, kind=kind, marker=part.marker)
+
+
+def _parts(request: Request) -> Iterator[tuple[Address, Part]]:
+    for index, message in enumerate(request.messages):
+        for number, part in enumerate(message.parts):
+            yield Address("messages", index, number), part
+
+
 def has_agent(request: Request) -> bool:
     """Tell whether tools may be called; one that has to be is the form of an answer."""
     choice = as_object(request.options.get("tool_choice")) or {}
@@ -93,7 +115,11 @@ def _kind(segment: Segment, opening: int) -> Kind:
         return "framing"
     if segment.tier != "messages":
         return "tools" if segment.tier == "tools" else "static"
-    return "opening" if segment.at.index < opening else "turn"
+    return _said(segment.at, opening)
+
+
+def _said(at: Address, opening: int) -> Kind:
+    return "opening" if at.index < opening else "turn"
 
 
 def _is_document(segment: Segment, request: Request) -> bool:

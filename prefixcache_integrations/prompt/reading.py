@@ -19,7 +19,7 @@ from prefixcache_integrations.prompt.cache_key import opening_digest
 from prefixcache_integrations.prompt.content import COSTS
 from prefixcache_integrations.prompt.content_hash import heads_of, marker_hash, part_hash, written
 from prefixcache_integrations.prompt.fingerprint import tier_seeds, traits_of
-from prefixcache_integrations.prompt.pieces import Blocks, Piece, has_agent, pieces_of, seeded_digest
+from prefixcache_integrations.prompt.pieces import Blocks, Piece, has_agent, in_place, pieces_of, seeded_digest
 from prefixcache_integrations.prompt.segments import added_segments, first_instructions, leading_segments
 from prefixcache_integrations.prompt.tools import tools_head
 
@@ -224,6 +224,12 @@ def with_settings(reading: Reading, request: Request, profile: CacheProfile) -> 
     if leading is reading.leading:
         return reading
     return replace(reading, blocks=reading.blocks.behind(leading.blocks), leading=leading)
+
+
+def in_order(reading: Reading, request: Request, order: Sequence[int]) -> Reading:
+    """Return ``reading`` for ``request``, which has the same blocks in this ``order``: nothing is read once more."""
+    pieces = tuple(in_place([reading.pieces[number] for number in order], request))
+    return replace(reading, blocks=Blocks().with_more(pieces), said=None, begun=None)
 
 
 def _seeded(leading: Leading, seeds: Mapping[Tier, bytes], known: Said | None) -> Leading:

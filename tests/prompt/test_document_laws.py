@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from prefixcache_integrations.canonical import Part, Request
 from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.prompt.document_rules import DocumentRules
+from prefixcache_integrations.prompt.documents import movable
 from prefixcache_integrations.prompt.layout import Decision, apply, decide, plan
+from prefixcache_integrations.prompt.moves import moved, moves_for
+from prefixcache_integrations.prompt.reading import NOTHING_READ, Begun, Reading, in_order, read
 from prefixcache_integrations.prompt.stability import PromptMemory
 from tests.prompt.test_foresight_laws import CLAUDE, LOOKED_UP, profile_of
 from tests.prompt.wire_rules import claude_faults
@@ -222,3 +225,20 @@ def test_documents_whose_ranking_is_said_stay_as_that_says() -> None:
 def test_rules_that_cannot_be_followed_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         DocumentRules(**wrong)
+
+
+@law
+@given(LOOKED_UP, st.data())
+def test_what_is_moved_is_known_as_if_it_were_read_once_more(body: dict[str, Any], data: st.DataObject) -> None:
+    request = CLAUDE.decode_request(body)
+    reading, found = read_anew(request), movable(request, read_anew(request).blocks)
+    if not found.documents:
+        return
+    slot, documents = data.draw(st.sampled_from(found.slots)), data.draw(st.permutations(found.documents))
+    order = [*found.fixed[:slot], *documents, *found.fixed[slot:]]
+    after = moved(request, moves_for(reading.pieces, order, found.documents))
+    assert in_order(reading, after, order).blocks == read_anew(after).blocks
+
+
+def read_anew(request: Request) -> Reading:
+    return read(request, profile_of(request), WORDS, Begun(NOTHING_READ, request.messages))
