@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from prefixcache_integrations.canonical import Message, Request
 from prefixcache_integrations.insight.prompt_runs import PromptRows
 from prefixcache_integrations.insight.sameness import grown, written_size
+from prefixcache_integrations.prompt.retrieved import holds_retrieved
 
 INSTRUCTIONS = ("system", "developer")
 _Words: TypeAlias = tuple[str, ...]
@@ -25,8 +26,9 @@ class Turn:
     """One request in its conversation, sent ``at`` so many seconds of any clock.
 
     ``begun`` is set by its owner once the response has begun, ``weighed`` where its markers were chosen by what they
-    are worth; ``previous_begun`` tells of the moment it was sent. ``answer_id`` is what the owner knows of the answer's
-    id. ``extends``: it begins with all messages of ``previous``. ``previous`` is the owner's to drop once it is not
+    are worth; ``lasts``: how many of its messages a later request is expected to begin with, ``None`` for all.
+    ``previous_begun`` tells of the moment it was sent. ``answer_id`` is what the owner knows of the answer's id.
+    ``extends``: it begins with all messages of ``previous``. ``previous`` is the owner's to drop once it is not
     needed: it keeps a whole request. ``instead`` is what was sent, where its call was taken for this one before that
     was known. ``rows`` are what its owner has read of the prompt. ``read_at`` is when it was last sent or gone on
     with, ``followed`` whether it ever was gone on with, ``elapsed`` the seconds since ``previous`` was, ``before``
@@ -44,6 +46,7 @@ class Turn:
         self.conversation = ""
         self.begun = False
         self.weighed = False
+        self.lasts: int | None = None
         self.answer_id: str | None = None
         self.previous: Turn | None = None
         self.instead: Turn | None = None
@@ -184,8 +187,8 @@ def _shared(previous: Sequence[_Words], current: Sequence[_Words]) -> int:
 
 
 def said(message: Message) -> _Words:
-    """Return who says what in ``message``, as far as it is compared."""
+    """Return who says what in ``message``, as far as it is compared: not what was retrieved for a question."""
     parts = message.parts
     if len(parts) == 1 and parts[0].text:  # nearly every message of a long conversation
         return (message.role, parts[0].text)
-    return (message.role, *(part.text or str(part.call_id) for part in parts))
+    return (message.role, *(part.text or str(part.call_id) for part in parts if not holds_retrieved(part)))

@@ -12,19 +12,21 @@ from prefixcache_integrations.canonical import Finding, PromptPlan, Request, Tok
 from prefixcache_integrations.errors import PrefixCacheError
 from prefixcache_integrations.events import DiagnosisFailed, Labels, Observer, PrefixBroken, tell
 from prefixcache_integrations.insight.conversations import Conversations, Turn
-from prefixcache_integrations.insight.diagnosis import Explainer, Sent
+from prefixcache_integrations.insight.diagnosis import Explainer, Explanation, Sent
 from prefixcache_integrations.insight.diagnosis_paths import outside_arguments
 from prefixcache_integrations.insight.prompt_runs import PromptRows, Run, prompt_rows
 from prefixcache_integrations.insight.rewrites import rewrite
 from prefixcache_integrations.insight.verdict import Verdict
 from prefixcache_integrations.profiles import CacheProfile
+from prefixcache_integrations.prompt.retrieved import retrieved_at
 from prefixcache_integrations.prompt.tail_note import without_note
 
 
 class Watch:
     """Thread-safe. ``day`` says which day's prices are in force, for what is lost.
 
-    A note of values at the end of a prompt is left out of account: it is not there to be read again. Whatever goes
+    A note of values at the end of a prompt is left out of account, and so is what a layout has put before the latest
+    question: it is not there to be read again. Whatever goes
     wrong here is told ``observers`` as `DiagnosisFailed`, and costs no more than what would have been said.
     """
 
@@ -51,7 +53,7 @@ class Watch:
         """
         with self._guard(request.model), self._lock:
             turn = self._conversations.place(without_note(request), at, session, instead_of=instead_of)
-            turn.weighed = plan is not None
+            turn.weighed, turn.lasts = plan is not None, _lasts(request)
             return turn
         return None
 
@@ -77,6 +79,8 @@ class Watch:
                 for each in self._conversations.beside(turn.previous)
             ]
             said = self._explainer.explain(previous, turn.request, profile=profile, elapsed=elapsed, beside=beside)
+            if _is_behind(said, turn.previous):
+                return ()
             found = rewrite(previous, turn.request, said, profile, prompt_tokens)
             return () if found is None else (found,)
         return ()
@@ -107,7 +111,7 @@ class Watch:
                 extends=turn.extends and previous is followed,
                 weighed=previous.weighed,
             )
-            event = said.event(turn.request.model)
+            event = None if _is_behind(said, previous) else said.event(turn.request.model)
             return event and replace(event, path=event.path and outside_arguments(event.path), labels=labels)
         return None
 
@@ -138,3 +142,14 @@ class _Guard:
         if not isinstance(error, PrefixCacheError):
             tell(self._observers, DiagnosisFailed(error=type(error).__name__, model=self._model))
         return True
+
+
+def _lasts(request: Request) -> int | None:
+    at = retrieved_at(request)
+    return None if at is None else at.index
+
+
+def _is_behind(said: Explanation, previous: Turn) -> bool:
+    """Tell whether ``previous`` is gone on with as far as that was to be expected."""
+    at = None if said.divergence is None else said.divergence.at
+    return previous.lasts is not None and at is not None and at.section == "messages" and at.index >= previous.lasts

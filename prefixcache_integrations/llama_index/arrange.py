@@ -18,6 +18,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.prompts import BasePromptTemplate, ChatPromptTemplate, PromptTemplate, SelectorPromptTemplate
 
 from prefixcache_integrations.profiles import resolve
+from prefixcache_integrations.prompt.retrieved import IN_TAGS
 
 _RETRIEVED = {"context_str": "context", "context_msg": "context", "existing_answer": "existing_answer"}
 """The variables that hold what differs from question to question, and the tags it is put in."""
@@ -70,7 +71,7 @@ def _with_history(
     text, retrieved = system.content or "", []
     for name in _variables(system):
         tag = _RETRIEVED[name]
-        text = text.replace("{" + name + "}", f"(It is in the user's latest message, between <{tag}> and </{tag}>.)")
+        text = text.replace("{" + name + "}", IN_TAGS.format(tag=tag))
         retrieved.append(f"<{tag}>\n{values[name]}\n</{tag}>\n\n")
     question = ChatMessage(role=MessageRole.USER, content="".join(retrieved) + str(values["query_str"]))
     return [ChatMessage(role=system.role, content=text), *_marked(llm, history), question]

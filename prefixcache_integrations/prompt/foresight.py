@@ -20,6 +20,7 @@ from prefixcache_integrations.prompt.priors import Kind
 from prefixcache_integrations.prompt.prospects import Company, ahead, company
 from prefixcache_integrations.prompt.reading import Reading
 from prefixcache_integrations.prompt.repeats import Attempts, Laid
+from prefixcache_integrations.prompt.retrieved import retrieved_at
 from prefixcache_integrations.prompt.stability import Sighting, Snapshot
 from prefixcache_integrations.prompt.terms import Terms
 from prefixcache_integrations.prompt.tool_lists import tool_digests
@@ -102,7 +103,7 @@ def _foresight(laid: Laid, found: Movable, seen: Sighting) -> Foresight:
 
 
 class _Outlook(Struct, frozen=True):
-    """A prompt, with all that does not depend on the order in which it is sent; ``plain``: it has no documents."""
+    """A prompt, with all that does not depend on the order it is sent in; ``plain``: nothing of it was looked up."""
 
     reading: Reading
     blocks: Sequence[Block]
@@ -153,7 +154,7 @@ class _Outlook(Struct, frozen=True):
 
 def _outlook(request: Request, reading: Reading, found: Movable, terms: Terms, snapshot: Snapshot) -> _Outlook:
     prompt = reading.pieces
-    plain = terms.known is NOTHING_KNOWN and not found.recognised
+    plain = terms.known is NOTHING_KNOWN and not found.recognised and retrieved_at(request) is None
     return _Outlook(
         reading=reading,
         blocks=prompt if plain else _blocks(prompt, _kinds(request, prompt, found, terms.known)),

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 from prefixcache_integrations.canonical import Address, Part, Request
+from prefixcache_integrations.prompt.retrieved import retrieved_at
 from prefixcache_integrations.prompt.tail_note import own_words
 
 SlotKind: TypeAlias = Literal["value", "documents"]
@@ -122,15 +123,9 @@ def marked_range(
     not there when the next one is asked. An application that asks for its end to be marked knows better. ``loose`` as
     in `heads`.
     """
+    at = retrieved_at(request)
+    until = at if at is not None and at.index == len(request.messages) - 1 and request.marker is None else None
     if known is NOTHING_KNOWN:
-        return None, None
+        return None, until
     head, first = heads(request, known, loose)
-    if request.marker is not None:
-        return head, None
-    if not known.extended:
-        return head, first
-    index = len(request.messages) - 1
-    parts = request.messages[index].parts if index >= 0 and request.messages[index].role == "user" else ()
-    places = (number for number, part in enumerate(parts) if part.text.startswith(RETRIEVED))
-    retrieved = next(places, None)
-    return head, None if retrieved is None else Address("messages", index, retrieved)
+    return head, until if known.extended or request.marker is not None else first

@@ -44,6 +44,11 @@ def is_note(text: str) -> bool:
     return _NOTE.fullmatch(text) is not None
 
 
+def stated_before(tag: str) -> str:
+    """Return what stands in the place of what was retrieved, and stands before the question in these tags."""
+    return f"[stated in <{tag}>, before the question]"
+
+
 def can_be_stated(value: str) -> bool:
     """Tell whether a note can state ``value`` so that nobody takes a line of it for another value."""
     return _OURS.search(value) is None
@@ -190,9 +195,7 @@ def _cut(request: Request, moves: Sequence[Move]) -> tuple[Request, list[str]]:
                 pieces[move.source].append((start, start, None))
             case "retrieved":
                 documents.append((move.target, value))
-                pieces[move.source].append(
-                    (start, end, f"[stated in <documents_{len(documents)}>, before the question]")
-                )
+                pieces[move.source].append((start, end, stated_before(f"documents_{len(documents)}")))
             case _:
                 number += 1
                 lines.append(f"[value{number}] {value}")

@@ -20,8 +20,9 @@ from langchain_core.prompts import (
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from langchain_openai import ChatOpenAI
 
-from prefixcache_integrations.events import PassedThrough, PromptPlanned
-from prefixcache_integrations.langchain import with_prompt_layout
+from prefixcache_integrations.events import PassedThrough, PrefixBroken, PromptPlanned
+from prefixcache_integrations.insight.recording import read
+from prefixcache_integrations.langchain import CachedTokensHandler, with_prompt_layout
 from tests.sent import reads, text
 
 POLICY = "The parcel leaves the warehouse in the evening and arrives on the next working day. " * 100
@@ -155,6 +156,24 @@ def test_a_conversation_goes_on_behind_what_stays(simulator, model):
     assert reads(simulator)[0] == 0
     for before, after in pairwise(reads(simulator)[1:]):
         assert after >= before > 1_024
+
+
+def test_what_is_retrieved_for_each_question_is_no_change_of_the_history(simulator, model, events, tmp_path):
+    file = tmp_path / "run.jsonl"
+    handler = CachedTokensHandler(record=file, observers=[events.append], diagnose=True)
+    chain = arranged(CHAT | model, events.append)
+    history = []
+    for call in CALLS:
+        found = {**call, "context": f"{call['context']} " * 200}
+        answer = chain.invoke({**found, "history": history}, config={"callbacks": [handler]})
+        history += [HumanMessage(call["question"]), AIMessage(answer.text)]
+
+    codes = {finding.code for event in events if isinstance(event, PromptPlanned) for finding in event.plan.findings}
+    assert codes == {"volatile_moved"}
+    assert not [event for event in events if isinstance(event, PrefixBroken)]
+    calls = list(read(file.read_bytes().splitlines()))
+    assert {call.conversation for call in calls} == {"conversation 1"}
+    assert all(sum(run.tokens for run in call.prompt) > 3000 for call in calls), "it is recorded all the same"
 
 
 def test_the_whole_conversation_is_read_with_nothing_retrieved(simulator, models):

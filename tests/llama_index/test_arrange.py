@@ -1,5 +1,6 @@
 """What engines send at level ``arrange``, and what the providers' caches find of it."""
 
+import hashlib
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import NodeWithScore, TextNode
 
 from examples.llama_index.embedding import HashedWords
+from prefixcache_integrations.events import PromptPlanned
 from prefixcache_integrations.llama_index import StableOrderPostprocessor, enable
 from prefixcache_integrations.llama_index.arrange import _cut
 from prefixcache_integrations.prompt.document_rules import DocumentRules
@@ -27,6 +29,14 @@ class Changing(BaseRetriever):
     def _retrieve(self, query):
         text = f"Page about {query.query_str}. " * 12
         return [NodeWithScore(node=TextNode(text=text, id_=query.query_str), score=1.0)]
+
+
+class Pages(BaseRetriever):
+    """Retrieves 2,000 tokens for each question."""
+
+    def _retrieve(self, query):
+        digest = hashlib.sha256(query.query_str.encode()).hexdigest()
+        return [NodeWithScore(node=TextNode(text=f"Page {digest}. " + "It costs four. " * 500), score=1.0)]
 
 
 class Nothing(BaseRetriever):
@@ -57,6 +67,29 @@ def test_cached_tokens_of_a_context_chat_grow_with_its_history(simulator, llms, 
     step = 128 if provider == "openai" else 1
     assert all(later_read >= 1000 for later_read in found[1:])
     assert found[-1] >= 0.8 * prompt[-2] - step - 300
+
+
+@pytest.mark.parametrize("model", ["claude", "gpt-5.6"])
+@pytest.mark.parametrize("kind", [ContextChatEngine, CondensePlusContextChatEngine])
+def test_what_is_retrieved_for_each_question_of_a_chat_is_never_written(simulator, llms, model, kind):
+    chat = engine(kind, enable(MODELS[model](llms), layout="arrange"), Pages())
+    for question in TURNS:
+        chat.chat(question)
+    asked = [call for call in simulator.calls if "<context>" in str(call.body)]
+    assert len(asked) == len(TURNS)
+    for usage in (call.usage for call in asked):
+        assert usage.cache_read_tokens + usage.cache_write_tokens < usage.input_tokens - 1500
+
+
+def test_a_chat_tells_no_loss_of_what_was_retrieved_for_one_question(llms):
+    heard = []
+    for llm in (llms.claude(), llms.openai(), llms.openai(model="gpt-5.6-sol")):
+        chat = engine(ContextChatEngine, enable(llm, layout="arrange", observers=[heard.append]), Pages())
+        for question in TURNS:
+            chat.chat(question)
+    planned = [event for event in heard if isinstance(event, PromptPlanned)]
+    assert {finding.code for event in planned for finding in event.plan.findings} == set()
+    assert planned == heard
 
 
 @pytest.mark.parametrize("provider", ["openai", "claude"])
