@@ -1,37 +1,26 @@
-"""How a plan enters the SDKs' clients: at the body of each attempt, after everything else has had its say.
-
-Anthropic's clients have a middleware chain for that, OpenAI's a method to override (``_prepare_options``, "Hook for
-mutating the given options"). Both are given the body as it will be sent, whoever built it: an app, LangChain or
-LlamaIndex. No SDK is imported here, and nothing depends on which HTTP library it sits on.
-"""
+"""Layouts of what SDK clients send: a plan enters the body of each attempt, after everything else has had its say."""
 
 from __future__ import annotations
 
-import inspect
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from prefixcache_integrations import dialects, profiles, tokens
 from prefixcache_integrations.caching import current_namespace
 from prefixcache_integrations.canonical import DialectName, Level, Tokenizer, Usage
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.dialects.reader import BodyReader
-from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.events import Observer, checked_observers
 from prefixcache_integrations.flows.prepare import checked_level, prepare
 from prefixcache_integrations.memories import MemoryChoice, chosen_memory
 from prefixcache_integrations.on_the_wire import listen, notice
 from prefixcache_integrations.profiles import Provider
 from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules, checked_rules
-from prefixcache_integrations.sdk_answers import complete, free, tell_answer
+from prefixcache_integrations.sdk_clients import Options, laid_out
 from prefixcache_integrations.watching import Watcher
 
 ClientT = TypeVar("ClientT")
-
-# The clients' paths are relative to their base URLs; Anthropic's SDK adds a query on its beta methods.
-_ANTHROPIC_PATHS: Mapping[str, DialectName] = {"/v1/messages": "anthropic_messages"}
-_OPENAI_PATHS: Mapping[str, DialectName] = {"/chat/completions": "openai_chat", "/responses": "openai_responses"}
 
 
 class ClientLayout:
@@ -71,17 +60,10 @@ class ClientLayout:
         Both use the same HTTP connections. One that has another layout gets this one in its place; one that has
         this layout is returned as it is. Raises `ConfigurationError` for what is no client of these SDKs.
         """
-        match _sdk_of(type(client)):
-            case "anthropic":
-                view = self._with_middleware(client)
-            case "openai":
-                view = self._subclassed(client)
-            case _:
-                raise ConfigurationError(f"{type(client).__name__} is no client of the Anthropic or OpenAI SDK")
-        return cast("ClientT", view)
+        return laid_out(client, self, self._kinds)
 
     def prepared(
-        self, options: _Options, dialect: DialectName, provider: Provider, base_url: str | None = None
+        self, options: Options, dialect: DialectName, provider: Provider, base_url: str | None = None
     ) -> dict[str, Any] | None:
         """Return the body that ``options`` will send to ``base_url``, laid out; ``None`` where there is nothing to."""
         given = as_object(options.json_data)
@@ -112,26 +94,6 @@ class ClientLayout:
             call.answered(Usage())
         return dict(made.body)
 
-    def _with_middleware(self, client: Any) -> Any:  # noqa: ANN401 - any of Anthropic's clients
-        if not hasattr(client, "with_middleware"):
-            raise ConfigurationError("this version of the Anthropic SDK has no middleware: it takes anthropic>=0.120")
-        others = [each for each in client.middleware if not isinstance(each, _Middleware)]
-        if any(getattr(each, "layout", None) is self for each in client.middleware):
-            return client
-        kind = _AsyncMiddleware if _awaits(type(client)) else _BlockingMiddleware
-        connections = client._client  # noqa: SLF001 - some clients' copies would make new ones
-        return client.with_options(middleware=[*others, kind(self)], http_client=connections)
-
-    def _subclassed(self, client: Any) -> Any:  # noqa: ANN401 - any of OpenAI's clients
-        kind = type(client)
-        if (old := kind.__dict__.get("__prefixcache_layout__")) is not None:
-            if old is self:
-                return client
-            kind = kind.__bases__[0]
-        view = client.copy()
-        view.__class__ = self._kinds.get(kind) or self._kinds.setdefault(kind, _laid_out_class(kind, self))
-        return view
-
 
 def lay_out_client(
     client: ClientT,
@@ -160,136 +122,6 @@ def lay_out_client(
         documents=documents,
     )
     return layout.laid_out(client)
-
-
-class _Options(Protocol):
-    """What the SDKs know about a request before it is built; ``extra_json`` is laid over ``json_data``."""
-
-    url: str
-    json_data: object
-    extra_json: object
-
-
-class _Request(Protocol):
-    """A request as Anthropic's middleware sees it."""
-
-    stream_cls: object
-
-    @property
-    def options(self) -> _Options: ...
-
-    @property
-    def stream(self) -> bool: ...
-
-    def copy(self, *, body: object) -> _Request: ...
-
-
-class _Middleware:
-    """Lays out a request on its way through an Anthropic client; the rest of the chain never sees the original."""
-
-    def __init__(self, layout: ClientLayout) -> None:
-        self.layout = layout
-
-    def changed(self, request: _Request) -> _Request:
-        dialect = _anthropic_dialect(request)
-        body = dialect and self.layout.prepared(request.options, dialect, "anthropic")
-        if not body:
-            return request
-        copy = request.copy(body=body)
-        copy.options.extra_json = None
-        return copy
-
-    def completes(self, request: _Request, answer: object) -> bool:
-        """Tell whether ``answer`` is a stream that is to be completed; its wrapper parses it once and for all."""
-        wanted = self.layout.stream_usage and request.stream and request.stream_cls is not None
-        return wanted and _succeeded(answer) and _anthropic_dialect(request) is not None
-
-
-class _BlockingMiddleware(_Middleware):
-    def __call__(self, request: _Request, call_next: Callable[[_Request], object]) -> object:
-        answer = call_next(self.changed(request))
-        if self.completes(request, answer):
-            complete(cast("Any", answer).parse())
-        _tell_answer_of(request, answer)
-        return answer
-
-
-class _AsyncMiddleware(_Middleware):
-    async def __call__(self, request: _Request, call_next: Callable[[_Request], Awaitable[object]]) -> object:
-        answer = await call_next(self.changed(request))
-        if self.completes(request, answer):
-            complete(await cast("Any", answer).parse())
-        _tell_answer_of(request, answer)
-        return answer
-
-
-def _anthropic_dialect(request: _Request) -> DialectName | None:
-    return _ANTHROPIC_PATHS.get(request.options.url.partition("?")[0])
-
-
-def _succeeded(answer: object) -> bool:
-    """Tell whether ``answer`` is what the provider sent, and no error; other middleware may have put in its own."""
-    return bool(getattr(getattr(answer, "http_response", None), "is_success", False))
-
-
-def _tell_answer_of(request: _Request, answer: object) -> None:
-    dialect = _anthropic_dialect(request)
-    if dialect and not request.stream and _succeeded(answer):
-        tell_answer(dialect, cast("Any", answer).http_response.json)
-
-
-def _laid_out_class(kind: type[Any], layout: ClientLayout) -> type:
-    """Return a subclass of an OpenAI client's class that goes by its parent's name, and lays out each attempt.
-
-    ``copy`` and ``with_options`` of its clients keep it.
-    """
-    provider: Provider = "azure" if any("azure" in base.__module__ for base in kind.__mro__) else "openai"
-    parents = kind._prepare_options  # noqa: SLF001 - the SDK's hook
-
-    def laid_out(client: Any, options: _Options) -> _Options:  # noqa: ANN401 - any of OpenAI's clients
-        dialect = _OPENAI_PATHS.get(options.url)
-        body = dialect and layout.prepared(options, dialect, provider, str(client.base_url))
-        if body:
-            # The SDK hands every attempt a copy of the options; the bodies inside are never changed.
-            options.json_data, options.extra_json = body, None
-        return options
-
-    def prepare_options(client: object, options: _Options) -> _Options:
-        return laid_out(client, parents(client, options))
-
-    async def aprepare_options(client: object, options: _Options) -> _Options:
-        return laid_out(client, await parents(client, options))
-
-    def request(client: object, cast_to: object, options: _Options, **kwargs: object) -> object:
-        answer = kind.request(client, cast_to, options, **kwargs)
-        _tell_openai_answer(options, answer)
-        return answer
-
-    async def arequest(client: object, cast_to: object, options: _Options, **kwargs: object) -> object:
-        answer = await kind.request(client, cast_to, options, **kwargs)
-        _tell_openai_answer(options, answer)
-        return answer
-
-    awaiting: dict[str, object] = {"_prepare_options": aprepare_options, "request": arequest}
-    hooks = awaiting if _awaits(kind) else {"_prepare_options": prepare_options, "request": request}
-    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    return type(kind.__name__, (kind,), {**names, **hooks, "__prefixcache_layout__": layout})
-
-
-def _tell_openai_answer(options: _Options, answer: Any) -> None:  # noqa: ANN401 - a model of the SDK, or anything else
-    dialect = _OPENAI_PATHS.get(options.url)
-    free(answer)
-    if dialect and hasattr(answer, "usage"):
-        tell_answer(dialect, lambda: answer.model_dump(include={"usage", "model", "service_tier"}))
-
-
-def _sdk_of(kind: type) -> str | None:
-    roots = (base.__module__.partition(".")[0] for base in kind.__mro__ if hasattr(base, "_prepare_options"))
-    return next((root for root in roots if root in ("anthropic", "openai")), None)
-
-
-def _awaits(kind: type) -> bool:
-    return inspect.iscoroutinefunction(cast("Any", kind)._prepare_options)  # noqa: SLF001 - the SDKs' hook
 
 
 def _asking_for_usage(body: dict[str, object]) -> dict[str, object]:
