@@ -14,6 +14,7 @@ from weakref import WeakMethod, WeakSet
 
 from prefixcache_integrations.errors import ConfigurationError, CorruptEntry, StoreError
 from prefixcache_integrations.events import Observer, StoreDegraded, tell
+from prefixcache_integrations.prompt.answers import Answer
 from prefixcache_integrations.prompt.reporting import Reporter
 from prefixcache_integrations.prompt.reports import packed, unpacked
 from prefixcache_integrations.prompt.stability import PromptMemory, Sighting
@@ -72,9 +73,9 @@ class KeptMemory(PromptMemory):
         self._start()
         self._tried.wait(wait)
 
-    def observe(self, sighting: Sighting, now: float, namespace: str = "") -> None:
+    def observe(self, sighting: Sighting, now: float, namespace: str = "", answer: Answer | None = None) -> None:
         """Remember a request of the tenant ``namespace`` that was sent at ``now``, and tell others of it."""
-        super().observe(sighting, now, namespace)
+        super().observe(sighting, now, namespace, answer)
         if not self._closed.is_set():
             self._pending.append((sighting, now, namespace))
             if self._thread is None:

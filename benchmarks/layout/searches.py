@@ -10,10 +10,10 @@ from itertools import accumulate
 from prefixcache_integrations.canonical import Message, Part, Request, Tokenizer
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.lookups import Document
-from prefixcache_integrations.prompt.prefixes import Step
 from prefixcache_integrations.prompt.rates import Likeness
 from prefixcache_integrations.prompt.reading import NOTHING_READ, Begun, read
 from prefixcache_integrations.prompt.stability import PromptMemory, Sighting
+from prefixcache_integrations.prompt.steps import Step
 
 TOPICS, PASSAGES, STRAY = 100, 40, 0.2
 """How many topics there are, of how many passages each; which share of what is looked up is of another topic."""

@@ -78,7 +78,7 @@ def foresee(request: Request, reading: Reading, terms: Terms, snapshot: Snapshot
     laid = snapshot.just_sent(given)
     if laid is not None:
         same = Attempts(given, _digest([keys[number] for number in laid.order], settings), None)
-        return _foresight(laid, found, Sighting((), attempts=same))
+        return _foresight(_once_more(laid, keys, snapshot), found, Sighting((), attempts=same))
     outlook = _outlook(request, reading, found, terms, snapshot)
     kept = outlook.candidate(outlook.as_given)
     sent, remembered = outlook.chosen(kept) if found.documents and moving else (kept, kept)
@@ -96,6 +96,13 @@ def foresee(request: Request, reading: Reading, terms: Terms, snapshot: Snapshot
         attempts=Attempts(given, gone_out, laid),
     )
     return _foresight(laid, found, seen)
+
+
+def _once_more(laid: Laid, keys: Sequence[bytes], snapshot: Snapshot) -> Laid:
+    """Return how to send a prompt once more: what is only just being written is not written again."""
+    path = snapshot.path([keys[number] for number in laid.order])
+    written = {number for number, prefix in zip(laid.order, path, strict=False) if snapshot.written(prefix)}
+    return replace(laid, marks=tuple(number for number in laid.marks if number not in written)) if written else laid
 
 
 def _foresight(laid: Laid, found: Movable, seen: Sighting) -> Foresight:

@@ -8,65 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice, repeat
 from operator import attrgetter
 
-from msgspec import Struct
-
+from prefixcache_integrations.prompt.answers import Answer
+from prefixcache_integrations.prompt.prefix import Prefix, begin, visit
 from prefixcache_integrations.prompt.priors import SAID
 from prefixcache_integrations.prompt.rates import MANY, Class, Likeness, Rates, Wait, depth
+from prefixcache_integrations.prompt.steps import Step, beyond_tools, ending
 
 TURNS = 3
 """From how many turns on conversations are taken for alike."""
 
 ROOT = 0
 """The number of the empty prefix."""
-
-
-class Step(Struct, frozen=True, array_like=True, gc=False):
-    """One block of a prompt as it is remembered: its digest and what kind of prefix ends with it.
-
-    ``writes`` is the lifetime in seconds that a marker here asks for, 0 without one.
-    """
-
-    key: bytes
-    likeness: Likeness
-    writes: float = 0.0
-
-
-def ending(steps: Sequence[Step]) -> int:
-    """Return the step that ends what is said in a prompt; behind it is what primes the reply. -1 without one."""
-    places = (place for place in reversed(range(len(steps))) if steps[place].likeness.kind != "framing")
-    return next(places, -1)
-
-
-def beyond_tools(steps: Sequence[Step], path: Sequence[int]) -> Sequence[int]:
-    """Return ``path``, with which ``steps`` begin, or nothing where a part of the tools is all that was sent of them.
-
-    How often others had these tools too says nothing of a prompt.
-    """
-    return path if path and steps[len(path) - 1].likeness.kind != "tools" else ()
-
-
-class Prefix(Struct, gc=False):
-    """What is known of one prefix. ``alive_until``: when its entry at the provider ends, 0 where none was written.
-
-    ``visits`` is how often it was sent, up to `MANY`. ``wait`` is what is waited for since then, ``turns`` how many
-    prompts ended with it or before it; ``as_it_came``: the latest of these was sent as it came, which was in another
-    order.
-    """
-
-    parent: int
-    key: bytes
-    visits: int = 0
-    turns: int = 0
-    as_it_came: bool = False
-    seen_at: float = 0.0
-    lifetime: float = 0.0
-    alive_until: float = 0.0
-    wait: Wait | None = None
-    children: dict[bytes, int] | None = None
-
-    def alive(self, now: float) -> bool:
-        """Tell whether the provider should hold an entry at ``now``, where entries stand at markers."""
-        return self.alive_until > 0 and self.alive_until >= now
 
 
 class Prefixes:
@@ -115,6 +67,13 @@ class Prefixes:
             children = prefix.children
         return numbers
 
+    def sent_before(self, path: Sequence[int], now: float) -> int:
+        """Return how many prefixes of a path were sent before; those behind them are only just being sent."""
+        count, known = len(path), self._known
+        while count and known[path[count - 1]].is_new(now):
+            count -= 1
+        return count
+
     def sent_often(self, path: Sequence[int]) -> Iterator[int]:
         """Yield how many of the prefixes of a path were sent `MANY` times or more, then once less, down to once."""
         known, start = self._known, 0
@@ -141,8 +100,12 @@ class Prefixes:
         sent: Sequence[int] = (),
         instead: Sequence[bytes] = (),
         as_it_came: bool = False,
+        answer: Answer | None = None,
     ) -> list[int]:
         """Remember a request sent at ``now``, and return its prefixes.
+
+        What is only just being sent for the first time has not come again, nor is it sent once more, as far as learning
+        goes: this request could not read it. ``answer`` is that to this request.
 
         ``clock`` is as much as ``now``, but no two requests have the same. ``sent`` are those of its prefixes of which
         it is known that they were sent.
@@ -156,16 +119,21 @@ class Prefixes:
         path, before = self.path([*map(_key, steps)], sent), self.path(instead)
         if previous is not None and not instead and self._sent_elsewhere(steps, previous, len(path)):
             self.rates.returned_elsewhere(steps[previous].likeness._replace(last=True), clock)
-        begun = self.begun(before or beyond_tools(steps, path))
+        known, before_now = len(path), self.sent_before(path, now)
+        begun = self.begun(before or beyond_tools(steps, path[:before_now]))
         self._renew(path, now)
         numbers = self._numbered(steps, path)
         seen = [self._known[number] for number in numbers]
-        _visit(seen, steps, now)
+        begin(seen, answer, now)
+        visit(seen, steps, answer, now)
         end = ending(steps)
         turns = self._known[before[-1]].turns if before else 0
         self._ended(numbers[end:] if end >= 0 else (), turns, as_it_came=as_it_came)
+        if before_now < known:
+            seen, steps = [*seen[:before_now], *seen[known:]], [*steps[:before_now], *steps[known:]]
+        self._written_anew(seen[:before_now], now, clock)
         self._returned(before, seen, clock)
-        self._sent(seen, steps, len(path), begun, clock)
+        self._sent(seen, steps, before_now, begun, clock)
         self._forget(now)
         return numbers
 
@@ -181,6 +149,15 @@ class Prefixes:
                 self.rates.returned(wait, count, clock)
         for prefix in others:
             prefix.wait = None
+
+    def _written_anew(self, path: Sequence[Prefix], now: float, clock: float) -> None:
+        """Note that prefixes were sent again that are being written anew: they come as late as the one that writes."""
+        for prefix in reversed(path):
+            if not prefix.awaited(now):
+                return
+            if prefix.wait is not None:
+                self.rates.returned(prefix.wait, 1, clock, pause=now - prefix.before)
+                prefix.wait = None
 
     def _sent(self, seen: Sequence[Prefix], steps: Sequence[Step], known: int, begun: int, clock: float) -> None:
         """Begin to wait for the prefixes ``seen``, with which ``steps`` end: for those that are alike together.
@@ -254,18 +231,6 @@ class Prefixes:
             above = self._known.get(prefix.parent)
             if above is not None and above.children is not None:
                 above.children.pop(prefix.key, None)
-
-
-def _visit(seen: Sequence[Prefix], steps: Sequence[Step], now: float) -> None:
-    """Note that the prefixes ``seen``, with which ``steps`` end, are sent at ``now``."""
-    for prefix, step in zip(seen, steps, strict=True):
-        if prefix.visits < MANY:
-            prefix.visits += 1
-        if prefix.seen_at < now:  # noqa: PLR1730 - for each block of each prompt, and max takes three times as long
-            prefix.seen_at = now
-        if step.writes:
-            prefix.lifetime = max(step.writes, prefix.lifetime if prefix.alive(now) else 0.0)
-            prefix.alive_until = max(prefix.alive_until, now + prefix.lifetime)
 
 
 _key: Callable[[Step], bytes] = attrgetter("key")

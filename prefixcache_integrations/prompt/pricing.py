@@ -13,9 +13,9 @@ from msgspec import Struct
 
 from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime
 from prefixcache_integrations.prompt.lookups import Bill
-from prefixcache_integrations.prompt.prefixes import Step
 from prefixcache_integrations.prompt.rates import MANY, Class, Likeness
 from prefixcache_integrations.prompt.stability import Snapshot
+from prefixcache_integrations.prompt.steps import Step
 
 DEFAULT_READ = 0.1
 """What a cached token costs where a profile has no price: the usual tenth."""
@@ -40,7 +40,8 @@ class Ahead(Struct, frozen=True):
     each sort, in order: as often as those a prefix is expected again, and no more often. ``own`` are the steps that are
     an application's own and can be marked. ``read`` is the step that ends the longest living entry, -1 without one.
     ``begun`` is how the prompt begins, as `Prefixes.begun` counts it, and ``settled`` how many steps of it a
-    conversation was sent with that it goes on with.
+    conversation was sent with that it goes on with. ``written`` is the step up to which another request is writing just
+    now, -1 without one.
     """
 
     steps: tuple[Step, ...]
@@ -51,6 +52,7 @@ class Ahead(Struct, frozen=True):
     read: int = -1
     begun: int = 0
     settled: int = 0
+    written: int = -1
 
     def sent(self, first: First) -> Class:
         """Return as what ``first`` will count once the prompt is sent."""
@@ -60,6 +62,11 @@ class Ahead(Struct, frozen=True):
     def found(self) -> int:
         """The tokens of the longest living entry."""
         return self.ends[self.read] if self.read >= 0 else 0
+
+    @property
+    def given(self) -> int:
+        """The tokens that need no writing: they are read, or written by another."""
+        return max(self.found, self.ends[self.written] if self.written >= 0 else 0)
 
 
 class Choice(NamedTuple):
@@ -114,7 +121,8 @@ def best_marks(ahead: Ahead, prices: Prices, enough: int, *, anchor: int = -1) -
     again, which costs nothing and keeps it in reach; so is the end of the instructions in front of it, for the
     conversations that share no more. Where nothing pays, no marker is wanted. What is written on the
     chance that documents come together again stays within `Snapshot.allowance`. ``anchor`` is a step that another
-    process may have written; a marker is left over for it.
+    process may have written; a marker is left over for it. What a request on its way writes is not worth writing, and
+    written once more on the way to what comes after it.
     """
     profile = prices.profile
     now = ahead.found * prices.saving
@@ -128,6 +136,7 @@ def best_marks(ahead: Ahead, prices: Prices, enough: int, *, anchor: int = -1) -
         worth, marks = _best_chain(ahead, places, gains, budget)
         if marks and sure < len(places) and _extra(ahead, marks[-1], lifetime) > prices.allowance:
             worth, marks = _best_chain(ahead, places[:sure], gains[:sure], budget)
+        worth -= (ahead.given - ahead.found) * (float(lifetime.write_multiplier) - 1)
         if now + worth > best.worth:
             ttl = None if lifetime is profile.lifetimes[0] else lifetime.name
             best = Choice(now + worth, (*found, *marks), ttl)
@@ -201,7 +210,7 @@ def _places(ahead: Ahead, enough: int) -> list[int]:
     """Return the steps after the living entry where a marker could stand, at most so many from either end."""
     found = [
         index
-        for index in range(ahead.read + 1, len(ahead.ends))
+        for index in range(max(ahead.read, ahead.written) + 1, len(ahead.ends))
         if ahead.markable[index] and ahead.ends[index] >= enough
     ]
     return found if len(found) <= 2 * CONSIDERED else [*found[:CONSIDERED], *found[-CONSIDERED:]]
@@ -233,7 +242,7 @@ def _best_chain(ahead: Ahead, places: Sequence[int], gains: Sequence[float], bud
     rows = [(place, gain) for place, gain, after in zip(places, gains, following, strict=True) if gain > max(after, 0)]
     best: tuple[float, tuple[int, ...]] = (0.0, ())
     chains: list[tuple[float, tuple[int, ...]]] = [
-        ((ends[place] - ahead.found) * gain, (place,)) for place, gain in rows
+        ((ends[place] - ahead.given) * gain, (place,)) for place, gain in rows
     ]
     for count in range(1, budget + 1):
         best = max([best, *chains], key=itemgetter(0))

@@ -13,11 +13,11 @@ from msgspec import Struct
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.lookups import Document, Neighbour
 from prefixcache_integrations.prompt.pieces import Block, Blocks
-from prefixcache_integrations.prompt.prefixes import Step, beyond_tools, ending
 from prefixcache_integrations.prompt.pricing import Ahead, First
 from prefixcache_integrations.prompt.priors import OWN
 from prefixcache_integrations.prompt.rates import DEEPER, MANY, Likeness, depth
 from prefixcache_integrations.prompt.stability import Snapshot
+from prefixcache_integrations.prompt.steps import Step, beyond_tools, ending
 
 _key, _tokens, _markable = attrgetter("key"), attrgetter("tokens"), attrgetter("markable")
 
@@ -79,16 +79,19 @@ def ahead(
 
     Documents that the conversation was sent with are settled. ``plain`` are the same, as they were read, if there are
     no documents among them; ``path`` are those that were sent, if that is known; ``begun`` those that the prompt
-    begins with, if these were sent in another order. ``asked`` is the block with which the latest turn begins.
+    begins with, if these were sent in another order. ``asked`` is the block with which the latest turn begins. What is
+    only just being sent for the first time counts as not sent.
     """
     ends = tuple(accumulate(map(_tokens, blocks))) if plain is None else plain.ends
-    path = snapshot.path(list(map(_key, blocks))) if path is None else path
+    sent = snapshot.path(list(map(_key, blocks))) if path is None else path
+    path = sent[: snapshot.sent_before(sent)]
     begun = begun or path
     settled = snapshot.settled(begun)
     asked = len(blocks) if asked is None else asked
     steps = _with_last(_steps(blocks, around, settled) if plain is None else plain.steps, asked)
     reads = (place for place in reversed(range(len(path))) if is_cached(path[place], profile, snapshot))
     read = next(reads, -1)
+    written = (place for place in reversed(range(read + 1, len(sent))) if snapshot.written(sent[place]))
     return Ahead(
         steps=steps,
         ends=ends,
@@ -100,6 +103,7 @@ def ahead(
         read=read if read >= 0 and ends[read] >= profile.minimum_tokens else -1,
         begun=snapshot.begun(begun if begun is not path else beyond_tools(steps, path)),
         settled=settled,
+        written=next(written, -1) if profile.max_breakpoints else -1,
     )
 
 

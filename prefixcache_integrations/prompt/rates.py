@@ -168,15 +168,20 @@ class Rates:
         self._latest.setdefault(together, deque(maxlen=LATEST)).append(wait)
         return wait
 
-    def returned(self, wait: Wait, count: int, now: float) -> None:
-        """Note that so many of those that were waited for were sent again; no more than are left to wait for count."""
+    def returned(self, wait: Wait, count: int, now: float, *, pause: float | None = None) -> None:
+        """Note that so many of those that were waited for were sent again; no more than are left to wait for count.
+
+        With ``pause`` they come after so many seconds, however long they were waited for.
+        """
         count = min(count, wait.left)
-        age = bisect_right(AGES, now - wait.since) - 1
-        self._count(self._returned, wait, count, max(age, 0))
+        age = max(bisect_right(AGES, now - wait.since if pause is None else pause) - 1, 0)
+        for passed in range(0 if pause is None else age):
+            self._count(self._passed, wait, count, passed)
+        self._count(self._returned, wait, count, age)
         wait.left -= count
         kind = wait.kind.likeness.kind
         pace = None if kind == "tools" else self._pace(kind)  # lists of tools begin alike by chance
-        if pace is not None and pace.returned(max(age, 0), wait.share * count):
+        if pace is not None and pace.returned(age, wait.share * count):
             self._known.clear()
             self._counted.clear()
 

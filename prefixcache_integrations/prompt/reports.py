@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from prefixcache_integrations.errors import CorruptEntry
 from prefixcache_integrations.prompt.lookups import Bill, Document
-from prefixcache_integrations.prompt.prefixes import Step
+from prefixcache_integrations.prompt.steps import Step
 from prefixcache_integrations.prompt.templates import Template
 
 VERSION = 1

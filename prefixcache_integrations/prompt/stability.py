@@ -10,15 +10,17 @@ from hashlib import blake2b
 
 from msgspec import Struct, field
 
+from prefixcache_integrations.prompt.answers import Answer
 from prefixcache_integrations.prompt.cache_key import Route, Routes
 from prefixcache_integrations.prompt.lookups import Bill, Document, Lookups, Neighbour
 from prefixcache_integrations.prompt.noticed import Noticed
-from prefixcache_integrations.prompt.prefixes import Prefixes, Step
+from prefixcache_integrations.prompt.prefixes import Prefixes
 from prefixcache_integrations.prompt.rates import MANY, Class
 from prefixcache_integrations.prompt.reading import Reading, Readings
 from prefixcache_integrations.prompt.repeats import Attempts, Laid, Repeats
 from prefixcache_integrations.prompt.reports import Report
 from prefixcache_integrations.prompt.returns import Returns
+from prefixcache_integrations.prompt.steps import Step
 from prefixcache_integrations.prompt.templates import Recognition, Template, Templates
 from prefixcache_integrations.prompt.tool_lists import ToolLists
 
@@ -69,8 +71,8 @@ class Known:
         """Return how many prefixes are remembered."""
         return len(self.prefixes)
 
-    def observe(self, sighting: Sighting, now: float) -> None:
-        """Remember a request that was sent at ``now``."""
+    def observe(self, sighting: Sighting, now: float, answer: Answer | None = None) -> None:
+        """Remember a request that was sent at ``now``, to which this is the ``answer``."""
         self._clock = max(now, self._clock + TICK)
         reading = sighting.reading
         in_order = reading is not None and tuple(step.key for step in sighting.steps) == reading.blocks.keys
@@ -82,6 +84,7 @@ class Known:
             sent=reading.path if reading is not None and in_order else (),
             instead=sighting.instead,
             as_it_came=sighting.as_it_came,
+            answer=answer,
         )
         self.lookups.observe(sighting.documents, sighting.bill)
         if sighting.attempts is not None:
@@ -123,9 +126,12 @@ class PromptMemory:
         known = self._tenants.get(tenant_digest(namespace))
         return Snapshot(self._nothing() if known is None else known, routes=self._routes, now=now)
 
-    def observe(self, sighting: Sighting, now: float, namespace: str = "") -> None:
-        """Remember a request of the tenant ``namespace`` that was sent at ``now``."""
-        self._remember(sighting, now, tenant_digest(namespace))
+    def observe(self, sighting: Sighting, now: float, namespace: str = "", answer: Answer | None = None) -> None:
+        """Remember a request of the tenant ``namespace`` that was sent at ``now``.
+
+        Until its ``answer`` has begun, what it writes is not read, nor written once more; without one it has.
+        """
+        self._remember(sighting, now, tenant_digest(namespace), answer=answer)
 
     def learn(self, report: Report, now: float) -> None:
         """Remember at ``now`` a request that another process sent, or this application before it was started again."""
@@ -143,11 +149,18 @@ class PromptMemory:
         )
         self._remember(sighting, min(now, report.at), report.tenant, report.texts)
 
-    def _remember(self, sighting: Sighting, now: float, tenant: bytes, texts: Iterable[Template] = ()) -> None:
+    def _remember(
+        self,
+        sighting: Sighting,
+        now: float,
+        tenant: bytes,
+        texts: Iterable[Template] = (),
+        answer: Answer | None = None,
+    ) -> None:
         known = self._tenants.setdefault(tenant, self._tenants.get(tenant) or self._nothing())
         self._tenants.move_to_end(tenant)
         self._size -= len(known)
-        known.observe(sighting, now)
+        known.observe(sighting, now, answer)
         for text in texts:
             known.texts.adopt(text)
         self._size += len(known)
@@ -201,6 +214,15 @@ class Snapshot:
     def path(self, keys: Sequence[bytes], begun: Sequence[int] = ()) -> list[int]:
         """Return the prefixes that the steps ``keys`` lead to, as far as they were sent; ``begun`` are known."""
         return self._prefixes.path(keys, begun)
+
+    def sent_before(self, path: Sequence[int]) -> int:
+        """Return how many prefixes of a path were sent before: those behind them are only just being sent."""
+        return self._prefixes.sent_before(path, self.now)
+
+    def written(self, prefix: int) -> bool:
+        """Tell whether ``prefix`` is written by a request that is on its way."""
+        known = self._prefixes.get(prefix)
+        return known is not None and known.awaited(self.now) and known.alive_until >= self.now
 
     def sent_often(self, path: Sequence[int]) -> Iterator[int]:
         """Yield how many of the prefixes of a path were sent `MANY` times or more, then once less, down to once."""

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefixcache_integrations.prompt import rates as module
-from prefixcache_integrations.prompt.prefixes import Prefixes, Step
+from prefixcache_integrations.prompt.prefixes import Prefixes
 from prefixcache_integrations.prompt.rates import Class, Likeness, Rates
+from prefixcache_integrations.prompt.steps import Step
 
 TURN = Likeness("turn")
 
