@@ -9,8 +9,9 @@ from prefixcache_integrations.canonical import Level, Usage
 from prefixcache_integrations.dialects.anthropic_messages import AnthropicMessages
 from prefixcache_integrations.dialects.dialect import Dialect
 from prefixcache_integrations.dialects.openai_chat import OpenAIChat
-from prefixcache_integrations.insight.simulator import PromptCache
+from prefixcache_integrations.insight.simulator import PromptCache, Ticket
 from prefixcache_integrations.profiles import CacheProfile, resolve
+from prefixcache_integrations.prompt.answers import Answer
 from prefixcache_integrations.prompt.layout import decide
 from prefixcache_integrations.prompt.stability import PromptMemory
 from tests.prompt.words import WORDS
@@ -44,17 +45,29 @@ class Bill(NamedTuple):
     tokens: int
 
 
-def billed(requests: Iterable[Sent], level: Level = "canonical", *, learning: bool = True) -> list[Bill]:
-    """Return the bill of each request, in the order sent; without ``learning``, each is planned on its own."""
+def billed(
+    requests: Iterable[Sent], level: Level = "canonical", *, learning: bool = True, answers: float | None = None
+) -> list[Bill]:
+    """Return the bill of each request, in the order sent; without ``learning``, each is planned on its own.
+
+    With ``answers``, each begins so many seconds after its request, which is when the memory is told; else at once.
+    """
     cache, memory, found = PromptCache(WORDS), PromptMemory(), list[Bill]()
+    begin = list[tuple[float, Ticket, Answer]]()
     for now, request in sorted(requests, key=lambda sent: sent.at):
+        while begin and begin[0][0] <= now:
+            at, ticket, answer = begin.pop(0)
+            cache.started(ticket, now=at)
+            answer.begun()
         dialect, profile = format_of(request["model"]), resolve(request["model"])
-        snapshot = memory.snapshot(now) if learning else None
+        snapshot, answer = memory.snapshot(now) if learning else None, Answer()
         made = decide(dialect.decode_request(request), profile, WORDS, level=level, snapshot=snapshot)
         if made.sighting is not None:
-            memory.observe(made.sighting, now)
+            memory.observe(made.sighting, now, answer=answer)
+        if answers is not None:
+            answer.await_from(now)
         ticket = cache.begin(made.request, profile, scope="one", now=now)
-        cache.started(ticket, now=now)
+        begin.append((now + (answers or 0.0), ticket, answer))
         found.append(_bill(ticket.usage, profile))
     return found
 
