@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
-from functools import cache
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
@@ -97,7 +96,8 @@ class Prices:
         self.profile = profile
         self.saving = read_saving(profile)
         self.allowance = snapshot.allowance
-        self._returns = cache(snapshot.returns)
+        self._returns = snapshot.returns
+        self._extras = {lifetime.name: float(lifetime.write_multiplier) - 1 for lifetime in profile.lifetimes}
         self._gains: dict[tuple[Class, str], float] = {}
 
     def reads(self, kind: Class, seconds: float) -> float:
@@ -106,11 +106,11 @@ class Prices:
 
     def gain(self, kind: Class, lifetime: Lifetime) -> float:
         """Return what a token of a prefix is worth if it is written now."""
-        known = self._gains.get((kind, lifetime.name))
+        name = lifetime.name
+        known = self._gains.get((kind, name))
         if known is None:
-            extra = float(lifetime.write_multiplier) - 1
-            known = self._returns(kind).worth_writing(lifetime.seconds, self.saving, extra)
-            self._gains[kind, lifetime.name] = known
+            known = self._returns(kind).worth_writing(lifetime.seconds, self.saving, self._extras[name])
+            self._gains[kind, name] = known
         return known
 
 

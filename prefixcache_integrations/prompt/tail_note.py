@@ -92,9 +92,11 @@ def note_target(request: Request, role: Role | None) -> Address | None:
 
 def question(request: Request) -> int | None:
     """Return the message of the user's that is the latest, and holds more than the results of tools."""
-    kinds = ({part.kind for part in message.parts} if message.role == "user" else set() for message in request.messages)
-    asked = (index for index, found in enumerate(kinds) if found and "tool_result" not in found)
-    return max(asked, default=None)
+    for index in range(len(request.messages) - 1, -1, -1):
+        message = request.messages[index]
+        if message.role == "user" and message.parts and not any(part.kind == "tool_result" for part in message.parts):
+            return index
+    return None
 
 
 def without_values(request: Request, moves: Sequence[Move]) -> tuple[Request, Note | None]:
