@@ -19,7 +19,7 @@ from prefixcache_integrations.insight.rewrites import rewrite
 from prefixcache_integrations.insight.verdict import Verdict
 from prefixcache_integrations.profiles import CacheProfile
 from prefixcache_integrations.prompt.retrieved import retrieved_at
-from prefixcache_integrations.prompt.tail_note import without_note
+from prefixcache_integrations.prompt.tail_note import question, without_note
 
 
 class Watch:
@@ -145,8 +145,8 @@ class _Guard:
 
 
 def _lasts(request: Request) -> int | None:
-    at = retrieved_at(request)
-    return None if at is None else at.index
+    index = question(request)
+    return None if index is None or retrieved_at(request, index) is None else index
 
 
 def _is_behind(said: Explanation, previous: Turn) -> bool:

@@ -20,7 +20,7 @@ from prefixcache_integrations.prompt.priors import Kind
 from prefixcache_integrations.prompt.prospects import Company, ahead, company
 from prefixcache_integrations.prompt.reading import Reading
 from prefixcache_integrations.prompt.repeats import Attempts, Laid
-from prefixcache_integrations.prompt.retrieved import retrieved_at
+from prefixcache_integrations.prompt.retrieved import retrieved_last
 from prefixcache_integrations.prompt.stability import Sighting, Snapshot
 from prefixcache_integrations.prompt.terms import Terms
 from prefixcache_integrations.prompt.tool_lists import tool_digests
@@ -161,7 +161,7 @@ class _Outlook(Struct, frozen=True):
 
 def _outlook(request: Request, reading: Reading, found: Movable, terms: Terms, snapshot: Snapshot) -> _Outlook:
     prompt = reading.pieces
-    plain = terms.known is NOTHING_KNOWN and not found.recognised and retrieved_at(request) is None
+    plain = terms.known is NOTHING_KNOWN and not found.recognised and retrieved_last(request) is None
     return _Outlook(
         reading=reading,
         blocks=prompt if plain else _blocks(prompt, _kinds(request, prompt, found, terms.known)),

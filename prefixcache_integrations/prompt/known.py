@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 from prefixcache_integrations.canonical import Address, Part, Request
-from prefixcache_integrations.prompt.retrieved import retrieved_at
+from prefixcache_integrations.prompt.retrieved import retrieved_last
 from prefixcache_integrations.prompt.tail_note import own_words
 
 SlotKind: TypeAlias = Literal["value", "documents"]
@@ -123,8 +123,7 @@ def marked_range(
     not there when the next one is asked. An application that asks for its end to be marked knows better. ``loose`` as
     in `heads`.
     """
-    at = retrieved_at(request)
-    until = at if at is not None and at.index == len(request.messages) - 1 and request.marker is None else None
+    until = retrieved_last(request) if request.marker is None else None
     if known is NOTHING_KNOWN:
         return None, until
     head, first = heads(request, known, loose)
