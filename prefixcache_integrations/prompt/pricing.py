@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import deque
 from collections.abc import Sequence
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
@@ -14,7 +13,8 @@ from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime
 from prefixcache_integrations.prompt.lookups import Bill
 from prefixcache_integrations.prompt.rates import MANY, Class, Likeness
 from prefixcache_integrations.prompt.stability import Snapshot
-from prefixcache_integrations.prompt.steps import Step
+from prefixcache_integrations.prompt.steps import Steps
+from prefixcache_integrations.prompt.unfolding import Unfolding
 
 DEFAULT_READ = 0.1
 """What a cached token costs where a profile has no price: the usual tenth."""
@@ -40,14 +40,15 @@ class Ahead(Struct, frozen=True):
     an application's own and can be marked. ``read`` is the step that ends the longest living entry, -1 without one.
     ``begun`` is how the prompt begins, as `Prefixes.begun` counts it, and ``settled`` how many steps of it a
     conversation was sent with that it goes on with. ``written`` is the step up to which another request is writing just
-    now, -1 without one.
+    now, -1 without one, and ``known`` is how many steps were sent before.
     """
 
-    steps: tuple[Step, ...]
+    steps: Steps
     ends: tuple[int, ...]
     markable: tuple[bool, ...]
-    firsts: tuple[First, ...]
+    firsts: Unfolding[First]
     own: Sequence[int]
+    known: int = 0
     read: int = -1
     begun: int = 0
     settled: int = 0
@@ -56,6 +57,10 @@ class Ahead(Struct, frozen=True):
     def sent(self, first: First) -> Class:
         """Return as what ``first`` will count once the prompt is sent."""
         return Class(first.likeness, min(first.visits + 1, MANY), self.begun, first.depth)
+
+    def after_documents(self, place: int) -> bool:
+        """Tell whether there is a document up to ``place`` that is new in its conversation."""
+        return self.steps[place].likeness.after_documents
 
     @property
     def found(self) -> int:
@@ -129,12 +134,13 @@ def best_marks(ahead: Ahead, prices: Prices, enough: int, *, anchor: int = -1) -
     again = _kept_alive(ahead, enough)
     found = again if anchor <= ahead.read else _beside(anchor, again, profile)
     places, budget = _places(ahead, enough), profile.max_breakpoints - len(found) - (anchor > ahead.read)
-    sure = sum(not ahead.steps[place].likeness.after_documents for place in places)
     best = Choice(now, again, None)
     for lifetime in profile.lifetimes:
         gains = _gains(ahead, places, lifetime, prices)
         worth, marks = _best_chain(ahead, places, gains, budget)
-        if marks and sure < len(places) and _extra(ahead, marks[-1], lifetime) > prices.allowance:
+        risky = marks and ahead.after_documents(places[-1])
+        if risky and _extra(ahead, marks[-1], lifetime) > prices.allowance:
+            sure = bisect_left(places, 1, key=ahead.after_documents)
             worth, marks = _best_chain(ahead, places[:sure], gains[:sure], budget)
         worth -= (ahead.given - ahead.found) * (float(lifetime.write_multiplier) - 1)
         if now + worth > best.worth:
@@ -149,8 +155,7 @@ def _with_fork(ahead: Ahead, marks: tuple[int, ...], enough: int) -> tuple[int, 
 
     There it costs nothing, and the next prompt that parts there too reads it.
     """
-    sent = next((first.place for first in ahead.firsts if not first.visits), len(ahead.ends))
-    places = range(min(sent, *marks[-1:]), ahead.read, -1) if marks else ()
+    places = range(min(ahead.known, *marks[-1:]), ahead.read, -1) if marks else ()
     fork = next((place - 1 for place in places if ahead.markable[place - 1]), -1)
     if fork <= ahead.read or fork in marks or ahead.ends[fork] < enough:
         return marks
@@ -180,7 +185,7 @@ def expected_bill(ahead: Ahead, choice: Choice, profile: CacheProfile) -> Bill:
     is not billed.
     """
     lifetime, last = profile.lifetime(choice.ttl), choice.marks[-1] if choice.marks else -1
-    risked = last >= 0 and ahead.ends[last] >= profile.minimum_tokens and ahead.steps[last].likeness.after_documents
+    risked = last >= 0 and ahead.ends[last] >= profile.minimum_tokens and ahead.after_documents(last)
     written = _extra(ahead, last, lifetime) if risked and lifetime else 0.0
     return Bill(ahead.ends[-1] if ahead.ends else 0, ahead.found * read_saving(profile) - written)
 
@@ -196,8 +201,9 @@ def worth_unmarked(ahead: Ahead, prices: Prices) -> float:
     lifetime = profile.lifetimes[0].seconds if profile.lifetimes else 300.0
     now = ahead.found
     later, reads, before = 0.0, float("inf"), 0
-    following = [first.place for first in ahead.firsts[1:]]
-    for first, place in zip(ahead.firsts, (*following, len(ahead.ends)), strict=True):
+    firsts = list(ahead.firsts)
+    following = [first.place for first in firsts[1:]]
+    for first, place in zip(firsts, (*following, len(ahead.ends)), strict=True):
         reads = min(reads, prices.reads(ahead.sent(first), lifetime))
         end = ahead.ends[place - 1]
         if end >= profile.minimum_tokens:
@@ -221,10 +227,11 @@ def _gains(ahead: Ahead, places: Sequence[int], lifetime: Lifetime, prices: Pric
 
     Where it is worth nothing it is worth as little behind that, whatever comes there.
     """
-    gains, gain, left = list[float](), float("inf"), deque(ahead.firsts)
+    gains, gain, left = list[float](), float("inf"), iter(ahead.firsts)
+    first = next(left, None)
     for place in places:
-        while gain > 0 and left and left[0].place <= place:
-            gain = min(gain, prices.gain(ahead.sent(left.popleft()), lifetime))
+        while gain > 0 and first is not None and first.place <= place:
+            gain, first = min(gain, prices.gain(ahead.sent(first), lifetime)), next(left, None)
         gains.append(gain)
     return gains
 
