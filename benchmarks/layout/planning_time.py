@@ -28,8 +28,8 @@ from prefixcache_integrations.dialects.openai_chat import OpenAIChat
 from prefixcache_integrations.dialects.reader import BodyReader
 from prefixcache_integrations.flows.prepare import prepare
 from prefixcache_integrations.profiles import resolve
+from prefixcache_integrations.prompt.classes import Likeness
 from prefixcache_integrations.prompt.layout import decide
-from prefixcache_integrations.prompt.rates import Likeness
 from prefixcache_integrations.prompt.stability import PromptMemory, Sighting
 from prefixcache_integrations.prompt.steps import Step
 

@@ -9,8 +9,8 @@ from itertools import accumulate
 
 from prefixcache_integrations.canonical import Message, Part, Request, Tokenizer
 from prefixcache_integrations.profiles.profile import CacheProfile
+from prefixcache_integrations.prompt.classes import Likeness
 from prefixcache_integrations.prompt.lookups import Document
-from prefixcache_integrations.prompt.rates import Likeness
 from prefixcache_integrations.prompt.reading import NOTHING_READ, Begun, read
 from prefixcache_integrations.prompt.stability import PromptMemory, Sighting
 from prefixcache_integrations.prompt.steps import Step

@@ -15,11 +15,11 @@ from benchmarks.layout import emit
 from benchmarks.layout.plot import Costs
 from benchmarks.layout.regimes import CLAUDE, lasting
 from benchmarks.layout.rules import Bill, Bills
+from prefixcache_integrations.prompt.classes import MANY
 from prefixcache_integrations.prompt.pieces import Block
 from prefixcache_integrations.prompt.pricing import Prices, best_marks
 from prefixcache_integrations.prompt.priors import Kind
 from prefixcache_integrations.prompt.prospects import Company, ahead
-from prefixcache_integrations.prompt.rates import MANY
 from prefixcache_integrations.prompt.stability import PromptMemory, Sighting
 from prefixcache_integrations.prompt.steps import Step
 

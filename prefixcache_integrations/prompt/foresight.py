@@ -85,7 +85,7 @@ def foresee(request: Request, reading: Reading, terms: Terms, snapshot: Snapshot
     laid = Laid(sent.order, tuple(sent.order[place] for place in sent.choice.marks), sent.choice.ttl)
     gone_out = given if sent is kept else _digest([keys[number] for number in sent.order], settings)
     seen = Sighting(
-        steps=tuple(remembered.ahead.steps),
+        steps=remembered.ahead.steps,
         documents=outlook.around.documents,
         bill=expected_bill(sent.ahead, sent.choice, terms.profile),
         tools=tool_digests(tuple(tool.name for tool in request.tools)),

@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from prefixcache_integrations.canonical import Address, CacheMarker, Part, Request, Tokenizer
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import Tier
+from prefixcache_integrations.prompt.classes import Likeness
 from prefixcache_integrations.prompt.content import is_document
 from prefixcache_integrations.prompt.priors import OWN, Kind
-from prefixcache_integrations.prompt.rates import Likeness
 from prefixcache_integrations.prompt.segments import Segment, token_counts
 from prefixcache_integrations.prompt.steps import Step
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from prefixcache_integrations.prompt.answers import Answer
-from prefixcache_integrations.prompt.rates import MANY, Wait
+from prefixcache_integrations.prompt.classes import MANY
+from prefixcache_integrations.prompt.rates import Wait
 from prefixcache_integrations.prompt.steps import Step
 
 SHORTEST = 300.0

@@ -9,9 +9,10 @@ from itertools import islice, repeat
 from operator import attrgetter
 
 from prefixcache_integrations.prompt.answers import Answer
+from prefixcache_integrations.prompt.classes import MANY, Class, Likeness, depth
 from prefixcache_integrations.prompt.prefix import Prefix, begin, visit
 from prefixcache_integrations.prompt.priors import SAID
-from prefixcache_integrations.prompt.rates import MANY, Class, Likeness, Rates, Wait, depth
+from prefixcache_integrations.prompt.rates import Rates, Wait
 from prefixcache_integrations.prompt.steps import Step, beyond_tools, ending
 
 TURNS = 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Sequence
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
@@ -10,11 +11,10 @@ from typing import NamedTuple, TypeAlias
 from msgspec import Struct
 
 from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime
+from prefixcache_integrations.prompt.classes import MANY, Class, Likeness
 from prefixcache_integrations.prompt.lookups import Bill
-from prefixcache_integrations.prompt.rates import MANY, Class, Likeness
 from prefixcache_integrations.prompt.stability import Snapshot
-from prefixcache_integrations.prompt.steps import Steps
-from prefixcache_integrations.prompt.unfolding import Unfolding
+from prefixcache_integrations.prompt.steps import Step
 
 DEFAULT_READ = 0.1
 """What a cached token costs where a profile has no price: the usual tenth."""
@@ -40,15 +40,14 @@ class Ahead(Struct, frozen=True):
     an application's own and can be marked. ``read`` is the step that ends the longest living entry, -1 without one.
     ``begun`` is how the prompt begins, as `Prefixes.begun` counts it, and ``settled`` how many steps of it a
     conversation was sent with that it goes on with. ``written`` is the step up to which another request is writing just
-    now, -1 without one, and ``known`` is how many steps were sent before.
+    now, -1 without one.
     """
 
-    steps: Steps
+    steps: tuple[Step, ...]
     ends: tuple[int, ...]
     markable: tuple[bool, ...]
-    firsts: Unfolding[First]
+    firsts: tuple[First, ...]
     own: Sequence[int]
-    known: int = 0
     read: int = -1
     begun: int = 0
     settled: int = 0
@@ -57,10 +56,6 @@ class Ahead(Struct, frozen=True):
     def sent(self, first: First) -> Class:
         """Return as what ``first`` will count once the prompt is sent."""
         return Class(first.likeness, min(first.visits + 1, MANY), self.begun, first.depth)
-
-    def after_documents(self, place: int) -> bool:
-        """Tell whether there is a document up to ``place`` that is new in its conversation."""
-        return self.steps[place].likeness.after_documents
 
     @property
     def found(self) -> int:
@@ -102,8 +97,8 @@ class Prices:
         self.saving = read_saving(profile)
         self.allowance = snapshot.allowance
         self._returns = snapshot.returns
-        self._extras = {lifetime.name: float(lifetime.write_multiplier) - 1 for lifetime in profile.lifetimes}
-        self._gains: dict[tuple[Class, str], float] = {}
+        self._extras = [(each.name, each.seconds, float(each.write_multiplier) - 1) for each in profile.lifetimes]
+        self._gains: dict[Class, dict[str, float]] = {}
 
     def reads(self, kind: Class, seconds: float) -> float:
         """Return how often a prefix will be read before its entry ends, after so many seconds, if it is written now."""
@@ -111,12 +106,12 @@ class Prices:
 
     def gain(self, kind: Class, lifetime: Lifetime) -> float:
         """Return what a token of a prefix is worth if it is written now."""
-        name = lifetime.name
-        known = self._gains.get((kind, name))
+        known = self._gains.get(kind)
         if known is None:
-            known = self._returns(kind).worth_writing(lifetime.seconds, self.saving, self._extras[name])
-            self._gains[kind, name] = known
-        return known
+            worth, saving = self._returns(kind).worth_writing, self.saving
+            known = {name: worth(seconds, saving, extra) for name, seconds, extra in self._extras}
+            self._gains[kind] = known
+        return known[lifetime.name]
 
 
 def best_marks(ahead: Ahead, prices: Prices, enough: int, *, anchor: int = -1) -> Choice:
@@ -134,13 +129,12 @@ def best_marks(ahead: Ahead, prices: Prices, enough: int, *, anchor: int = -1) -
     again = _kept_alive(ahead, enough)
     found = again if anchor <= ahead.read else _beside(anchor, again, profile)
     places, budget = _places(ahead, enough), profile.max_breakpoints - len(found) - (anchor > ahead.read)
+    sure = sum(not ahead.steps[place].likeness.after_documents for place in places)
     best = Choice(now, again, None)
     for lifetime in profile.lifetimes:
         gains = _gains(ahead, places, lifetime, prices)
         worth, marks = _best_chain(ahead, places, gains, budget)
-        risky = marks and ahead.after_documents(places[-1])
-        if risky and _extra(ahead, marks[-1], lifetime) > prices.allowance:
-            sure = bisect_left(places, 1, key=ahead.after_documents)
+        if marks and sure < len(places) and _extra(ahead, marks[-1], lifetime) > prices.allowance:
             worth, marks = _best_chain(ahead, places[:sure], gains[:sure], budget)
         worth -= (ahead.given - ahead.found) * (float(lifetime.write_multiplier) - 1)
         if now + worth > best.worth:
@@ -155,7 +149,8 @@ def _with_fork(ahead: Ahead, marks: tuple[int, ...], enough: int) -> tuple[int, 
 
     There it costs nothing, and the next prompt that parts there too reads it.
     """
-    places = range(min(ahead.known, *marks[-1:]), ahead.read, -1) if marks else ()
+    sent = next((first.place for first in ahead.firsts if not first.visits), len(ahead.ends))
+    places = range(min(sent, *marks[-1:]), ahead.read, -1) if marks else ()
     fork = next((place - 1 for place in places if ahead.markable[place - 1]), -1)
     if fork <= ahead.read or fork in marks or ahead.ends[fork] < enough:
         return marks
@@ -185,7 +180,7 @@ def expected_bill(ahead: Ahead, choice: Choice, profile: CacheProfile) -> Bill:
     is not billed.
     """
     lifetime, last = profile.lifetime(choice.ttl), choice.marks[-1] if choice.marks else -1
-    risked = last >= 0 and ahead.ends[last] >= profile.minimum_tokens and ahead.after_documents(last)
+    risked = last >= 0 and ahead.ends[last] >= profile.minimum_tokens and ahead.steps[last].likeness.after_documents
     written = _extra(ahead, last, lifetime) if risked and lifetime else 0.0
     return Bill(ahead.ends[-1] if ahead.ends else 0, ahead.found * read_saving(profile) - written)
 
@@ -201,9 +196,8 @@ def worth_unmarked(ahead: Ahead, prices: Prices) -> float:
     lifetime = profile.lifetimes[0].seconds if profile.lifetimes else 300.0
     now = ahead.found
     later, reads, before = 0.0, float("inf"), 0
-    firsts = list(ahead.firsts)
-    following = [first.place for first in firsts[1:]]
-    for first, place in zip(firsts, (*following, len(ahead.ends)), strict=True):
+    following = [first.place for first in ahead.firsts[1:]]
+    for first, place in zip(ahead.firsts, (*following, len(ahead.ends)), strict=True):
         reads = min(reads, prices.reads(ahead.sent(first), lifetime))
         end = ahead.ends[place - 1]
         if end >= profile.minimum_tokens:
@@ -227,11 +221,10 @@ def _gains(ahead: Ahead, places: Sequence[int], lifetime: Lifetime, prices: Pric
 
     Where it is worth nothing it is worth as little behind that, whatever comes there.
     """
-    gains, gain, left = list[float](), float("inf"), iter(ahead.firsts)
-    first = next(left, None)
+    gains, gain, left = list[float](), float("inf"), deque(ahead.firsts)
     for place in places:
-        while gain > 0 and first is not None and first.place <= place:
-            gain, first = min(gain, prices.gain(ahead.sent(first), lifetime)), next(left, None)
+        while gain > 0 and left and left[0].place <= place:
+            gain = min(gain, prices.gain(ahead.sent(left.popleft()), lifetime))
         gains.append(gain)
     return gains
 

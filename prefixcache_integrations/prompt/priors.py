@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from math import inf, log1p
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -36,12 +35,7 @@ class Prior(NamedTuple):
     @property
     def rates(self) -> Sequence[float]:
         """The rates at which prefixes return at the first ages (the hazard, in terms of survival)."""
-        return _rates(self.chance, self.ages)
-
-
-@lru_cache(maxsize=16)
-def _rates(chance: float, ages: tuple[float, ...]) -> Sequence[float]:
-    return tuple(-log1p(-chance) * share for share in ages)
+        return [-log1p(-self.chance) * share for share in self.ages]
 
 
 _OWN = Prior(0.85, 3.0, (0.05, 0.2, 0.25, 0.25, 0.25), inf)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import accumulate
 from math import log2
@@ -12,14 +11,13 @@ from operator import attrgetter
 from msgspec import Struct
 
 from prefixcache_integrations.profiles.profile import CacheProfile
+from prefixcache_integrations.prompt.classes import DEEPER, MANY, Likeness, depth
 from prefixcache_integrations.prompt.lookups import Document, Neighbour
 from prefixcache_integrations.prompt.pieces import Block, Blocks
 from prefixcache_integrations.prompt.pricing import Ahead, First
 from prefixcache_integrations.prompt.priors import OWN
-from prefixcache_integrations.prompt.rates import DEEPER, MANY, Likeness, depth
 from prefixcache_integrations.prompt.stability import Snapshot
-from prefixcache_integrations.prompt.steps import Step, Steps, beyond_tools
-from prefixcache_integrations.prompt.unfolding import Unfolding
+from prefixcache_integrations.prompt.steps import Step, beyond_tools, ending
 
 _key, _tokens, _markable = attrgetter("key"), attrgetter("tokens"), attrgetter("markable")
 
@@ -84,28 +82,24 @@ def ahead(
     begins with, if these were sent in another order. ``asked`` is the block with which the latest turn begins. What is
     only just being sent for the first time counts as not sent.
     """
+    ends = tuple(accumulate(map(_tokens, blocks))) if plain is None else plain.ends
     sent = snapshot.path(list(map(_key, blocks))) if path is None else path
     path = sent[: snapshot.sent_before(sent)]
     begun = begun or path
     settled = snapshot.settled(begun)
-    asked, end = len(blocks) if asked is None else asked, _end(blocks)
-    if plain is None:
-        ends, markable, own = tuple(accumulate(map(_tokens, blocks))), tuple(map(_markable, blocks)), _own(blocks)
-        steps: Steps = Unfolding(_steps(blocks, around, settled, range(asked, end), end))
-        alike: Sequence[int] = range(len(blocks))
-    else:
-        ends, markable, own = plain.ends, plain.markable, plain.own
-        steps = _with_last(plain.steps, min(asked, end), end)
-        alike = sorted({*plain.firsts, *DEEPER, *range(asked, len(blocks)), max(end, 0)})
-    read = next((place for place in reversed(range(len(path))) if is_cached(path[place], profile, snapshot)), -1)
+    asked = len(blocks) if asked is None else asked
+    steps = _with_last(_steps(blocks, around, settled) if plain is None else plain.steps, asked)
+    reads = (place for place in reversed(range(len(path))) if is_cached(path[place], profile, snapshot))
+    read = next(reads, -1)
     written = (place for place in reversed(range(read + 1, len(sent))) if snapshot.written(sent[place]))
     return Ahead(
         steps=steps,
         ends=ends,
-        markable=markable,
-        firsts=Unfolding(_firsts(steps, (*snapshot.sent_often(path), len(blocks)), alike)),
-        own=own,
-        known=len(path),
+        markable=tuple(map(_markable, blocks)) if plain is None else plain.markable,
+        firsts=tuple(
+            _firsts(steps, path, snapshot, None if plain is None else {*plain.firsts, *range(asked, len(steps))})
+        ),
+        own=_own(blocks) if plain is None else plain.own,
         read=read if read >= 0 and ends[read] >= profile.minimum_tokens else -1,
         begun=snapshot.begun(begun if begun is not path else beyond_tools(steps, path)),
         settled=settled,
@@ -113,18 +107,13 @@ def ahead(
     )
 
 
-def _own(blocks: Sequence[Block]) -> tuple[int, ...]:
-    return tuple(place for place, block in enumerate(blocks) if block.markable and block.kind in OWN)
+def _own(blocks: Sequence[Block]) -> list[int]:
+    return [place for place, block in enumerate(blocks) if block.markable and block.kind in OWN]
 
 
-def _end(blocks: Sequence[Block]) -> int:
-    """Return the block that ends what is said; behind it is what primes the reply. -1 without one."""
-    return next((place for place in reversed(range(len(blocks))) if blocks[place].kind != "framing"), -1)
-
-
-def _steps(blocks: Sequence[Block], around: Company, settled: int, turn: range, end: int) -> Iterator[Step]:
-    """Yield each block with the likeness of its prefix; documents that are settled are a part of the conversation."""
-    new = False
+def _steps(blocks: Sequence[Block], around: Company, settled: int) -> list[Step]:
+    """Return each block with the likeness of its prefix; documents that are settled are a part of the conversation."""
+    steps, new = list[Step](), False
     row: tuple[()] | tuple[bool, int, int] = ()
     surprise, having = 0.0, (1 << len(around.neighbours)) - 1
     for place, block in enumerate(blocks):
@@ -135,13 +124,17 @@ def _steps(blocks: Sequence[Block], around: Company, settled: int, turn: range, 
             having &= around.having[key]
             row = new, min(int(surprise), MOST_SURPRISE), min(having.bit_count(), MOST_SUPPORT)
             kind = "turn" if place < settled else kind
-        step = Step(key, _alike(kind, *row))
-        yield _last(step) if place == end or (place in turn and _is_said(step)) else step
+        steps.append(Step(key, _alike(kind, *row)))
+    return steps
 
 
-def _with_last(steps: Sequence[Step], since: int, end: int) -> tuple[Step, ...]:
+def _with_last(steps: Sequence[Step], asked: int) -> tuple[Step, ...]:
+    end = ending(steps)
+    if end < 0:
+        return tuple(steps)
+    since = min(asked, end)
     turn = (_last(step) if place == end or _is_said(step) else step for place, step in enumerate(steps[since:], since))
-    return (*steps[:since], *turn) if end >= 0 else tuple(steps)
+    return (*steps[:since], *turn)
 
 
 def _is_said(step: Step) -> bool:
@@ -152,16 +145,17 @@ def _last(step: Step) -> Step:
     return Step(step.key, _alike(*step.likeness[:-1], last=True))
 
 
-def _firsts(steps: Steps, often: Iterable[int], alike: Sequence[int]) -> Iterator[First]:
+def _firsts(
+    steps: Sequence[Step], path: Sequence[int], snapshot: Snapshot, alike: Collection[int] | None = None
+) -> Iterator[First]:
     """Yield the first step of each likeness among those that were sent equally often: the longer, the less often.
 
-    ``often`` is how many were sent `MANY` times or more, then once less, down to never; ``alike`` are the first of all
-    that are alike, and those that are like no other before them.
+    ``alike`` are the first of all, if that is known, and those that are like no other before them.
     """
-    start = 0
-    for visits, end in zip(range(MANY, -1, -1), often, strict=True):
+    start, first = 0, range(len(steps)) if alike is None else sorted({*alike, *DEEPER, max(ending(steps), 0)})
+    for visits, end in zip(range(MANY, -1, -1), (*snapshot.sent_often(path), len(steps)), strict=True):
         seen = set[tuple[Likeness, int]]()
-        for place in range(start, end) if start else alike[: bisect_left(alike, end)]:
+        for place in range(start, end) if start else [place for place in first if place < end]:
             likeness = steps[place].likeness
             deep = 0 if visits else depth(likeness.kind, place - start)
             if (likeness, deep) not in seen:

@@ -7,16 +7,12 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate
 from math import expm1, log1p
-from typing import ClassVar, NamedTuple, Self, final
 
 from msgspec import Struct
 
+from prefixcache_integrations.prompt.classes import ANY, Class, Likeness
 from prefixcache_integrations.prompt.priors import PRIORS, Kind, Pace, group
 from prefixcache_integrations.prompt.returns import AGES, Returns
-
-MANY = 4
-"""From how many sightings on a prefix counts as one that is seen all the time."""
-
 
 SURE = 1.0
 """How many returns that were expected and did not come it takes until half as many are expected."""
@@ -30,90 +26,6 @@ AT_A_TIME = 512
 FRESH = 512.0
 """From how many sightings on older ones count half: what an application does changes."""
 
-
-class Likeness(NamedTuple):
-    """What prefixes have in common that are sent again equally often.
-
-    ``after_documents``: there is a document somewhere in the prefix, one that is new in its conversation.
-    ``surprise``: how unlikely its documents come together again, in steps of halving. ``support``: how many similar
-    requests had them all. ``last``: it ends in the latest turn, or with the prompt.
-    """
-
-    kind: Kind
-    after_documents: bool = False
-    surprise: int = 0
-    support: int = 0
-    last: bool = False
-
-
-ANY = -1
-
-
-@final
-class Class:
-    """Prefixes that are waited for alike: of one likeness, sent equally often, up to `MANY`.
-
-    ``begun`` is how the prompt that was sent with them began, `ANY` for all prompts together; ``depth`` how deep
-    they lie in what is new of its tools. There is one object of each, of which there are few: what was counted of it is
-    found at once.
-    """
-
-    __slots__ = ("_later", "alike", "begun", "depth", "likeness", "together", "visits")
-
-    likeness: Likeness
-    visits: int
-    begun: int
-    depth: int
-    together: Class
-    """The same of all prompts, however they began."""
-    alike: Class
-    """The same of all depths as well."""
-
-    _later: tuple[Class, ...]
-
-    _all: ClassVar[dict[tuple[Likeness, int, int, int], Class]] = {}
-
-    def __new__(cls, likeness: Likeness, visits: int, begun: int = ANY, depth: int = 0) -> Self:
-        """Return the one that is called so."""
-        key = likeness, visits, begun, depth
-        found = cls._all.get(key)
-        if found is None:
-            made = super().__new__(cls)
-            made.likeness, made.visits, made.begun, made.depth = key
-            made._later = ()
-            made.together = made if begun == ANY else cls(likeness, visits, ANY, depth)
-            made.alike = made.together if depth == 0 else cls(likeness, visits)
-            found = cls._all.setdefault(key, made)
-        return found
-
-    @property
-    def later(self) -> tuple[Class, ...]:
-        """As what they count each time they come again, the last for all others.
-
-        What ends a prompt now will be followed by something then.
-        """
-        if not self._later:
-            likeness = self.likeness._replace(last=False)
-            self._later = tuple(Class(likeness, seen, self.begun) for seen in (*range(self.visits + 1, MANY), MANY))
-        return self._later
-
-    def __repr__(self) -> str:
-        """Return it as it is made."""
-        return f"Class({self.likeness!r}, {self.visits!r}, {self.begun!r}, {self.depth!r})"
-
-
-def depth(kind: Kind, new: int) -> int:
-    """Return how deep a prefix lies in what is new of a prompt's tools, if it ends with the step ``new`` of that.
-
-    Where an application chooses tools anew for each call, some lists begin alike; the longer, the fewer. 0 for all but
-    tools, and for what was sent before, of which it is known how often.
-    """
-    return min(new.bit_length(), DEEPEST) if new > 0 and kind == "tools" else 0
-
-
-DEEPEST = 3
-DEEPER = (1, 2, 4)
-"""Up to which `depth` prefixes are told apart, and the steps with which each depth begins."""
 
 CERTAIN = 1 - 1e-9
 """The most likely that anything ever is."""
@@ -156,6 +68,7 @@ class Rates:
         self._paces: dict[str, Pace] = {}
         self._known: dict[Class, Sequence[float]] = {}
         self._counted: dict[Class, list[Class]] = {}
+        self._expected: dict[Kind, Sequence[float]] = {}
 
     def sent(self, kind: Class, count: int, now: float) -> Wait:
         """Begin to wait for so many prefixes of a prompt that was just sent; together they count as one sighting."""
@@ -184,6 +97,7 @@ class Rates:
         if pace is not None and pace.returned(age, wait.share * count):
             self._known.clear()
             self._counted.clear()
+            self._expected.clear()
 
     def returned_elsewhere(self, likeness: Likeness, now: float) -> None:
         """Note that a prefix came again that another process sent first.
@@ -217,7 +131,17 @@ class Rates:
     def _pace(self, kind: Kind) -> Pace | None:
         """Return the pace at which what is of this kind comes again, ``None`` for what has none of its own."""
         of = group(kind)
-        return None if of is None else self._paces.setdefault(of, Pace())
+        if of is not None and of not in self._paces:
+            self._paces[of] = Pace()
+        return None if of is None else self._paces[of]
+
+    def _rates(self, kind: Kind) -> Sequence[float]:
+        """Return the rates at which what is of this kind is expected to come again, at the first ages."""
+        rates = self._expected.get(kind)
+        if rates is None:
+            prior, pace = PRIORS[kind], self._pace(kind)
+            rates = self._expected[kind] = prior.rates if pace is None else pace.rates(prior)
+        return rates
 
     def _count(self, rows: dict[Class, list[float]], wait: Wait, count: int, age: int) -> None:
         self._changed(wait.kind)
@@ -255,8 +179,7 @@ class Rates:
 
     def _survived(self, kind: Class) -> list[float]:
         prior = PRIORS[kind.likeness.kind]
-        pace = self._pace(kind.likeness.kind)
-        weight, sure, rates = prior.weight, SURE, prior.rates if pace is None else pace.rates(prior)
+        weight, sure, rates = prior.weight, SURE, self._rates(kind.likeness.kind)
         for sort in _sorts(kind):
             returned, passed = self._returned.get(sort, _NONE), self._passed.get(sort, _NONE)
             if any(returned[len(rates) :]):  # at ages at which none was expected
@@ -280,7 +203,7 @@ def _learned(seen: Sequence[tuple[float, float, float]], weight: float, sure: fl
     for rate, back, gone in seen:
         if rate:
             came += back
-            expected += rate * (back + gone / (1 + gone / told))
+            expected += rate * (back + gone / (1 + gone / told) if gone else back)
     often = (sure + came) / (sure + expected)
     learned: list[float] = []
     for rate, back, gone in seen:

@@ -12,10 +12,10 @@ from msgspec import Struct, field
 
 from prefixcache_integrations.prompt.answers import Answer
 from prefixcache_integrations.prompt.cache_key import Route, Routes
+from prefixcache_integrations.prompt.classes import MANY, Class
 from prefixcache_integrations.prompt.lookups import Bill, Document, Lookups, Neighbour
 from prefixcache_integrations.prompt.noticed import Noticed
 from prefixcache_integrations.prompt.prefixes import Prefixes
-from prefixcache_integrations.prompt.rates import MANY, Class
 from prefixcache_integrations.prompt.reading import Reading, Readings
 from prefixcache_integrations.prompt.repeats import Attempts, Laid, Repeats
 from prefixcache_integrations.prompt.reports import Report

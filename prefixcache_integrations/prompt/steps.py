@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 from msgspec import Struct
 
-from prefixcache_integrations.prompt.rates import Likeness
-from prefixcache_integrations.prompt.unfolding import Unfolding
+from prefixcache_integrations.prompt.classes import Likeness
 
 
 class Step(Struct, frozen=True, array_like=True, gc=False):
@@ -22,17 +20,13 @@ class Step(Struct, frozen=True, array_like=True, gc=False):
     writes: float = 0.0
 
 
-Steps: TypeAlias = Sequence[Step] | Unfolding[Step]
-"""The steps of a prompt, perhaps not all of them looked at."""
-
-
 def ending(steps: Sequence[Step]) -> int:
     """Return the step that ends what is said in a prompt; behind it is what primes the reply. -1 without one."""
     places = (place for place in reversed(range(len(steps))) if steps[place].likeness.kind != "framing")
     return next(places, -1)
 
 
-def beyond_tools(steps: Steps, path: Sequence[int]) -> Sequence[int]:
+def beyond_tools(steps: Sequence[Step], path: Sequence[int]) -> Sequence[int]:
     """Return ``path``, with which ``steps`` begin, or nothing where a part of the tools is all that was sent of them.
 
     How often others had these tools too says nothing of a prompt.

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefixcache_integrations.prompt import rates as module
+from prefixcache_integrations.prompt.classes import MANY, Class, Likeness
 from prefixcache_integrations.prompt.prefixes import Prefixes
-from prefixcache_integrations.prompt.rates import Class, Likeness, Rates
+from prefixcache_integrations.prompt.rates import Rates
 from prefixcache_integrations.prompt.steps import Step
 
 TURN = Likeness("turn")
@@ -36,7 +37,7 @@ def test_what_is_told_of_a_path_teaches_nothing_else(sent: list[str]) -> None:
         known = told.path([letter.encode() for letter in each])
         told.observe(steps(each), None, float(number), float(number), sent=known)
         alone.observe(steps(each), None, float(number), float(number))
-    for visits in range(1, module.MANY + 1):
+    for visits in range(1, MANY + 1):
         kind = Class(TURN, visits)
         assert told.rates.returns(kind).within(300.0) == alone.rates.returns(kind).within(300.0)
 

@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from prefixcache_integrations.prompt.rates import MANY, Class, Likeness, Rates
+from prefixcache_integrations.prompt.classes import MANY, Class, Likeness
+from prefixcache_integrations.prompt.rates import Rates
 
 _LIKENESSES = [Likeness("opening", last=True), Likeness("turn"), Likeness("document", after_documents=True)]
 _CLASSES = st.builds(Class, st.sampled_from(_LIKENESSES), st.integers(1, 2), st.sampled_from([0, MANY + 1]))

@@ -1,0 +1,95 @@
+"""What prefixes have in common that come back alike: by these classes it is learned how often they do."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple, Self, final
+
+from prefixcache_integrations.prompt.priors import Kind
+
+MANY = 4
+"""From how many sightings on a prefix counts as one that is seen all the time."""
+
+
+class Likeness(NamedTuple):
+    """What prefixes have in common that are sent again equally often.
+
+    ``after_documents``: there is a document somewhere in the prefix, one that is new in its conversation.
+    ``surprise``: how unlikely its documents come together again, in steps of halving. ``support``: how many similar
+    requests had them all. ``last``: it ends in the latest turn, or with the prompt.
+    """
+
+    kind: Kind
+    after_documents: bool = False
+    surprise: int = 0
+    support: int = 0
+    last: bool = False
+
+
+ANY = -1
+
+
+@final
+class Class:
+    """Prefixes that are waited for alike: of one likeness, sent equally often, up to `MANY`.
+
+    ``begun`` is how the prompt that was sent with them began, `ANY` for all prompts together; ``depth`` how deep
+    they lie in what is new of its tools. There is one object of each, of which there are few: what was counted of it is
+    found at once.
+    """
+
+    __slots__ = ("_later", "alike", "begun", "depth", "likeness", "together", "visits")
+
+    likeness: Likeness
+    visits: int
+    begun: int
+    depth: int
+    together: Class
+    """The same of all prompts, however they began."""
+    alike: Class
+    """The same of all depths as well."""
+
+    _later: tuple[Class, ...]
+
+    _all: ClassVar[dict[tuple[Likeness, int, int, int], Class]] = {}
+
+    def __new__(cls, likeness: Likeness, visits: int, begun: int = ANY, depth: int = 0) -> Self:
+        """Return the one that is called so."""
+        key = likeness, visits, begun, depth
+        found = cls._all.get(key)
+        if found is None:
+            made = super().__new__(cls)
+            made.likeness, made.visits, made.begun, made.depth = key
+            made._later = ()
+            made.together = made if begun == ANY else cls(likeness, visits, ANY, depth)
+            made.alike = made.together if depth == 0 else cls(likeness, visits)
+            found = cls._all.setdefault(key, made)
+        return found
+
+    @property
+    def later(self) -> tuple[Class, ...]:
+        """As what they count each time they come again, the last for all others.
+
+        What ends a prompt now will be followed by something then.
+        """
+        if not self._later:
+            likeness = self.likeness._replace(last=False)
+            self._later = tuple(Class(likeness, seen, self.begun) for seen in (*range(self.visits + 1, MANY), MANY))
+        return self._later
+
+    def __repr__(self) -> str:
+        """Return it as it is made."""
+        return f"Class({self.likeness!r}, {self.visits!r}, {self.begun!r}, {self.depth!r})"
+
+
+def depth(kind: Kind, new: int) -> int:
+    """Return how deep a prefix lies in what is new of a prompt's tools, if it ends with the step ``new`` of that.
+
+    Where an application chooses tools anew for each call, some lists begin alike; the longer, the fewer. 0 for all but
+    tools, and for what was sent before, of which it is known how often.
+    """
+    return min(new.bit_length(), DEEPEST) if new > 0 and kind == "tools" else 0
+
+
+DEEPEST = 3
+DEEPER = (1, 2, 4)
+"""Up to which `depth` prefixes are told apart, and the steps with which each depth begins."""
