@@ -19,7 +19,12 @@ ALTERNATIVES = 2
 """So many values at one place may be wordings of the application's own: before an edit and after, or of two agents."""
 
 CONSTANT = 4
-"""After how many calls with the same text what only looks as if it changed is no longer taken for it."""
+"""After how many calls with the same text what only looks as if it changed is no longer taken for it.
+
+After so many changes of a clock another one that stood still is none, but part of an example.
+"""
+
+CLOCKS = frozenset[VolatileKind]({"timestamp", "time", "epoch"})
 
 
 class Fragment(Struct, frozen=True):
@@ -49,10 +54,12 @@ def fragments(text: str, recognised: Recognition | None) -> Iterator[Fragment]:
     seen = {(each.start, each.end) for each in changes}
     at = Address("system", 0)
     rows = [_changing(at, each, _kind(each, looks), calls) for each in changes]
+    went = any(row.kind in CLOCKS and change.changes >= CONSTANT for row, change in zip(rows, changes, strict=True))
     rows += [
         Fragment(at, each.start, each.end, each.kind, None, known=each.certain)
         for each in looks
-        if (each.certain or calls < CONSTANT) and not any(start < each.end and each.start < end for start, end in seen)
+        if (calls < CONSTANT or (each.certain and not (went and each.kind in CLOCKS)))
+        and not any(start < each.end and each.start < end for start, end in seen)
     ]
     yield from sorted(rows, key=lambda row: row.start)
 

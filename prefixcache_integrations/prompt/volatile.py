@@ -14,7 +14,7 @@ from prefixcache_integrations.canonical import Address, Finding, Level, Move, Pa
 from prefixcache_integrations.canonical.json import as_object
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.content import is_document
-from prefixcache_integrations.prompt.fragments import Fragment, filled_in, fragments, in_blocks, named
+from prefixcache_integrations.prompt.fragments import CLOCKS, Fragment, filled_in, fragments, in_blocks, named
 from prefixcache_integrations.prompt.known import (
     RETRIEVED,
     KnownPrompt,
@@ -33,8 +33,6 @@ from prefixcache_integrations.prompt.templates import Recognition
 
 _IN_TOOLS = frozenset[VolatileKind]({"timestamp", "address"})
 """What no tool's description has as an example; dates and ids it has."""
-
-_CLOCKS = frozenset[VolatileKind]({"timestamp", "time", "epoch"})
 
 _NAMES: Mapping[VolatileKind, str] = {
     "timestamp": "a date with the time of day",
@@ -228,7 +226,7 @@ def _pays(fragment: Fragment, blocks: Mapping[Address, Part], profile: CacheProf
 
     A clock, and what changes in most calls, loses the conversation that follows as well: for them it always pays.
     """
-    if fragment.rate is None or fragment.rate > 1 / 2 or fragment.kind in _CLOCKS:
+    if fragment.rate is None or fragment.rate > 1 / 2 or fragment.kind in CLOCKS:
         return True
     behind = sum(len(part.text) for at, part in blocks.items() if at > fragment.at)
     after = len(blocks[fragment.at].text) - fragment.end + behind

@@ -205,3 +205,15 @@ def test_a_third_value_is_moved_and_a_second_time_of_day() -> None:
 
     assert [len(plan.moves) for plan in names.plans] == [0, 0, 1]
     assert [len(plan.moves) for plan in clocks.plans] == [0, 1, 1]
+
+
+def test_a_clock_that_stands_still_while_another_goes_is_an_example_and_stays_in_its_place() -> None:
+    app = App("arrange")
+    example = "An example. Current time: 2025-01-15 14:32:10, in two hours is 16:32:10.\n"
+    for minute in range(12):
+        app.send(claude(f"{RULES}{example}Current time: 2026-03-04 08:{minute:02}:23."))
+
+    moved = [len(plan.moves) for plan in app.plans]
+    assert moved[0] == 2, "by its looks it may be one"
+    assert moved[-6:] == [1] * 6
+    assert all(plan.moves[0].span[0] > len(RULES + example) for plan in app.plans[-6:])
