@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar, cast
 
+from prefixcache_integrations.awaited import answered_at_once
 from prefixcache_integrations.canonical import DialectName
 from prefixcache_integrations.errors import ConfigurationError
 from prefixcache_integrations.profiles import Provider
@@ -117,7 +118,10 @@ class _Middleware:
 
 class _BlockingMiddleware(_Middleware):
     def __call__(self, request: _Request, call_next: Callable[[_Request], object]) -> object:
-        answer = call_next(self.changed(request))
+        with answered_at_once() as call:
+            answer = call_next(self.changed(request))
+            if not _succeeded(answer):
+                call.failed()
         if self.completes(request, answer):
             complete(cast("Any", answer).parse())
         _tell_answer_of(request, answer)
@@ -126,7 +130,10 @@ class _BlockingMiddleware(_Middleware):
 
 class _AsyncMiddleware(_Middleware):
     async def __call__(self, request: _Request, call_next: Callable[[_Request], Awaitable[object]]) -> object:
-        answer = await call_next(self.changed(request))
+        with answered_at_once() as call:
+            answer = await call_next(self.changed(request))
+            if not _succeeded(answer):
+                call.failed()
         if self.completes(request, answer):
             complete(await cast("Any", answer).parse())
         _tell_answer_of(request, answer)
@@ -171,12 +178,14 @@ def _laid_out_class(kind: type[Any], layout: LaysOut) -> type:
         return laid_out(client, await parents(client, options))
 
     def request(client: object, cast_to: object, options: Options, **kwargs: object) -> object:
-        answer = kind.request(client, cast_to, options, **kwargs)
+        with answered_at_once():
+            answer = kind.request(client, cast_to, options, **kwargs)
         _tell_openai_answer(options, answer)
         return answer
 
     async def arequest(client: object, cast_to: object, options: Options, **kwargs: object) -> object:
-        answer = await kind.request(client, cast_to, options, **kwargs)
+        with answered_at_once():
+            answer = await kind.request(client, cast_to, options, **kwargs)
         _tell_openai_answer(options, answer)
         return answer
 

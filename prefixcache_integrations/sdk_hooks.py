@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from prefixcache_integrations import dialects, profiles, tokens
+from prefixcache_integrations.awaited import planned
 from prefixcache_integrations.caching import current_namespace
 from prefixcache_integrations.canonical import DialectName, Level, Tokenizer, Usage
 from prefixcache_integrations.canonical.json import as_object
@@ -74,7 +76,9 @@ class ClientLayout:
             body = _asking_for_usage(body)
         call = self._watcher.begin(provider) if self._watcher else None
         form = self._reader.reading(dialects.by_name(dialect))
-        made = prepare(
+        now = time.time()
+        lays_out = partial(
+            prepare,
             body,
             form,
             lambda name: profiles.resolve(name, provider, base_url),
@@ -82,11 +86,12 @@ class ClientLayout:
             level=self.level,
             observers=self._observers,
             memory=self._memory,
-            now=time.time(),
+            now=now,
             namespace=current_namespace(),
             documents=self._documents,
             changes=call.changes if call is not None else None,
         )
+        made = planned(lays_out, now)
         if call is not None:
             listen(self, call)
         notice(form, made)

@@ -16,6 +16,7 @@ from prefixcache_integrations.dialects.rewriting import rewritten
 from prefixcache_integrations.errors import ConfigurationError, PrefixCacheError
 from prefixcache_integrations.events import Observer, PassedThrough, PromptPlanned, VolatileFound, tell
 from prefixcache_integrations.profiles.profile import CacheProfile
+from prefixcache_integrations.prompt.answers import Answer
 from prefixcache_integrations.prompt.document_rules import ANY_ORDER, DocumentRules
 from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt
 from prefixcache_integrations.prompt.layout import decide
@@ -34,12 +35,14 @@ Changes: TypeAlias = Callable[[Request, CacheProfile, int], Sequence[Finding]]
 class Prepared(Struct, frozen=True, kw_only=True):
     """A body to send, and the request that it says.
 
-    ``plan`` and ``request`` are ``None`` where it is the very object that came in.
+    ``plan`` and ``request`` are ``None`` where it is the very object that came in. ``answer`` is what the memory knows
+    of the answer to it, for whoever sees that begin; ``None`` where nothing is remembered.
     """
 
     body: JsonObject
     plan: PromptPlan | None = None
     request: Request | None = None
+    answer: Answer | None = None
 
 
 def checked_level(level: Level) -> Level:
@@ -74,6 +77,7 @@ def prepare(
     may share one, and take turns. ``namespace`` is the tenant whose request it is. What ``changes`` finds is added to
     the plan. ``known`` is what a template says of the body, ``documents`` what may be done with them at ``arrange``.
     """
+    answer = None
     try:
         request = dialect.decode_request(body)
         profile = profile_of(request.model)
@@ -86,7 +90,8 @@ def prepare(
             with memory.turn:
                 made = planned(snapshot=memory.snapshot(now, namespace))
                 if made.sighting is not None:
-                    memory.observe(made.sighting, now, namespace)
+                    answer = Answer()
+                    memory.observe(made.sighting, now, namespace, answer)
         laid_out = rewritten(dialect, body, request, made.request)
     except MISREAD as error:
         tell(observers, PassedThrough(reason=_reason(error), model=_model(body)))
@@ -98,7 +103,7 @@ def prepare(
     tell(observers, PromptPlanned(model=request.model, plan=plan))
     for finding in made.news:
         tell(observers, VolatileFound(model=request.model, finding=finding))
-    return Prepared(body=laid_out, plan=plan, request=made.request)
+    return Prepared(body=laid_out, plan=plan, request=made.request, answer=answer)
 
 
 def _reason(error: Exception) -> str:

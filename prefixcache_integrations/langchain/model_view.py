@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, TypeVar, cast
 
 from langchain.chat_models.base import _DECLARATIVE_METHODS, _ConfigurableModel
@@ -19,6 +20,7 @@ from langchain_core.runnables.configurable import DynamicRunnable
 from pydantic import BaseModel
 
 from prefixcache_integrations import dialects, profiles, tokens
+from prefixcache_integrations.awaited import planned
 from prefixcache_integrations.caching import current_namespace
 from prefixcache_integrations.canonical import DialectName, Level, Tokenizer
 from prefixcache_integrations.canonical.json import as_object
@@ -103,7 +105,9 @@ class ModelLayout:
         dialect, stand_ins = self._reader.reading(_dialect(model, payload)), _stand_ins(model, payload)
         fields = _fields(payload, stand_ins)
         provider, call = provider_of(model), follower(self.watcher)
-        prepared = prepare(
+        now = time.time()
+        lays_out = partial(
+            prepare,
             fields,
             dialect,
             lambda name: profiles.resolve(name, provider, _base_url(model)),
@@ -111,12 +115,13 @@ class ModelLayout:
             level=self.level,
             observers=self._observers,
             memory=self._memory,
-            now=time.time(),
+            now=now,
             namespace=current_namespace(),
             documents=self._documents,
             changes=call.changes if isinstance(call, WatchedCall) else None,
             known=known_prompt(),
         )
+        prepared = planned(lays_out, now)
         notice(dialect, prepared)
         extra = _extra_body(payload)
         elsewhere = {*stand_ins, *extra}
@@ -161,9 +166,8 @@ def _view_class(base: type[BaseChatModel], layout: ModelLayout) -> type[BaseChat
     mixins = (
         (_AsksForUsage, hasattr(base, "_should_stream_usage")),
         (TellsUsage, hasattr(base, "_make_message_chunk_from_anthropic_event")),
-        (Watches, layout.watcher is not None),
     )
-    parents = (*(mixin for mixin, is_wanted in mixins if is_wanted), _LaysOut, base)
+    parents = (*(mixin for mixin, is_wanted in mixins if is_wanted), Watches, _LaysOut, base)
     names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
     metaclass: Any = type(base)
     view: type[BaseChatModel] = metaclass(

@@ -1,8 +1,8 @@
-"""What a view of a model does besides: it tells of requests that lose what they could have read, by their bills."""
+"""What a view of a model does besides: it tells when answers begin, and which requests lose what they could read."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -12,6 +12,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables.config import ensure_config
 
+from prefixcache_integrations import awaited
+from prefixcache_integrations.awaited import AwaitedCall
 from prefixcache_integrations.canonical import Usage
 from prefixcache_integrations.events import Labels, session_of
 from prefixcache_integrations.langchain.usage import usage_of
@@ -34,7 +36,7 @@ def provider_of(model: BaseChatModel) -> Provider | None:
 class Watches:
     """Follows each call from its request to its bill, streamed or not, blocking or awaiting."""
 
-    __prefixcache_watcher__: ClassVar[Watcher]
+    __prefixcache_watcher__: ClassVar[Watcher | None]
 
     def _generate(
         self,
@@ -45,7 +47,7 @@ class Watches:
     ) -> ChatResult:
         with self._followed(run_manager) as call:
             result: ChatResult = super()._generate(messages, stop, run_manager, **kwargs)  # type: ignore[misc] # the model's class has it
-            call.answered(_usage(result))
+            call.answered(lambda: _usage(result))
         return result
 
     async def _agenerate(
@@ -57,7 +59,7 @@ class Watches:
     ) -> ChatResult:
         with self._followed(run_manager) as call:
             result: ChatResult = await super()._agenerate(messages, stop, run_manager, **kwargs)  # type: ignore[misc] # as above
-            call.answered(_usage(result))
+            call.answered(lambda: _usage(result))
         return result
 
     def _stream(
@@ -73,7 +75,7 @@ class Watches:
                 call.begun()
                 _note(piece, told)
                 yield piece
-            call.answered(_usage_of_pieces(told))
+            call.answered(lambda: _usage_of_pieces(told))
 
     async def _astream(
         self,
@@ -88,14 +90,11 @@ class Watches:
                 call.begun()
                 _note(piece, told)
                 yield piece
-            call.answered(_usage_of_pieces(told))
+            call.answered(lambda: _usage_of_pieces(told))
 
     @contextmanager
-    def _followed(self, run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None) -> Iterator[WatchedCall]:
-        metadata = (run.metadata if run is not None else None) or ensure_config().get("metadata") or {}
-        labels = Labels(session=session_of(metadata), tags=tuple(run.tags) if run is not None else ())
-        call = self.__prefixcache_watcher__.begin(provider_of(self), labels)  # type: ignore[arg-type] # a model's class
-        listen(self.__prefixcache_watcher__, call)
+    def _followed(self, run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None) -> Iterator[_Followed]:
+        call = _Followed(awaited.begin(), self._watched(run))
         try:
             yield call
         except Exception:
@@ -104,6 +103,44 @@ class Watches:
         except BaseException:
             call.left()
             raise
+
+    def _watched(self, run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None) -> WatchedCall | None:
+        watcher = self.__prefixcache_watcher__
+        if watcher is None:
+            return None
+        metadata = (run.metadata if run is not None else None) or ensure_config().get("metadata") or {}
+        labels = Labels(session=session_of(metadata), tags=tuple(run.tags) if run is not None else ())
+        call = watcher.begin(provider_of(self), labels)  # type: ignore[arg-type] # a model's class
+        listen(watcher, call)
+        return call
+
+
+class _Followed:
+    """A call, as those follow it who plan by it, and whoever wants to be told what it lost."""
+
+    def __init__(self, awaited_call: AwaitedCall, watched: WatchedCall | None) -> None:
+        self._awaited = awaited_call
+        self._watched = watched
+
+    def begun(self) -> None:
+        self._awaited.begun()
+        if self._watched is not None:
+            self._watched.begun()
+
+    def answered(self, usage: Callable[[], Usage]) -> None:
+        self._awaited.begun()
+        if self._watched is not None:
+            self._watched.answered(usage())
+
+    def left(self) -> None:
+        self._awaited.failed()
+        if self._watched is not None:
+            self._watched.left()
+
+    def failed(self) -> None:
+        self._awaited.failed()
+        if self._watched is not None:
+            self._watched.failed()
 
 
 def _usage(result: ChatResult) -> Usage:
