@@ -165,7 +165,7 @@ def _moves(
 ) -> Iterator[Move]:
     role = profile.late_instructions
     target, asked = (note_target(request, role), question(request)) if may_add_note(request, profile) else (None, None)
-    splits, retrieved = Counter[int | None](), 0
+    splits, since, retrieved = Counter[int | None](), dict[Address, int](), 0
     for fragment in found:
         part = blocks[fragment.at]
         if not fragment.known:
@@ -177,8 +177,9 @@ def _moves(
         elif target is not None and _may_leave(fragment, part) and _pays(fragment, blocks, profile):
             span = (fragment.start, fragment.end)
             yield Move(source=fragment.at, target=target, reason="volatile", span=span, role=role)
-        elif fragment.rate is not None and _may_split(fragment, part):
+        elif fragment.rate is not None and _may_split(fragment, part, since.get(fragment.at, 0)):
             splits[_holder(fragment.at)] += 1
+            since[fragment.at] = fragment.start
             yield _split(fragment, splits[_holder(fragment.at)], len(part.text))
 
 
@@ -239,9 +240,10 @@ def _may_leave(fragment: Fragment, part: Part) -> bool:
     return not fragment.stays and can_be_stated(part.text[fragment.start : fragment.end])
 
 
-def _may_split(fragment: Fragment, part: Part) -> bool:
+def _may_split(fragment: Fragment, part: Part, since: int = 0) -> bool:
+    """Tell whether a block can be split before ``fragment``, which begins ``since`` the split before."""
     text = part.text
-    return part.markable and bool(text[: fragment.start].strip()) and bool(text[fragment.start :].strip())
+    return part.markable and bool(text[since : fragment.start].strip()) and bool(text[fragment.start :].strip())
 
 
 def _split(fragment: Fragment, splits: int, length: int) -> Move:
