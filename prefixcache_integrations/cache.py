@@ -166,12 +166,14 @@ class PrefixCache:
         ``began`` is `Opened.began`, ``None`` for an answer to no call that was opened here.
         """
         run(settle(terms, answers, pack, began), self._io)
+        self._counters.shorten()
 
     async def asettle(
         self, terms: Terms, answers: Sequence[Response], pack: Callable[[], Entry | None], began: int | None
     ) -> None:
         """Do what `settle` does, awaiting."""
         await arun(settle(terms, answers, pack, began), self._async_io)
+        self._counters.shorten()
 
     def terms(self, request: Request) -> Terms:
         """Return how ``request`` is cached under the settings of this moment."""

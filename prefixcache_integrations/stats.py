@@ -101,6 +101,10 @@ class Counters:
     def since(self, start: float, outcome: str) -> None:
         """Count the time from ``start``, of `time.perf_counter`, until now, as that of ``outcome``."""
         self._uncounted.append((outcome, perf_counter() - start))
+        self.shorten()
+
+    def shorten(self) -> None:
+        """Count the pile if it has grown."""
         if len(self._uncounted) > _MOST_UNCOUNTED:
             self._catch_up()
 

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -279,6 +280,18 @@ def test_a_predicate_over_what_is_known_of_entries_deletes_alone(url):
     asyncio.run(cache.ainvalidate(where=lambda entry: entry.size > 10 and entry.age < 3600))
     assert outcomes() == ["miss", "miss"]
     cache.close()
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_what_is_stored_without_being_asked_for_is_counted_and_piles_up_nowhere(awaited):
+    cache = PrefixCache(MemoryStore(max_bytes=10_000))
+    terms, codec = cache.terms(asking("hi")), BodyCodec(asking("hi"))
+    answer = codec.responses(ANSWER), partial(codec.write, ANSWER), None
+    for _ in range(1000):
+        await cache.asettle(terms, *answer) if awaited else cache.settle(terms, *answer)
+
+    assert len(cache._counters._uncounted) < 300
+    assert cache.stats().stored == 1000
 
 
 def test_invalidating_by_nothing_is_refused(cache):
