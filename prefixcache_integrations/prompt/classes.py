@@ -33,16 +33,19 @@ class Class:
     """Prefixes that are waited for alike: of one likeness, sent equally often, up to `MANY`.
 
     ``begun`` is how the prompt that was sent with them began, `ANY` for all prompts together; ``depth`` how deep
-    they lie in what is new of its tools. There is one object of each, of which there are few: what was counted of it is
-    found at once.
+    they lie in what is new of its tools. ``marked``: a marker stands at their end. There is one object of each, of
+    which there are few: what was counted of it is found at once.
     """
 
-    __slots__ = ("_later", "alike", "begun", "depth", "likeness", "together", "visits")
+    __slots__ = ("_later", "alike", "begun", "depth", "likeness", "marked", "together", "unmarked", "visits")
 
     likeness: Likeness
     visits: int
     begun: int
     depth: int
+    marked: bool
+    unmarked: Class
+    """The same wherever markers stand."""
     together: Class
     """The same of all prompts, however they began."""
     alike: Class
@@ -50,17 +53,20 @@ class Class:
 
     _later: tuple[Class, ...]
 
-    _all: ClassVar[dict[tuple[Likeness, int, int, int], Class]] = {}
+    _all: ClassVar[dict[tuple[Likeness, int, int, int, bool], Class]] = {}
 
-    def __new__(cls, likeness: Likeness, visits: int, begun: int = ANY, depth: int = 0) -> Self:
+    def __new__(
+        cls, likeness: Likeness, visits: int, begun: int = ANY, depth: int = 0, *, marked: bool = False
+    ) -> Self:
         """Return the one that is called so."""
-        key = likeness, visits, begun, depth
+        key = likeness, visits, begun, depth, marked
         found = cls._all.get(key)
         if found is None:
             made = super().__new__(cls)
-            made.likeness, made.visits, made.begun, made.depth = key
+            made.likeness, made.visits, made.begun, made.depth, made.marked = key
             made._later = ()
-            made.together = made if begun == ANY else cls(likeness, visits, ANY, depth)
+            made.unmarked = cls(likeness, visits, begun, depth) if marked else made
+            made.together = made.unmarked if begun == ANY else cls(likeness, visits, ANY, depth)
             made.alike = made.together if depth == 0 else cls(likeness, visits)
             found = cls._all.setdefault(key, made)
         return found
@@ -73,12 +79,13 @@ class Class:
         """
         if not self._later:
             likeness = self.likeness._replace(last=False)
-            self._later = tuple(Class(likeness, seen, self.begun) for seen in (*range(self.visits + 1, MANY), MANY))
+            visits = (*range(self.visits + 1, MANY), MANY)
+            self._later = tuple(Class(likeness, seen, self.begun, marked=self.marked) for seen in visits)
         return self._later
 
     def __repr__(self) -> str:
         """Return it as it is made."""
-        return f"Class({self.likeness!r}, {self.visits!r}, {self.begun!r}, {self.depth!r})"
+        return f"Class({self.likeness!r}, {self.visits!r}, {self.begun!r}, {self.depth!r}, marked={self.marked!r})"
 
 
 def depth(kind: Kind, new: int) -> int:

@@ -9,7 +9,7 @@ from itertools import islice, repeat
 from operator import attrgetter
 
 from prefixcache_integrations.prompt.answers import Answer
-from prefixcache_integrations.prompt.classes import MANY, Class, Likeness, depth
+from prefixcache_integrations.prompt.classes import ANY, MANY, Class, Likeness, depth
 from prefixcache_integrations.prompt.prefix import Prefix, begin, visit
 from prefixcache_integrations.prompt.priors import SAID
 from prefixcache_integrations.prompt.rates import Rates, Wait
@@ -165,13 +165,14 @@ class Prefixes:
 
         So many of them were ``known`` before.
         """
-        alike = [*zip(map(_likeness, steps), map(_visits, seen), repeat(0, known), strict=False)]
-        new = enumerate(map(_likeness, islice(steps, known, None)))
-        alike += [(likeness, 1, depth(likeness.kind, number)) for number, likeness in new]
-        waits = {
-            (likeness, visits, deep): self.rates.sent(Class(likeness, visits, begun, deep), count, clock)
-            for (likeness, visits, deep), count in Counter(alike).items()
-        }
+        alike = [*zip(map(_likeness, steps), map(_visits, seen), repeat(0, known), map(_writes, steps), strict=False)]
+        new = enumerate(islice(steps, known, None))
+        alike += [(step.likeness, 1, depth(step.likeness.kind, number), step.writes) for number, step in new]
+        waits = dict[tuple[Likeness, int, int, float], Wait]()
+        for each, count in Counter(alike).items():
+            likeness, visits, deep, writes = each
+            kind = Class(likeness, visits, ANY if likeness.after_documents else begun, deep, marked=writes > 0)
+            waits[each] = self.rates.sent(kind, count, clock)
         for prefix, each in zip(seen, alike, strict=True):
             prefix.wait = waits[each]
 
@@ -237,4 +238,5 @@ class Prefixes:
 _key: Callable[[Step], bytes] = attrgetter("key")
 _likeness: Callable[[Step], Likeness] = attrgetter("likeness")
 _visits: Callable[[Prefix], int] = attrgetter("visits")
+_writes: Callable[[Step], float] = attrgetter("writes")
 _wait: Callable[[Prefix], Wait | None] = attrgetter("wait")

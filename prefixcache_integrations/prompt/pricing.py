@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 from msgspec import Struct
 
 from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime
-from prefixcache_integrations.prompt.classes import MANY, Class, Likeness
+from prefixcache_integrations.prompt.classes import ANY, MANY, Class, Likeness
 from prefixcache_integrations.prompt.lookups import Bill
 from prefixcache_integrations.prompt.stability import Snapshot
 from prefixcache_integrations.prompt.steps import Step
@@ -53,9 +53,10 @@ class Ahead(Struct, frozen=True):
     settled: int = 0
     written: int = -1
 
-    def sent(self, first: First) -> Class:
+    def sent(self, first: First, *, marked: bool) -> Class:
         """Return as what ``first`` will count once the prompt is sent."""
-        return Class(first.likeness, min(first.visits + 1, MANY), self.begun, first.depth)
+        likeness, visits = first.likeness, min(first.visits + 1, MANY)
+        return Class(likeness, visits, ANY if likeness.after_documents else self.begun, first.depth, marked=marked)
 
     @property
     def found(self) -> int:
@@ -198,7 +199,7 @@ def worth_unmarked(ahead: Ahead, prices: Prices) -> float:
     later, reads, before = 0.0, float("inf"), 0
     following = [first.place for first in ahead.firsts[1:]]
     for first, place in zip(ahead.firsts, (*following, len(ahead.ends)), strict=True):
-        reads = min(reads, prices.reads(ahead.sent(first), lifetime))
+        reads = min(reads, prices.reads(ahead.sent(first, marked=False), lifetime))
         end = ahead.ends[place - 1]
         if end >= profile.minimum_tokens:
             later += (end - before) * reads
@@ -224,7 +225,7 @@ def _gains(ahead: Ahead, places: Sequence[int], lifetime: Lifetime, prices: Pric
     gains, gain, left = list[float](), float("inf"), deque(ahead.firsts)
     for place in places:
         while gain > 0 and left and left[0].place <= place:
-            gain = min(gain, prices.gain(ahead.sent(left.popleft()), lifetime))
+            gain = min(gain, prices.gain(ahead.sent(left.popleft(), marked=True), lifetime))
         gains.append(gain)
     return gains
 

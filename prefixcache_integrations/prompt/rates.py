@@ -10,7 +10,7 @@ from math import expm1, log1p
 
 from msgspec import Struct
 
-from prefixcache_integrations.prompt.classes import ANY, Class, Likeness
+from prefixcache_integrations.prompt.classes import Class, Likeness
 from prefixcache_integrations.prompt.priors import PRIORS, Kind, Pace, group
 from prefixcache_integrations.prompt.returns import AGES, Returns
 
@@ -57,6 +57,8 @@ class Rates:
 
     A prompt that goes on with a conversation returns otherwise than one that begins anew, or that asks again about what
     was asked about before. So each such sort is also counted apart, and held to be like all others until it is known.
+    So are prefixes at which markers stand: of many places in many orders these promised most, and what promised most
+    keeps less of it than all do (the winner's curse).
     """
 
     def __init__(self) -> None:
@@ -76,7 +78,8 @@ class Rates:
         together = kind.together
         if kind.likeness.after_documents:
             self._changed(kind)
-        self._sent[together] = self._sent.get(together, 0.0) + 1
+        for sort in (together, kind) if kind.marked else (together,):
+            self._sent[sort] = self._sent.get(sort, 0.0) + 1
         self._aging[0].append(wait)
         self._latest.setdefault(together, deque(maxlen=LATEST)).append(wait)
         return wait
@@ -175,7 +178,12 @@ class Rates:
         together = kind.together
         sent = self._sent.get(together, 0.0) + weight
         returned = accumulate(self._returned.get(together, _NONE), initial=0.0)
-        return [(count + prior * weight) / sent for count in returned]
+        chances = [(count + prior * weight) / sent for count in returned]
+        if not kind.marked:
+            return chances
+        sent = self._sent.get(kind, 0.0) + APART
+        returned = accumulate(self._returned.get(kind, _NONE), initial=0.0)
+        return [(count + chance * APART) / sent for count, chance in zip(returned, chances, strict=True)]
 
     def _survived(self, kind: Class) -> list[float]:
         prior = PRIORS[kind.likeness.kind]
@@ -213,9 +221,9 @@ def _learned(seen: Sequence[tuple[float, float, float]], weight: float, sure: fl
 
 
 def _sorts(kind: Class) -> tuple[Class, ...]:
-    """Return the classes that a prefix counts in: that of all prompts, then that of those that began like its own."""
-    together = kind.together
-    return (together,) if kind.likeness.after_documents or kind.begun == ANY else (together, kind)
+    """Return the classes that a prefix counts in: that of all prompts, of those that began like its own, of marked."""
+    alike = (kind.together,) if kind.unmarked is kind.together else (kind.together, kind.unmarked)
+    return (*alike, kind) if kind.marked else alike
 
 
 _NONE = (0.0,) * len(AGES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -11,7 +12,9 @@ from prefixcache_integrations.prompt.classes import MANY, Class, Likeness
 from prefixcache_integrations.prompt.rates import Rates
 
 _LIKENESSES = [Likeness("opening", last=True), Likeness("turn"), Likeness("document", after_documents=True)]
-_CLASSES = st.builds(Class, st.sampled_from(_LIKENESSES), st.integers(1, 2), st.sampled_from([0, MANY + 1]))
+_CLASSES = st.builds(
+    Class, st.sampled_from(_LIKENESSES), st.integers(1, 2), st.sampled_from([0, MANY + 1]), marked=st.booleans()
+)
 _FIRST = Class(Likeness("opening", last=True), 1, 0)
 _STEPS = st.tuples(
     st.sampled_from(["sent", "returned", "elsewhere", "later"]), st.integers(0, 7), st.floats(0, 4000), _CLASSES
@@ -35,3 +38,18 @@ def test_chances_are_chances_and_longer_ones_are_no_lower(steps: list[Any], kind
     chances = rates.returns(kind).within(lifetime)
     assert all(0 <= chance <= 1 for chance in chances)
     assert all(early <= late for early, late in zip(rates.returns(kind).within(300.0), chances, strict=True))
+
+
+@pytest.mark.parametrize("likeness", _LIKENESSES, ids=str)
+def test_what_was_marked_and_did_not_come_back_counts_for_what_is_marked(likeness: Likeness) -> None:
+    rates, now = Rates(), 0.0
+    plain, marked = Class(likeness, 1), Class(likeness, 1, marked=True)
+    for _ in range(20):
+        now += 400
+        rates.grow_older(now)
+        come_back = rates.sent(plain, 1, now)
+        rates.sent(marked, 1, now)
+        rates.returned(come_back, 1, now + 30)
+
+    assert rates.returns(marked).within(300.0)[0] < 0.25
+    assert rates.returns(plain).within(300.0)[0] > 0.45
