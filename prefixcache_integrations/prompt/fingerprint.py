@@ -118,7 +118,7 @@ class PrefixNumbers:
         return tuple(found)
 
 
-def tier_seeds(request: Request, profile: CacheProfile, known: Collection[str] | None = None) -> dict[Tier, bytes]:
+def tier_seeds(request: Request, profile: CacheProfile, known: Collection[str] | None = None) -> Mapping[Tier, bytes]:
     """Return what beside the segments decides whether a prefix is found, for each tier it begins with.
 
     The model counts from the first tier on; every field that ``profile.invalidation`` lists, from the tier it
@@ -132,24 +132,23 @@ def tier_seeds(request: Request, profile: CacheProfile, known: Collection[str] |
         known = () if PROPERTIES.keys().isdisjoint(profile.invalidation) else traits(request)
     for name, tier in sorted(profile.invalidation.items()):
         settings[tier].append([name, name in known if name in PROPERTIES else setting(request, name)])
-    return {tier: _digest(values) for tier, values in settings.items()}
-
-
-def _digest(values: list[object]) -> bytes:
     try:
-        return _digest_of(marshal.dumps(values, 2))
+        return _seeds_of(marshal.dumps(settings, 2))
     except ValueError:  # no JSON, most likely
-        return _digest_anew(values)
+        return _seeds(settings)
 
 
 @lru_cache(maxsize=1024)
-def _digest_of(written: bytes) -> bytes:
-    """Return the digest of values as `marshal` wrote them: an application has a few settings."""
-    return _digest_anew(marshal.loads(written))  # noqa: S302 - written here
+def _seeds_of(written: bytes) -> Mapping[Tier, bytes]:
+    """Return the seeds of settings as `marshal` wrote them: an application has a few."""
+    return _seeds(marshal.loads(written))  # noqa: S302 - written here
 
 
-def _digest_anew(values: list[object]) -> bytes:
-    return hashlib.blake2b(canonical_json(values, "options"), digest_size=DIGEST_BYTES).digest()
+def _seeds(settings: Mapping[Tier, list[object]]) -> Mapping[Tier, bytes]:
+    return {
+        tier: hashlib.blake2b(canonical_json(values, "options"), digest_size=DIGEST_BYTES).digest()
+        for tier, values in settings.items()
+    }
 
 
 def setting(request: Request, name: str) -> object:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import repeat
-from operator import contains
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, repeat
+from operator import attrgetter, contains
 
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import DialectName, Finding, JsonObject, Part, Request
+from prefixcache_integrations.canonical import DialectName, Finding, JsonObject, Part, Request, Tool
 from prefixcache_integrations.canonical.json import without
 from prefixcache_integrations.profiles.profile import CacheProfile
 
@@ -30,7 +30,10 @@ def foreign_markers(request: Request, profile: CacheProfile, since: int = 0) -> 
     Routers that speak OpenAI's format take Claude's markers. Messages before number ``since`` have none.
     """
     field = _MARKERS[request.dialect]
-    return field if _refuses(profile) and any(map(contains, _raws(request, since), repeat(field))) else ""
+    if not _refuses(profile):
+        return ""
+    raws = chain(map(_raw, request.tools), _raws(request, since))
+    return field if any(map(contains, raws, repeat(field))) else ""
 
 
 def foreign_settings(request: Request, profile: CacheProfile) -> dict[str, object]:
@@ -51,7 +54,6 @@ def _refuses(profile: CacheProfile) -> bool:
 
 
 def _raws(request: Request, since: int) -> Iterator[JsonObject]:
-    yield from (tool.raw for tool in request.tools)
     yield from _raws_of(request.system)
     for message in request.messages[since:]:
         yield message.raw
@@ -84,3 +86,6 @@ def _bare(parts: tuple[Part, ...], field: str) -> tuple[Part, ...]:
         else part
         for part in parts
     )
+
+
+_raw: Callable[[Tool], JsonObject] = attrgetter("raw")

@@ -154,7 +154,7 @@ def _firsts(
     """
     start, first = 0, range(len(steps)) if alike is None else sorted({*alike, *DEEPER, max(ending(steps), 0)})
     for visits, end in zip(range(MANY, -1, -1), (*snapshot.sent_often(path), len(steps)), strict=True):
-        seen = set[tuple[Likeness, int]]()
+        seen: set[tuple[Likeness, int]] = set()
         for place in range(start, end) if start else [place for place in first if place < end]:
             likeness = steps[place].likeness
             deep = 0 if visits else depth(likeness.kind, place - start)

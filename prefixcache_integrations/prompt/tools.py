@@ -6,6 +6,7 @@ import hashlib
 import marshal
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 from msgspec.structs import replace
@@ -46,8 +47,13 @@ def tool_order(tools: Sequence[Tool], lists: ToolLists | None = None, agent: byt
     With the ``lists`` that were sent, they come in the order that shares most with one of them (`ToolLists.order`): so
     a tool that is added leaves all before it as they were.
     """
-    given = [tool.name for tool in tools]
-    names = sorted(set(given)) if lists is None else lists.order(given, agent)
+    given = tuple(tool.name for tool in tools)
+    return _places(given, tuple(sorted(set(given)) if lists is None else lists.order(given, agent)))
+
+
+@lru_cache(maxsize=FORMS)
+def _places(given: tuple[str, ...], names: tuple[str, ...]) -> tuple[int, ...]:
+    """Return the indices of what is ``given`` in the order of ``names``."""
     places = {name: place for place, name in enumerate(names)}
     return tuple(sorted(range(len(given)), key=[places[name] for name in given].__getitem__))
 
