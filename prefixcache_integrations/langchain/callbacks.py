@@ -204,7 +204,8 @@ class CachedTokensHandler(BaseCallbackHandler):
         model = as_text(metadata.get("model_name")) or as_text(metadata.get("model")) or call.model
         call.provider = call.provider or _PROVIDERS.get(metadata.get("model_provider"))
         served = served_by(message)
-        if run.stand_in is not None and not call.is_sent:  # a cache answered, and no body was built
+        # Where a cache answered no body was built: only a recording wants to know of it.
+        if run.stand_in is not None and not call.is_sent and (served == "provider" or self._meter.records):
             _tell_sent(call, run.stand_in)
         if served != "provider":
             self._log.add(call.served(served, model=model))

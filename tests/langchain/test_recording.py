@@ -229,18 +229,36 @@ async def test_the_recorded_prompt_is_the_one_that_was_laid_out(simulator, model
     assert second.usage.cache_read_tokens > 1_000
 
 
+@pytest.fixture
+def built(monkeypatch):
+    """Return a list that grows with every body that is built for Claude."""
+    bodies, build = [], ChatAnthropic._get_request_payload
+
+    def count(*args, **kwargs):
+        bodies.append(build(*args, **kwargs))
+        return bodies[-1]
+
+    monkeypatch.setattr(ChatAnthropic, "_get_request_payload", count)
+    return bodies
+
+
 @pytest.mark.parametrize("awaited", [False, True])
-async def test_where_a_layout_tells_what_is_sent_no_body_is_built_besides(models, handler, path, monkeypatch, awaited):
-    model, built = with_prompt_layout(models.claude()), []
-    build_body = ChatAnthropic._get_request_payload
-    monkeypatch.setattr(
-        ChatAnthropic, "_get_request_payload", lambda *args, **kw: built.append(1) or build_body(*args, **kw)
-    )
-    config = {"callbacks": [handler]}
+async def test_where_a_layout_tells_what_is_sent_no_body_is_built_besides(models, handler, path, built, awaited):
+    model, config = with_prompt_layout(models.claude()), {"callbacks": [handler]}
     await model.ainvoke(prompt(), config) if awaited else list(model.stream(prompt(), config))
 
     assert len(built) == 1
     assert [run.group for run in read(path)[0].prompt] == ["system", "question"]
+
+
+def test_of_a_hit_that_nobody_records_no_body_is_built(models, ledger, built):
+    model = with_prompt_layout(models.claude(cache=ResponseCache(MemoryStore())))
+    handler = CachedTokensHandler(observers=[ledger], diagnose=True)
+    for _ in range(2):
+        model.invoke(prompt(), {"callbacks": [handler]})
+
+    assert ledger.account().hit_latency.count == 1
+    assert len(built) == 1
 
 
 def test_a_hit_of_a_laid_out_model_is_recorded_with_its_prompt(models, handler, path):
