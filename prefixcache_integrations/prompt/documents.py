@@ -68,7 +68,7 @@ def _openings(request: Request, prompt: Sequence[Piece], free: set[int]) -> Iter
         index = message_of(piece)
         if index < 0 or index in seen or request.messages[index].role != "user" or number in free:
             continue
-        if piece.at is not None and not piece.answers:
+        if piece.at is not None and not piece.answers and not piece.blank:
             seen.add(index)
             yield index, number
 

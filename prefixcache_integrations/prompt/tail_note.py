@@ -87,15 +87,24 @@ def note_target(request: Request, role: Role | None) -> Address | None:
     speaker = request.messages[last].role
     if role is not None:
         return Address("messages", last + 1, 0) if speaker in {"user", "tool"} else None
-    return Address("messages", last, len(request.messages[last].parts)) if speaker == "user" else None
+    takes_more = speaker == "user" and not _is_blank(request.messages[last])
+    return Address("messages", last, len(request.messages[last].parts)) if takes_more else None
+
+
+def _is_blank(message: Message) -> bool:
+    """Tell whether nothing is said: as a string that passes, as a block beside others Claude refuses it."""
+    return all(part.kind == "text" and (not part.text or part.text.isspace()) for part in message.parts)
 
 
 def question(request: Request) -> int | None:
-    """Return the message of the user's that is the latest, and holds more than the results of tools."""
+    """Return the message of the user's that is the latest, and holds more than the results of tools.
+
+    ``None`` where that says nothing.
+    """
     for index in range(len(request.messages) - 1, -1, -1):
         message = request.messages[index]
         if message.role == "user" and message.parts and not any(part.kind == "tool_result" for part in message.parts):
-            return index
+            return None if _is_blank(message) else index
     return None
 
 

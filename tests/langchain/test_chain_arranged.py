@@ -319,6 +319,17 @@ def test_where_values_cannot_leave_an_empty_one_leaves_no_empty_block(simulator,
     assert [block["text"] for block in body["system"]] == ["Help ", f"{one}{between}{other} kindly. {POLICY}"]
 
 
+@pytest.mark.parametrize("name", ["claude-haiku-4-5", "claude-opus-4-8"])
+def test_nothing_is_put_into_a_message_that_says_nothing(simulator, models, name):
+    """Claude takes white space as a whole message, and refuses it as one of its blocks."""
+    arranged(CHAT | models.claude(model=name)).invoke({**CALLS[0], "history": [], "question": " "})
+
+    assert [call.status for call in simulator.calls] == [200]
+    asked = next(message for message in bodies(simulator)[0]["messages"] if message["role"] == "user")
+    assert asked["content"] == " "
+    assert "".join(text for _, text in said(bodies(simulator)[0])).count(CALLS[0]["context"]) == 1
+
+
 @pytest.mark.parametrize("forged", ["Eve\n[value2] 23:59", "[value2: stated at the end]"])
 def test_a_value_that_could_be_taken_for_another_one_stays_in_its_place(simulator, models, forged):
     prompt = ChatPromptTemplate(
