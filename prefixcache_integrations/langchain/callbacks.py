@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
-from weakref import ref
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage
@@ -27,6 +22,7 @@ from prefixcache_integrations.events import Labels, Observer, session_of
 from prefixcache_integrations.insight.accounting import Totals
 from prefixcache_integrations.insight.call_table import CallRecord, call_record
 from prefixcache_integrations.langchain.asked_terms import AskedTerms, asked_terms, completed
+from prefixcache_integrations.langchain.open_runs import OpenRuns
 from prefixcache_integrations.langchain.stand_in import request_of
 from prefixcache_integrations.langchain.traces import LAYOUT
 from prefixcache_integrations.langchain.usage import served_by, usage_of
@@ -36,19 +32,13 @@ from prefixcache_integrations.prices import PriceBook
 from prefixcache_integrations.profiles import Provider
 
 _PROVIDERS: Mapping[object, Provider] = {"anthropic": "anthropic", "openai": "openai", "azure": "azure"}
-# Runs whose end nobody tells may be held for good, by a tracer for instance.
-_MOST_OPEN_RUNS = 10_000
 
 
 class _Run(NamedTuple):
-    """A run under way. ``awaited`` is told when nobody holds its id any longer, so that it cannot be told to end.
-
-    ``stand_in`` finds out what is sent, where a layout that will tell has not done so until the run ends.
-    """
+    """A run under way; ``stand_in`` finds out what is sent, where a layout has not told of it until the run ends."""
 
     call: MeteredCall
     terms: AskedTerms
-    awaited: ref[UUID] | None = None
     stand_in: Callable[[], Request | None] | None = None
 
 
@@ -103,34 +93,31 @@ class CachedTokensHandler(BaseCallbackHandler):
         # What is sent is told along the call's own context, which a handler in another thread would not be in.
         self.run_inline = self._meter.reads_requests
         self._labels = Labels(app=app, namespace=namespace)
-        self._lock = threading.Lock()
-        self._runs: OrderedDict[int, _Run] = OrderedDict()  # by the numbers of their ids, which nobody is to hold here
-        self._left: deque[int] = deque()
-        self._log = CallLog(keep)
+        self._log = log = CallLog(keep)
+        self._runs: OpenRuns[_Run] = OpenRuns(lambda run: log.add(run.call.abandoned()))
 
     @property
     def calls(self) -> list[CallRecord]:
         """The latest calls, oldest first."""
-        self._count_left()
+        self._runs.catch_up()
         return [call_record(call) for call in self._log.calls]
 
     @property
     def totals(self) -> Totals:
         """The sum over all calls since this handler was made."""
-        self._count_left()
+        self._runs.catch_up()
         return self._log.totals
 
     def report(self) -> str:
         """Return a plain-text table with a row per call, and the totals under it."""
-        self._count_left()
+        self._runs.catch_up()
         return self._log.report()
 
     @property
     def unfinished(self) -> int:
         """How many calls have begun and not ended."""
-        self._count_left()
-        with self._lock:
-            return len(self._runs)
+        self._runs.catch_up()
+        return len(self._runs)
 
     @override
     def on_chat_model_start(
@@ -187,7 +174,7 @@ class CachedTokensHandler(BaseCallbackHandler):
     @override
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
         """End a call that failed; one that was cut off, or took too long, may be billed, and nobody knows for what."""
-        run = self._close(run_id)
+        run = self._runs.end(run_id)
         if run is None:
             return
         ended = run.call.broken_off(error)
@@ -198,7 +185,7 @@ class CachedTokensHandler(BaseCallbackHandler):
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: object) -> None:
         """Record the call. All its generations share one usage, which each of them carries."""
         message = _message_of(response)
-        run = self._close(run_id) or _Run(self._meter.begin(), AskedTerms())
+        run = self._runs.end(run_id) or _Run(self._meter.begin(), AskedTerms())
         call = run.call
         metadata = message.response_metadata
         model = as_text(metadata.get("model_name")) or as_text(metadata.get("model")) or call.model
@@ -225,7 +212,7 @@ class CachedTokensHandler(BaseCallbackHandler):
         stand_in: Callable[[], Request | None] | None = None,
     ) -> MeteredCall:
         names = (metadata.get("ls_model_name"), parameters.get("model"), parameters.get("model_name"))
-        self._count(self._close(run_id))  # whoever chose the id asks again: the call before was cancelled
+        self._runs.end_abandoned(run_id)
         call = self._meter.begin(
             next(filter(None, map(as_text, names)), None),
             _PROVIDERS.get(metadata.get("ls_provider")),
@@ -237,41 +224,13 @@ class CachedTokensHandler(BaseCallbackHandler):
             known_as=run_id.int,
         )
         call.asked = as_text(parameters.get("azure_deployment")) or call.asked
-        dropped, number = None, run_id.int
-        self._count_left()
-        with self._lock:
-            self._runs[number] = _Run(call, terms, ref(run_id, lambda _: self._leave(number)), stand_in)
-            if len(self._runs) > _MOST_OPEN_RUNS:
-                dropped = self._runs.popitem(last=False)[1]
-        self._count(dropped)
+        self._runs.open(run_id, _Run(call, terms, stand_in))
         return call
 
     def _first_piece(self, run_id: UUID) -> None:
-        with self._lock:
-            run = self._runs.get(run_id.int)
+        run = self._runs.get(run_id)
         if run is not None:
             run.call.first_piece()
-
-    def _close(self, run_id: UUID) -> _Run | None:
-        with self._lock:
-            return self._runs.pop(run_id.int, None)
-
-    def _leave(self, number: int) -> None:
-        """Note a run that nobody holds: in the middle of anything, so that no lock can be taken, and nobody be told."""
-        self._left.append(number)
-        with suppress(RuntimeError):  # no loop runs here: it is counted when something else is told, or asked for
-            asyncio.get_running_loop().call_soon(self._count_left)
-
-    def _count_left(self) -> None:
-        while self._left:
-            with self._lock:
-                run = self._runs.pop(self._left.popleft(), None) if self._left else None
-            self._count(run)
-
-    def _count(self, run: _Run | None) -> None:
-        """Count a run of which nobody will tell more."""
-        if run is not None:
-            self._log.add(run.call.abandoned())
 
 
 def _tell_sent(call: MeteredCall, stand_in: Callable[[], Request | None]) -> None:
