@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import filterfalse, groupby
 from operator import itemgetter
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -95,16 +94,18 @@ _Worth: TypeAlias = tuple[tuple[int, int], bool]
 """What a path is chosen by: its score, and whether it is settled."""
 
 
-class _Step(NamedTuple):
-    """A step of a path: the number of its block, its prefix, and up to it all tokens, and how many steps are cached."""
+class _Step(Struct, frozen=True, gc=False):
+    """A step of a path: the number of its block, its prefix, and up to it all tokens, and how many steps are cached.
 
-    number: int
-    prefix: int
-    end: int
-    cached: int
+    ``taken`` are the documents up to it, as the bits of their numbers, ``place`` is how many other blocks there are.
+    """
 
-
-_NOWHERE = _Step(-1, ROOT, 0, 0)
+    number: int = -1
+    prefix: int = ROOT
+    end: int = 0
+    cached: int = 0
+    taken: int = 0
+    place: int = 0
 
 
 class _Search:
@@ -112,30 +113,30 @@ class _Search:
 
     def __init__(self, blocks: Sequence[Block], found: Movable, profile: CacheProfile, snapshot: Snapshot) -> None:
         self._blocks, self._found, self._profile, self._snapshot = blocks, found, profile, snapshot
-        self._by_key = dict(sorted(((blocks[number].key, number) for number in found.documents), reverse=True))
+        self._by_key = {blocks[number].key: number for number in found.documents}
         self._slots = frozenset(found.slots)
-        self._due = Counter(room[-1] for room in found.room.values())
+        self._due: dict[int, int] = {}
+        for number, room in found.room.items():
+            self._due[room[-1]] = self._due.get(room[-1], 0) | 1 << number
         self._steps: list[_Step] = []
-        self._taken = set[int]()
-        self._place = 0
 
     def ends(self) -> Iterator[_Worth]:
         """Yield what each order is worth as far as it goes; `path` is then that order."""
-        options = [self._options(ROOT)]
+        options = [self._options(_Step())]
         looks, grown = LOOKS + len(self._blocks), False
         while options and looks:
             step = next(options[-1], None)
             if step is not None:
                 looks, grown = looks - 1, True
-                self._go(*step)
-                options.append(self._options(step[1]))
+                self._steps.append(step)
+                options.append(self._options(step))
                 continue
             if grown:
                 yield self._worth()
             grown = False
             options.pop()
             if self._steps:
-                self._put(self._steps.pop().number, -1)
+                self._steps.pop()
         if grown:
             yield self._worth()
 
@@ -159,43 +160,24 @@ class _Search:
         score = hit if hit >= self._profile.minimum_tokens else 0, last.end
         return score, self._snapshot.settled([last.prefix]) > 0
 
-    def _go(self, number: int, prefix: int) -> None:
-        """Put a block behind the others."""
-        before = self._steps[-1] if self._steps else _NOWHERE
-        alive = is_cached(prefix, self._profile, self._snapshot)
-        end = before.end + self._blocks[number].tokens
-        self._steps.append(_Step(number, prefix, end, len(self._steps) + 1 if alive else before.cached))
-        self._put(number, 1)
-
-    def _put(self, number: int, step: int) -> None:
-        """Note that a block stands behind the others, or that it is taken back with a ``step`` of -1."""
-        room = self._found.room.get(number)
-        if room is None:
-            self._place += step
-            return
-        self._due[room[-1]] -= step
-        if step > 0:
-            self._taken.add(number)
-        else:
-            self._taken.remove(number)
-
-    def _options(self, prefix: int) -> Iterator[tuple[int, int]]:
-        """Return the blocks that may come next, and did, with the prefixes that end with them; what is fixed last."""
-        known, place, fixed = self._snapshot.continuations(prefix), self._place, self._found.fixed
+    def _options(self, last: _Step) -> Iterator[_Step]:
+        """Yield the steps that came next, and may; what is fixed last."""
+        known, place, fixed = self._snapshot.continuations(last.prefix), last.place, self._found.fixed
         if not known:
-            return iter(())
-        rows = [(self._by_key[key], known[key]) for key in self._keys(known)] if place in self._slots else []
-        free = [row for row in rows if row[0] not in self._taken and place in self._found.room[row[0]]]
-        if place < len(fixed) and not self._due[place]:
-            following = known.get(self._blocks[fixed[place]].key)
-            if following is not None:
-                free.append((fixed[place], following))
-        return iter(free)
+            return
+        for key in sorted(known.keys() & self._by_key.keys(), reverse=True) if place in self._slots else ():
+            number = self._by_key[key]
+            if place in self._found.room[number] and not last.taken >> number & 1:
+                yield self._next(last, number, known[key], last.taken | 1 << number, place)
+        if place < len(fixed) and not self._due.get(place, 0) & ~last.taken:
+            prefix = known.get(self._blocks[fixed[place]].key)
+            if prefix is not None:
+                yield self._next(last, fixed[place], prefix, last.taken, place + 1)
 
-    def _keys(self, known: Mapping[bytes, int]) -> Sequence[bytes]:
-        if len(self._by_key) <= len(known):
-            return [key for key in self._by_key if key in known]
-        return sorted((key for key in known if key in self._by_key), reverse=True)
+    def _next(self, last: _Step, number: int, prefix: int, taken: int, place: int) -> _Step:
+        alive = is_cached(prefix, self._profile, self._snapshot)
+        cached = len(self._steps) + 1 if alive else last.cached
+        return _Step(number, prefix, last.end + self._blocks[number].tokens, cached, taken, place)
 
 
 def _completed(begun: Sequence[int], core: frozenset[int], ranked: Sequence[int], found: Movable) -> tuple[int, ...]:
