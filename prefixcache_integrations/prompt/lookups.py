@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
-from heapq import nlargest
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -30,7 +29,7 @@ class Bill(NamedTuple):
     saved: float = 0.0
 
 
-class Neighbour(NamedTuple):
+class Neighbour(Struct, frozen=True, gc=False):
     """An earlier request that had some of the same documents: these, which are a ``share`` of them by tokens."""
 
     documents: frozenset[bytes]
@@ -84,8 +83,8 @@ class Lookups:
         for key, tokens in documents.items():
             for number in self._holding.get(key, ()):
                 shared[number] = shared.get(number, 0) + tokens
-        least = nlargest(most, shared.values())[-1:]
-        found = [(tokens, number) for number, tokens in shared.items() if tokens >= least[0]]
+        least = next(iter(sorted(shared.values())[-most:]), 0)
+        found = [(tokens, number) for number, tokens in shared.items() if tokens >= least]
         return sorted(found, reverse=True)[:most]
 
     def neighbours(self, documents: Mapping[bytes, int]) -> list[Neighbour]:
