@@ -36,6 +36,13 @@ class Neighbour(Struct, frozen=True, gc=False):
     share: float
 
 
+class _Request(Struct, frozen=True, gc=False):
+    """The documents of a request, and in the same order in how many similar ones each had been."""
+
+    documents: frozenset[bytes]
+    known: tuple[int, ...]
+
+
 class Lookups:
     """Which documents were sent together in the latest ``limit`` requests.
 
@@ -44,7 +51,7 @@ class Lookups:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._requests: OrderedDict[int, Mapping[bytes, Document]] = OrderedDict()
+        self._requests: OrderedDict[int, _Request] = OrderedDict()
         self._holding: dict[bytes, deque[int]] = {}
         self._next = 0
         self._sent: Counter[int] = Counter()
@@ -58,16 +65,18 @@ class Lookups:
         self.allowance += STAKE * bill.tokens + bill.saved
         near = self._nearest({key: document.tokens for key, document in documents.items()}, 1)
         if near:
-            for key, document in self._requests[near[0][1]].items():
-                self._sent[document.known] += 1
-                self._kept[document.known] += key in documents
-        self._requests[self._next] = documents
+            before = self._requests[near[0][1]]
+            for key, known in zip(before.documents, before.known, strict=True):
+                self._sent[known] += 1
+                self._kept[known] += key in documents
+        keys = frozenset(documents)
+        self._requests[self._next] = _Request(keys, tuple(documents[key].known for key in keys))
         for key in documents:
             self._holding.setdefault(key, deque(maxlen=NEIGHBOURS)).append(self._next)
         self._next += 1
         while len(self._requests) > self._limit:
             _, gone = self._requests.popitem(last=False)
-            for key in gone:
+            for key in gone.documents:
                 self._drop(key)
 
     def _drop(self, key: bytes) -> None:
@@ -91,7 +100,7 @@ class Lookups:
         """Return the earlier requests that share most of these documents, given with their tokens."""
         total, keys = sum(documents.values()) or 1, frozenset(documents)
         near = self._nearest(documents, NEIGHBOURS)
-        return [Neighbour(keys.intersection(self._requests[number]), tokens / total) for tokens, number in near]
+        return [Neighbour(keys & self._requests[number].documents, tokens / total) for tokens, number in near]
 
     def kept(self, known: int) -> float:
         """Return how often a document that was ``known`` so well came again in the next request like its own."""
