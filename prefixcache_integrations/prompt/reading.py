@@ -7,13 +7,13 @@ process; two prompts with the same one would cost a cache entry and nothing else
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import Message, Request, Tokenizer
+from prefixcache_integrations.canonical import Message, Part, Request, Tokenizer
 from prefixcache_integrations.profiles.profile import CacheProfile, Tier
 from prefixcache_integrations.prompt.cache_key import opening_digest
 from prefixcache_integrations.prompt.content import COSTS
@@ -28,6 +28,9 @@ BEGINNINGS = 256
 
 HELD = 500_000
 """How many blocks of earlier prompts are kept, at most; those of one conversation are shared."""
+
+
+NO_TRAITS = frozenset[str]()
 
 
 class Said(Struct, frozen=True, gc=False):
@@ -200,8 +203,8 @@ def read(
     Raises `MalformedRequest` for text that is no Unicode and values that are no JSON.
     """
     known, added = begun.said, request.messages[begun.count :]
-    traits = (known.traits if known else frozenset()) | traits_of(part for message in added for part in message.parts)
-    all_traits = traits | traits_of(request.system)
+    traits = _joined(known.traits if known else NO_TRAITS, (part for message in added for part in message.parts))
+    all_traits = _joined(traits, request.system)
     seeds = tier_seeds(request, profile, all_traits)
     mixed = _mixed(seeds, "system", "messages")
     if known is not None and (known.seeds != mixed or any(message.role in _INSTRUCTIONS for message in added)):
@@ -239,6 +242,12 @@ def _seeded(leading: Leading, seeds: Mapping[Tier, bytes], known: Said | None) -
         if each is not None and each.hash == leading.hash != 0 and each.seeds == mixed:
             return each
     return leading.seeded(seeds)
+
+
+def _joined(traits: frozenset[str], parts: Iterable[Part]) -> frozenset[str]:
+    """Return ``traits`` with those of ``parts``: itself where they have none that it has not."""
+    others = traits_of(parts)
+    return traits if others <= traits else traits | others
 
 
 def _mixed(seeds: Mapping[Tier, bytes], *tiers: Tier) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import msgspec
@@ -236,3 +237,19 @@ def test_what_is_read_again_more_often_than_not_is_written_at_first_sight() -> N
     marked = send(memory, body("other " * 1500, "yes", "question", system="Answer."), 1300.0).plan.breakpoints
 
     assert str(marked[-1].at) == "messages[1].parts[0]"
+
+
+def test_what_is_remembered_is_nothing_for_the_garbage_collector_to_walk() -> None:
+    memory = PromptMemory()
+
+    def talk(topics: range) -> int:
+        for topic in topics:
+            for turn in range(3):
+                send(
+                    memory, body(*(f"turn {number} of {topic}" for number in range(2 * turn + 1))), now=topic + turn / 4
+                )
+        gc.collect()
+        return len(gc.get_objects())
+
+    before = talk(range(20))
+    assert talk(range(20, 120)) - before < 100
