@@ -122,7 +122,7 @@ class _Read(Struct, frozen=True, kw_only=True, eq=False):
     """A body that was read, and the request that it says.
 
     ``ends`` are the messages by which it is known: the last but one of this body, as the last may be marked otherwise
-    in the next, and those of the bodies that it goes on with.
+    in the next, and those of the bodies that it goes on with. ``heads`` are those of its messages.
     """
 
     rows: list[bytes]

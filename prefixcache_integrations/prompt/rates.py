@@ -68,6 +68,7 @@ class Rates:
         self._aging: tuple[deque[Wait], ...] = tuple(deque() for _ in AGES)
         self._latest: dict[Class, deque[Wait]] = {}
         self._paces: dict[str, Pace] = {}
+        # What was worked out, until something is counted that it depends on: by `Class.alike` which that is.
         self._known: dict[Class, Sequence[float]] = {}
         self._counted: dict[Class, list[Class]] = {}
         self._expected: dict[Kind, Sequence[float]] = {}
