@@ -87,13 +87,13 @@ def note_target(request: Request, role: Role | None) -> Address | None:
     speaker = request.messages[last].role
     if role is not None:
         return Address("messages", last + 1, 0) if speaker in {"user", "tool"} else None
-    takes_more = speaker == "user" and not _is_blank(request.messages[last])
+    takes_more = speaker == "user" and not all(map(_is_blank, request.messages[last].parts))
     return Address("messages", last, len(request.messages[last].parts)) if takes_more else None
 
 
-def _is_blank(message: Message) -> bool:
-    """Tell whether nothing is said: as a string that passes, as a block beside others Claude refuses it."""
-    return all(part.kind == "text" and (not part.text or part.text.isspace()) for part in message.parts)
+def _is_blank(part: Part) -> bool:
+    """Tell whether nothing is said: as the string of a message that passes, as a block Claude refuses it."""
+    return part.kind == "text" and (not part.text or part.text.isspace())
 
 
 def question(request: Request) -> int | None:
@@ -104,7 +104,7 @@ def question(request: Request) -> int | None:
     for index in range(len(request.messages) - 1, -1, -1):
         message = request.messages[index]
         if message.role == "user" and message.parts and not any(part.kind == "tool_result" for part in message.parts):
-            return None if _is_blank(message) else index
+            return None if all(map(_is_blank, message.parts)) else index
     return None
 
 
@@ -261,14 +261,14 @@ def _with_blocks(request: Request, new: Mapping[Address, tuple[Part, ...]]) -> R
 
 
 def marked_before_note(request: Request) -> Request:
-    """Return ``request`` with its top-level marker on the last block that can carry it."""
+    """Return ``request`` with its top-level marker on the last block that can carry it, and says something."""
     if request.marker is None:
         return request
     for index in range(len(request.messages) - 1, -1, -1):
         message = request.messages[index]
         for number in range(len(message.parts) - 1, -1, -1):
             part = message.parts[number]
-            if part.markable:
+            if part.markable and not _is_blank(part):
                 marked = part if part.marker is not None else replace(part, marker=request.marker)
                 parts = (*message.parts[:number], marked, *message.parts[number + 1 :])
                 return replace(_with_messages(request, index, (replace(message, parts=parts),)), marker=None)

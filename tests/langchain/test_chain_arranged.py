@@ -320,9 +320,11 @@ def test_where_values_cannot_leave_an_empty_one_leaves_no_empty_block(simulator,
 
 
 @pytest.mark.parametrize("name", ["claude-haiku-4-5", "claude-opus-4-8"])
-def test_nothing_is_put_into_a_message_that_says_nothing(simulator, models, name):
+@pytest.mark.parametrize("settings", [{}, {"cache_control": {"type": "ephemeral"}}], ids=["", "automatic marker"])
+def test_nothing_is_put_into_a_message_that_says_nothing(simulator, models, name, settings):
     """Claude takes white space as a whole message, and refuses it as one of its blocks."""
-    arranged(CHAT | models.claude(model=name)).invoke({**CALLS[0], "history": [], "question": " "})
+    model = models.claude(model=name, model_kwargs=settings)
+    arranged(CHAT | model).invoke({**CALLS[0], "history": [], "question": " "})
 
     assert [call.status for call in simulator.calls] == [200]
     asked = next(message for message in bodies(simulator)[0]["messages"] if message["role"] == "user")
