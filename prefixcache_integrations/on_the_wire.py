@@ -34,8 +34,12 @@ _FOLLOWERS: ContextVar[Mapping[object, Follower]] = ContextVar("prefixcache_inte
 
 
 def listen(owner: object, call: Follower) -> None:
-    """Let ``call`` be told what is sent next in this context, in place of the owner's last one."""
-    _FOLLOWERS.set({**_FOLLOWERS.get({}), owner: call})
+    """Let ``call`` be told what is sent next in this context, in place of the owner's last one.
+
+    Those that have ended are let go: a context may live long, and have a handler for each request.
+    """
+    under_way = {each: other for each, other in _FOLLOWERS.get({}).items() if not other.ended}
+    _FOLLOWERS.set({**under_way, owner: call})
 
 
 def follower(owner: object) -> Follower | None:

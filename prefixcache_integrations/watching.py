@@ -89,7 +89,9 @@ class WatchedCall:
 
     def left(self) -> None:
         """Say that nobody waits for the answer any more: where none had begun, it may have left nothing."""
-        if self._turn is None or not self._turn.begun:
+        if self._turn is not None and self._turn.begun:
+            self._end()
+        else:
             self.failed()
 
     def failed(self) -> None:
