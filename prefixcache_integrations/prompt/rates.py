@@ -5,13 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from math import expm1, log1p
 
 from msgspec import Struct
 
 from prefixcache_integrations.prompt.classes import Class, Likeness
-from prefixcache_integrations.prompt.priors import PRIORS, Kind, Pace, group
+from prefixcache_integrations.prompt.priors import PRIORS, SAID, Kind, Pace, group
 from prefixcache_integrations.prompt.returns import AGES, Returns
 
 SURE = 1.0
@@ -171,8 +171,9 @@ class Rates:
 
     def _changed(self, kind: Class) -> None:
         """Forget what was known of how likely prefixes return that are like those of ``kind``."""
-        for each in self._counted.pop(kind.alike, ()):
-            del self._known[each]
+        for alike in (kind.alike, *(kind.alike.later if kind.visits == 1 else ())):
+            for each in self._counted.pop(alike, ()):
+                del self._known[each]
 
     def _doubtful(self, kind: Class) -> list[float]:
         prior, weight, *_ = PRIORS["document"]
@@ -186,9 +187,27 @@ class Rates:
         returned = accumulate(self._returned.get(kind, _NONE), initial=0.0)
         return [(count + chance * APART) / sent for count, chance in zip(returned, chances, strict=True)]
 
+    def _prior_rates(self, kind: Class) -> Sequence[float]:
+        """Return the rates at which prefixes of a class are expected to come again, before any of it was seen.
+
+        What was sent again is expected back when what was sent once is, and the likelier the oftener it came: each time
+        says as much as one more sighting.
+        """
+        rates = self._rates(kind.likeness.kind)
+        if kind.visits == 1:
+            return rates
+        said = kind.likeness.kind in SAID
+        first = Class(kind.likeness._replace(last=said), 1)
+        once = self._known.get(first) or self._within(first)
+        weight, again = PRIORS[kind.likeness.kind].weight, kind.visits - 1
+        chance = (weight * once[-1] + again) / (weight + again)
+        hazards = [-log1p(-min(each, CERTAIN)) for each in once]
+        factor = -log1p(-min(chance, CERTAIN)) / hazards[-1]
+        return [factor * (later - sooner) for sooner, later in pairwise(hazards)]
+
     def _survived(self, kind: Class) -> list[float]:
         prior = PRIORS[kind.likeness.kind]
-        weight, sure, rates = prior.weight, SURE, self._rates(kind.likeness.kind)
+        weight, sure, rates = prior.weight, SURE, self._prior_rates(kind)
         for sort in _sorts(kind):
             returned, passed = self._returned.get(sort, _NONE), self._passed.get(sort, _NONE)
             if any(returned[len(rates) :]):  # at ages at which none was expected

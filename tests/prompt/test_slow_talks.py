@@ -70,3 +70,17 @@ def test_who_answers_at_once_or_after_an_hour_is_written_for_neither_much_too_lo
     chance = Random(seed)  # noqa: S311 - a seeded run
     requests = list(talks(lambda: chance.choice((5.0, 5.0, 5.0, 2000.0, 9000.0)), talks=12))
     assert share(billed(requests)) < 1.06 * share(billed(requests, learning=False))
+
+
+def test_turns_in_two_modes_are_soon_written_though_each_comes_again_minutes_later() -> None:
+    """What was sent twice is expected back when what was sent once is: it was not, until it had come."""
+    requests = list[Sent]()
+    for talk in range(12):
+        messages: list[dict[str, Any]] = [{"role": "user", "content": f"talk {talk} " + "word " * 900}]
+        for turn in range(10):
+            mode = f"mode {turn % 2} " + "be brief " * 400
+            sent = {"model": "claude-sonnet-5", "max_tokens": 9, "system": mode, "messages": list(messages)}
+            requests.append(Sent(talk * 5.0 + turn * 90.0, sent))
+            messages += [{"role": "assistant", "content": "so " * 50}, {"role": "user", "content": "and " * 150}]
+    learned, plain = billed(requests), billed(requests, learning=False)
+    assert share(learned[len(learned) // 2 :]) <= 1.01 * share(plain[len(plain) // 2 :])
