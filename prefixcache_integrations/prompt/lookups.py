@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
+from math import inf
 from typing import NamedTuple
 
 from msgspec import Struct
 
 STAKE = 0.005
 """Which share of all tokens sent with documents may be lost on writes that nobody read: beyond it none is risked."""
+
+START = 1.0
+"""How many such requests' tokens may be lost besides, on conversations while nothing is known of them."""
 
 NEIGHBOURS = 64
 """How many similar requests are looked at, so that the work stays the same however many there were."""
@@ -23,10 +27,24 @@ class Document(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Bill(NamedTuple):
-    """The tokens of one request, and how many uncached ones it should have saved: less than none where it wrote."""
+    """The tokens of one request, and how many uncached ones it should have saved: less than none where it wrote.
+
+    ``saved`` is what documents are to pay for, ``beyond`` what all is that comes after an application's own.
+    """
 
     tokens: int = 0
     saved: float = 0.0
+    beyond: float = 0.0
+
+
+class Allowance(NamedTuple):
+    """How many uncached input tokens may be risked: on ``documents`` that might come together again, and ``beyond``.
+
+    The latter is what may be risked on anything that comes after an application's own, where it comes with documents.
+    """
+
+    documents: float = 0.0
+    beyond: float = inf
 
 
 class Neighbour(Struct, frozen=True, gc=False):
@@ -44,10 +62,7 @@ class _Request(Struct, frozen=True, gc=False):
 
 
 class Lookups:
-    """Which documents were sent together in the latest ``limit`` requests.
-
-    ``allowance`` is how many uncached input tokens may be risked on documents that might come together again.
-    """
+    """Which documents were sent together in the latest ``limit`` requests, and what that cost."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -56,13 +71,22 @@ class Lookups:
         self._next = 0
         self._sent: Counter[int] = Counter()
         self._kept: Counter[int] = Counter()
-        self.allowance = 0.0
+        self._count = self._tokens = 0
+        self._documents = self._beyond = 0.0
+
+    @property
+    def allowance(self) -> Allowance:
+        """What the next request may risk."""
+        start = START * self._tokens / self._count if self._count else inf
+        return Allowance(self._documents, self._beyond + start)
 
     def observe(self, documents: Mapping[bytes, Document], bill: Bill) -> None:
         """Remember the documents of a request that was sent, and what it should have been billed."""
         if not documents:
             return
-        self.allowance += STAKE * bill.tokens + bill.saved
+        self._count, self._tokens = self._count + 1, self._tokens + bill.tokens
+        self._documents += STAKE * bill.tokens + bill.saved
+        self._beyond += STAKE * bill.tokens + bill.beyond
         near = self._nearest({key: document.tokens for key, document in documents.items()}, 1)
         if near:
             before = self._requests[near[0][1]]

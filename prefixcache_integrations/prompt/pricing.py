@@ -40,7 +40,7 @@ class Ahead(Struct, frozen=True):
     an application's own and can be marked. ``read`` is the step that ends the longest living entry, -1 without one.
     ``begun`` is how the prompt begins, as `Prefixes.begun` counts it, and ``settled`` how many steps of it a
     conversation was sent with that it goes on with. ``written`` is the step up to which another request is writing just
-    now, -1 without one.
+    now, -1 without one. ``with_documents``: there are some, wherever.
     """
 
     steps: tuple[Step, ...]
@@ -52,6 +52,7 @@ class Ahead(Struct, frozen=True):
     begun: int = 0
     settled: int = 0
     written: int = -1
+    with_documents: bool = False
 
     def sent(self, first: First, *, marked: bool) -> Class:
         """Return as what ``first`` will count once the prompt is sent."""
@@ -62,6 +63,13 @@ class Ahead(Struct, frozen=True):
     def found(self) -> int:
         """The tokens of the longest living entry."""
         return self.ends[self.read] if self.read >= 0 else 0
+
+    @property
+    def head(self) -> int:
+        """The tokens up to the end of what is an application's own, before there is a document."""
+        places = (place for place in reversed(self.own) if not self.steps[place].likeness.after_documents)
+        end = next(places, -1)
+        return self.ends[end] if end >= 0 else 0
 
     @property
     def given(self) -> int:
@@ -121,12 +129,13 @@ def best_marks(ahead: Ahead, prices: Prices, enough: int, *, anchor: int = -1) -
     Each lifetime of the model is tried; in doubt the cheaper one is taken. An entry that will be read is marked
     again, which costs nothing and keeps it in reach; so is the end of the instructions in front of it, for the
     conversations that share no more. Where nothing pays, no marker is wanted. What is written on the
-    chance that documents come together again stays within `Snapshot.allowance`. ``anchor`` is a step that another
+    chance that documents come together again, and what else comes with documents, stays within `Snapshot.allowance`:
+    whatever comes, little is lost against no marker at all. ``anchor`` is a step that another
     process may have written; a marker is left over for it. What a request on its way writes is not worth writing, and
     written once more on the way to what comes after it.
     """
-    profile = prices.profile
-    now = ahead.found * prices.saving
+    profile, allowed = prices.profile, prices.allowance
+    now, since = ahead.found * prices.saving, max(ahead.found, ahead.head)
     again = _kept_alive(ahead, enough)
     found = again if anchor <= ahead.read else _beside(anchor, again, profile)
     places, budget = _places(ahead, enough), profile.max_breakpoints - len(found) - (anchor > ahead.read)
@@ -135,8 +144,11 @@ def best_marks(ahead: Ahead, prices: Prices, enough: int, *, anchor: int = -1) -
     for lifetime in profile.lifetimes:
         gains = _gains(ahead, places, lifetime, prices)
         worth, marks = _best_chain(ahead, places, gains, budget)
-        if marks and sure < len(places) and _extra(ahead, marks[-1], lifetime) > prices.allowance:
+        if marks and sure < len(places) and _extra(ahead, marks[-1], lifetime, ahead.found) > allowed.documents:
             worth, marks = _best_chain(ahead, places[:sure], gains[:sure], budget)
+        if marks and ahead.with_documents and _extra(ahead, marks[-1], lifetime, since) > allowed.beyond:
+            own = sum(ahead.ends[place] <= since for place in places)
+            worth, marks = _best_chain(ahead, places[:own], gains[:own], budget)
         worth -= (ahead.given - ahead.found) * (float(lifetime.write_multiplier) - 1)
         if now + worth > best.worth:
             ttl = None if lifetime is profile.lifetimes[0] else lifetime.name
@@ -177,18 +189,21 @@ def _beside(anchor: int, again: tuple[int, ...], profile: CacheProfile) -> tuple
 def expected_bill(ahead: Ahead, choice: Choice, profile: CacheProfile) -> Bill:
     """Return what a prompt should save at once against no cache; below zero where it risks more than it reads.
 
-    What is written is at risk where documents are new in it. A marker below the minimum, set in case our count is off,
-    is not billed.
+    What is written is at risk where documents are new in it, and where it comes after what is the application's own. A
+    marker below the minimum, set in case our count is off, is not billed.
     """
     lifetime, last = profile.lifetime(choice.ttl), choice.marks[-1] if choice.marks else -1
-    risked = last >= 0 and ahead.ends[last] >= profile.minimum_tokens and ahead.steps[last].likeness.after_documents
-    written = _extra(ahead, last, lifetime) if risked and lifetime else 0.0
-    return Bill(ahead.ends[-1] if ahead.ends else 0, ahead.found * read_saving(profile) - written)
+    tokens, saving = ahead.ends[-1] if ahead.ends else 0, read_saving(profile)
+    saved, beyond = ahead.found * saving, max(0, ahead.found - ahead.head) * saving
+    if lifetime and last >= 0 and ahead.ends[last] >= profile.minimum_tokens:
+        beyond -= _extra(ahead, last, lifetime, max(ahead.found, ahead.head))
+        saved -= _extra(ahead, last, lifetime, ahead.found) if ahead.steps[last].likeness.after_documents else 0.0
+    return Bill(tokens, saved, beyond)
 
 
-def _extra(ahead: Ahead, last: int, lifetime: Lifetime) -> float:
-    """Return what it costs, beyond the tokens themselves, to write up to ``last``."""
-    return (ahead.ends[last] - ahead.found) * (float(lifetime.write_multiplier) - 1)
+def _extra(ahead: Ahead, last: int, lifetime: Lifetime, since: int) -> float:
+    """Return what it costs, beyond the tokens themselves, to write up to ``last`` what comes after ``since`` tokens."""
+    return max(0, ahead.ends[last] - since) * (float(lifetime.write_multiplier) - 1)
 
 
 def worth_unmarked(ahead: Ahead, prices: Prices) -> float:

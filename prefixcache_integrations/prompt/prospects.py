@@ -103,6 +103,7 @@ def ahead(
         read=read if read >= 0 and ends[read] >= profile.minimum_tokens else -1,
         begun=snapshot.begun(begun if begun is not path else beyond_tools(steps, path)),
         settled=settled,
+        with_documents=bool(around.documents),
         written=next(written, -1) if profile.max_breakpoints else -1,
     )
 

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from prefixcache_integrations.prompt.answers import Answer
 from prefixcache_integrations.prompt.cache_key import Route, Routes
 from prefixcache_integrations.prompt.classes import MANY, Class
-from prefixcache_integrations.prompt.lookups import Bill, Document, Lookups, Neighbour
+from prefixcache_integrations.prompt.lookups import Allowance, Bill, Document, Lookups, Neighbour
 from prefixcache_integrations.prompt.noticed import Noticed
 from prefixcache_integrations.prompt.prefixes import Prefixes
 from prefixcache_integrations.prompt.reading import Reading, Readings
@@ -195,8 +195,8 @@ class Snapshot:
         self.now = now
 
     @property
-    def allowance(self) -> float:
-        """How many uncached input tokens may be risked on documents that might come together again."""
+    def allowance(self) -> Allowance:
+        """What the next request with documents may risk."""
         return self._lookups.allowance
 
     def just_sent(self, digest: bytes) -> Laid | None:
