@@ -12,8 +12,9 @@ SEED = 7
 
 
 def generated(seed: int = SEED) -> tuple[Workload, ...]:
-    """Return workloads of three kinds, made from ``seed``: an agent, multi-turn retrieval and single questions."""
-    return _agent(Random(seed)), _retrieval(Random(seed), turns=5), _retrieval(Random(seed), turns=1)
+    """Return four workloads, made from ``seed``: an agent, retrieval in talks of two kinds and for single questions."""
+    retrieval = (_retrieval(Random(seed), turns=turns) for turns in (5, 1))
+    return _agent(Random(seed)), *retrieval, _talks(Random(seed))
 
 
 def generated_trace(seed: int = SEED, documents: int = 600, seconds: float = 3600.0) -> Trace:
@@ -92,3 +93,25 @@ def _retrieval(chance: Random, *, turns: int, topics: int = 30, conversations: i
             at += chance.expovariate(1 / 90)
             history += [question, blocks.add("history", "assistant", chance.randrange(20, 120))]
     return Workload(f"generated-retrieval-{turns}-turns", blocks.all, tuple(calls))
+
+
+def _talks(chance: Random, *, found: int = 10, topics: int = 40, conversations: int = 90) -> Workload:
+    """Return talks in which each question comes with what is ``found`` for it alone, of a topic that it drifts from.
+
+    Little of it is found again, and nothing of it stays in the history.
+    """
+    blocks, calls = _Blocks(), list[Call]()
+    system = blocks.add("system", "system", 60)
+    corpus = [blocks.add("doc", "", chance.randrange(120, 360)) for _ in range(topics * 15)]
+    for conversation in range(conversations):
+        topic, history = chance.randrange(len(corpus)), list[BlockId]()
+        at = chance.random() * 7200
+        for _ in range(chance.randrange(5, 10)):
+            near = dict.fromkeys(int(chance.gauss(topic, found)) % len(corpus) for _ in range(4 * found))
+            docs = [corpus[number] for number in list(near)[:found]]
+            question = blocks.add("history", "user", chance.randrange(8, 30))
+            calls.append(Call(len(calls), str(conversation), at, (system, *history, *docs, question)))
+            history += [question, blocks.add("history", "assistant", chance.randrange(40, 200))]
+            at += chance.expovariate(1 / 120)
+            topic += int(chance.gauss(0, 2 * found))
+    return Workload("generated-talks", blocks.all, tuple(calls))

@@ -15,7 +15,7 @@ def first(workload, calls):
     return replace(workload, calls=workload.calls[:calls])
 
 
-AGENT, _, SINGLE = (first(workload, 90) for workload in generated())
+AGENT, _, SINGLE, _ = (first(workload, 90) for workload in generated())
 
 
 def lines(path):
