@@ -73,18 +73,23 @@ def moves_for(prompt: Sequence[Piece], order: Sequence[int], movable: Sequence[i
 
 def _moves(prompt: Sequence[Piece], order: Sequence[int], movable: frozenset[int]) -> Iterator[Move]:
     message, count = -1, 0
-    for place, number in enumerate(order):
+    for number, index in zip(order, _messages(prompt, order, movable), strict=True):
         source = prompt[number].at
-        index = _message(prompt, order, place, movable)
         message, count = (message, count) if index == message else (index, 0)
         if number in movable and source is not None:
             yield Move(source=source, target=Address("messages", index, count), reason="documents")
         count += source is not None
 
 
-def _message(prompt: Sequence[Piece], order: Sequence[int], place: int, movable: frozenset[int]) -> int:
-    anchor = next(prompt[number].at for number in order[place:] if number not in movable)
-    return anchor.index if anchor is not None and anchor.section == "messages" else -1
+def _messages(prompt: Sequence[Piece], order: Sequence[int], movable: frozenset[int]) -> list[int]:
+    """Return in which message each block stands in this ``order``, -1 for none."""
+    messages, index = list[int](), -1
+    for number in reversed(order):
+        anchor = prompt[number].at
+        if number not in movable:
+            index = anchor.index if anchor is not None and anchor.section == "messages" else -1
+        messages.append(index)
+    return messages[::-1]
 
 
 def moved(request: Request, moves: Sequence[Move]) -> Request:

@@ -59,8 +59,9 @@ def company(tokens: Mapping[bytes, int], snapshot: Snapshot) -> Company:
             having[key] |= bit
         bit += bit
     documents = {key: Document(count, min(having[key].bit_count(), MOST_KNOWN)) for key, count in tokens.items()}
-    prior = {key: PRIOR_WEIGHT * snapshot.kept(document.known) for key, document in documents.items()}
-    chances = {key: (weight + prior[key]) / (total + PRIOR_WEIGHT) for key, weight in weights.items()}
+    prior = [PRIOR_WEIGHT * snapshot.kept(known) for known in range(MOST_KNOWN + 1)]
+    whole = total + PRIOR_WEIGHT
+    chances = {key: (weights[key] + prior[document.known]) / whole for key, document in documents.items()}
     return Company(chances, documents, having, near)
 
 
@@ -116,14 +117,14 @@ def _steps(blocks: Sequence[Block], around: Company, settled: int) -> list[Step]
     """Return each block with the likeness of its prefix; documents that are settled are a part of the conversation."""
     steps, new = list[Step](), False
     row: tuple[()] | tuple[bool, int, int] = ()
-    surprise, having = 0.0, (1 << len(around.neighbours)) - 1
+    chances, having, surprise, all_had = around.chances, around.having, 0.0, (1 << len(around.neighbours)) - 1
     for place, block in enumerate(blocks):
         key, kind = block.key, block.kind
         if kind == "document":
             new = new or place >= settled
-            surprise -= log2(around.chances[key])
-            having &= around.having[key]
-            row = new, min(int(surprise), MOST_SURPRISE), min(having.bit_count(), MOST_SUPPORT)
+            surprise -= log2(chances[key])
+            all_had &= having[key]
+            row = new, min(int(surprise), MOST_SURPRISE), min(all_had.bit_count(), MOST_SUPPORT)
             kind = "turn" if place < settled else kind
         steps.append(Step(key, _alike(kind, *row)))
     return steps
