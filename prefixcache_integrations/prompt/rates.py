@@ -201,7 +201,8 @@ class Rates:
         once = self._known.get(first) or self._within(first)
         weight, again = PRIORS[kind.likeness.kind].weight, kind.visits - 1
         chance = (weight * once[-1] + again) / (weight + again)
-        hazards = [-log1p(-min(each, CERTAIN)) for each in once]
+        until = once.index(once[-1]) + 1  # from there on none is expected
+        hazards = [-log1p(-min(each, CERTAIN)) for each in once[:until]]
         factor = -log1p(-min(chance, CERTAIN)) / hazards[-1]
         return [factor * (later - sooner) for sooner, later in pairwise(hazards)]
 
