@@ -26,9 +26,8 @@ class Turn:
     """One request in its conversation, sent ``at`` so many seconds of any clock.
 
     ``begun`` is set by its owner once the response has begun, ``weighed`` where its markers were chosen by what they
-    are worth; ``lasts``: how many of its messages a later request is expected to begin with, ``None`` for all.
-    ``previous_begun`` tells of the moment it was sent. ``answer_id`` is what the owner knows of the answer's id.
-    ``extends``: it begins with all messages of ``previous``. ``previous`` is the owner's to drop once it is not
+    are worth; ``previous_begun`` tells of the moment it was sent. ``answer_id`` is what the owner knows of the answer's
+    id. ``extends``: it begins with all messages of ``previous``. ``previous`` is the owner's to drop once it is not
     needed: it keeps a whole request. ``instead`` is what was sent, where its call was taken for this one before that
     was known. ``rows`` are what its owner has read of the prompt. ``read_at`` is when it was last sent or gone on
     with, ``followed`` whether it ever was gone on with, ``elapsed`` the seconds since ``previous`` was, ``before``
@@ -46,7 +45,6 @@ class Turn:
         self.conversation = ""
         self.begun = False
         self.weighed = False
-        self.lasts: int | None = None
         self.answer_id: str | None = None
         self.previous: Turn | None = None
         self.instead: Turn | None = None

@@ -53,7 +53,7 @@ class Watch:
         """
         with self._guard(request.model), self._lock:
             turn = self._conversations.place(without_note(request), at, session, instead_of=instead_of)
-            turn.weighed, turn.lasts = plan is not None, _lasts(request)
+            turn.weighed = plan is not None
             return turn
         return None
 
@@ -79,7 +79,7 @@ class Watch:
                 for each in self._conversations.beside(turn.previous)
             ]
             said = self._explainer.explain(previous, turn.request, profile=profile, elapsed=elapsed, beside=beside)
-            if _is_behind(said, turn.previous):
+            if _is_behind(said, previous):
                 return ()
             found = rewrite(previous, turn.request, said, profile, prompt_tokens)
             return () if found is None else (found,)
@@ -111,7 +111,7 @@ class Watch:
                 extends=turn.extends and previous is followed,
                 weighed=previous.weighed,
             )
-            event = None if _is_behind(said, previous) else said.event(turn.request.model)
+            event = None if _is_behind(said, previous.request) else said.event(turn.request.model)
             return event and replace(event, path=event.path and outside_arguments(event.path), labels=labels)
         return None
 
@@ -144,12 +144,10 @@ class _Guard:
         return True
 
 
-def _lasts(request: Request) -> int | None:
-    index = question(request)
-    return None if index is None or retrieved_at(request, index) is None else index
-
-
-def _is_behind(said: Explanation, previous: Turn) -> bool:
-    """Tell whether ``previous`` is gone on with as far as that was to be expected."""
+def _is_behind(said: Explanation, previous: Request) -> bool:
+    """Tell whether ``previous`` is gone on with as far as was to be expected: not what was retrieved for a question."""
     at = None if said.divergence is None else said.divergence.at
-    return previous.lasts is not None and at is not None and at.section == "messages" and at.index >= previous.lasts
+    if at is None or at.section != "messages":
+        return False
+    asked = question(previous)
+    return asked is not None and at.index >= asked and retrieved_at(previous, asked) is not None
