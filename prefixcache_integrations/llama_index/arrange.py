@@ -73,7 +73,9 @@ def _with_history(
         tag = _RETRIEVED[name]
         text = text.replace("{" + name + "}", IN_TAGS.format(tag=tag))
         retrieved.append(f"<{tag}>\n{values[name]}\n</{tag}>\n\n")
-    question = ChatMessage(role=MessageRole.USER, content="".join(retrieved) + str(values["query_str"]))
+    found, asked = "".join(retrieved), str(values["query_str"])
+    blocks = [found, asked] if asked.strip() else [found + asked]
+    question = ChatMessage(role=MessageRole.USER, blocks=[TextBlock(text=each) for each in blocks])
     return [ChatMessage(role=system.role, content=text), *_marked(llm, history), question]
 
 

@@ -81,6 +81,22 @@ def test_what_is_retrieved_for_each_question_of_a_chat_is_never_written(simulato
         assert usage.cache_read_tokens + usage.cache_write_tokens < usage.input_tokens - 1500
 
 
+def test_documents_that_come_again_in_other_chats_with_claude_are_read_from_the_third_time_on(simulator, llms):
+    class Same(BaseRetriever):
+        def _retrieve(self, query):
+            return nodes("It costs four. " * 500)
+
+    llm = enable(llms.claude(), layout="arrange")
+    for question in TURNS[:4]:
+        engine(ContextChatEngine, llm, Same()).chat(question)
+    assert [read > 3000 for read in reads(simulator)] == [False, False, True, True]
+
+
+def test_a_question_of_white_space_is_no_block_of_its_own(simulator, llms):
+    engine(ContextChatEngine, enable(llms.claude(), layout="arrange")).chat(" ")
+    assert [call.status for call in simulator.calls] == [200]
+
+
 def test_a_chat_tells_no_loss_of_what_was_retrieved_for_one_question(llms):
     heard = []
     for llm in (llms.claude(), llms.openai(), llms.openai(model="gpt-5.6-sol")):
