@@ -33,8 +33,8 @@ class Class:
     """Prefixes that are waited for alike: of one likeness, sent equally often, up to `MANY`.
 
     ``begun`` is how the prompt that was sent with them began, `ANY` for all prompts together; ``depth`` how deep
-    they lie in what is new of its tools. ``marked``: a marker stands at their end. There is one object of each, of
-    which there are few: what was counted of it is found at once.
+    they lie in what is new of its tools. ``marked``: a marker stands at their end, in a prompt that could have been
+    sent in other orders. There is one object of each, of which there are few: what was counted of it is found at once.
     """
 
     __slots__ = ("_later", "alike", "begun", "depth", "likeness", "marked", "together", "unmarked", "visits")

@@ -13,7 +13,7 @@ from prefixcache_integrations.prompt.classes import ANY, MANY, Class, Likeness, 
 from prefixcache_integrations.prompt.prefix import Prefix, begin, visit
 from prefixcache_integrations.prompt.priors import SAID
 from prefixcache_integrations.prompt.rates import Rates, Wait
-from prefixcache_integrations.prompt.steps import Step, beyond_tools, ending
+from prefixcache_integrations.prompt.steps import Step, beyond_tools, ending, in_many_orders
 
 TURNS = 3
 """From how many turns on conversations are taken for alike."""
@@ -165,9 +165,11 @@ class Prefixes:
 
         So many of them were ``known`` before.
         """
-        alike = [*zip(map(_likeness, steps), map(_visits, seen), repeat(0, known), map(_writes, steps), strict=False)]
-        new = enumerate(islice(steps, known, None))
-        alike += [(step.likeness, 1, depth(step.likeness.kind, number), step.writes) for number, step in new]
+        alike = [*zip(map(_likeness, steps), map(_visits, seen), repeat(0, known), repeat(0.0), strict=False)]
+        new = enumerate(map(_likeness, islice(steps, known, None)))
+        alike += [(likeness, 1, depth(likeness.kind, number), 0.0) for number, likeness in new]
+        if in_many_orders(steps):
+            alike = [(*each[:3], step.writes) for each, step in zip(alike, steps, strict=True)]
         waits = dict[tuple[Likeness, int, int, float], Wait]()
         for each, count in Counter(alike).items():
             likeness, visits, deep, writes = each
@@ -238,5 +240,4 @@ class Prefixes:
 _key: Callable[[Step], bytes] = attrgetter("key")
 _likeness: Callable[[Step], Likeness] = attrgetter("likeness")
 _visits: Callable[[Prefix], int] = attrgetter("visits")
-_writes: Callable[[Step], float] = attrgetter("writes")
 _wait: Callable[[Prefix], Wait | None] = attrgetter("wait")

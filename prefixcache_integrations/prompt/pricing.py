@@ -14,7 +14,7 @@ from prefixcache_integrations.profiles.profile import CacheProfile, Lifetime
 from prefixcache_integrations.prompt.classes import ANY, MANY, Class, Likeness
 from prefixcache_integrations.prompt.lookups import Bill
 from prefixcache_integrations.prompt.stability import Snapshot
-from prefixcache_integrations.prompt.steps import Step
+from prefixcache_integrations.prompt.steps import Step, in_many_orders
 
 DEFAULT_READ = 0.1
 """What a cached token costs where a profile has no price: the usual tenth."""
@@ -238,9 +238,10 @@ def _gains(ahead: Ahead, places: Sequence[int], lifetime: Lifetime, prices: Pric
     Where it is worth nothing it is worth as little behind that, whatever comes there.
     """
     gains, gain, left = list[float](), float("inf"), deque(ahead.firsts)
+    marked = in_many_orders(ahead.steps)
     for place in places:
         while gain > 0 and left and left[0].place <= place:
-            gain = min(gain, prices.gain(ahead.sent(left.popleft(), marked=True), lifetime))
+            gain = min(gain, prices.gain(ahead.sent(left.popleft(), marked=marked), lifetime))
         gains.append(gain)
     return gains
 

@@ -57,8 +57,8 @@ class Rates:
 
     A prompt that goes on with a conversation returns otherwise than one that begins anew, or that asks again about what
     was asked about before. So each such sort is also counted apart, and held to be like all others until it is known.
-    So are prefixes at which markers stand: of many places in many orders these promised most, and what promised most
-    keeps less of it than all do (the winner's curse).
+    So are prefixes at which markers stand where documents could be in any order: of all orders theirs promised most,
+    and what promised most keeps less of it than all do (the winner's curse).
     """
 
     def __init__(self) -> None:

@@ -32,3 +32,8 @@ def beyond_tools(steps: Sequence[Step], path: Sequence[int]) -> Sequence[int]:
     How often others had these tools too says nothing of a prompt.
     """
     return path if path and steps[len(path) - 1].likeness.kind != "tools" else ()
+
+
+def in_many_orders(steps: Sequence[Step]) -> bool:
+    """Tell whether a prompt could have been sent in others: documents are new in it."""
+    return bool(steps) and steps[-1].likeness.after_documents
