@@ -104,9 +104,9 @@ def test_braces_in_documents_and_history_are_sent_as_they_are(reading, provider,
     reading.reset()
     chat(kind, texts=BRACED, questions=BRACED_QUESTIONS)(enable(made(reading, provider), layout="arrange"))
     request = reading.calls[-1].request
-    said = [part.text for message in request.messages for part in message.parts]
-    assert [words for words in said if words in BRACED_QUESTIONS] == list(BRACED_QUESTIONS[:2])
-    assert all(text in said[-1] for text in BRACED)
+    *history, latest = ["".join(part.text for part in message.parts) for message in request.messages]
+    assert [words for words in history if words in BRACED_QUESTIONS] == list(BRACED_QUESTIONS[:2])
+    assert all(text in latest for text in BRACED)
 
 
 @pytest.mark.parametrize("mode", MODES)
