@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from prefixcache_integrations.flows.prepare import Prepared
 from prefixcache_integrations.prompt.answers import Answer
+from prefixcache_integrations.prompt.stability import PromptMemory
 
 
 class AwaitedCall:
@@ -18,30 +18,39 @@ class AwaitedCall:
 
     def __init__(self, outer: AwaitedCall | None) -> None:
         self.ended = False
-        self._outer = outer
-        self._own: list[Answer] = []
+        self.outer = outer
+        self.answers: dict[PromptMemory, Answer] = {}
 
     @property
-    def answers(self) -> list[Answer]:
-        """The answers to all that was planned in its context so far."""
-        return [*self._own, *([] if self._outer is None else self._outer.answers)]
+    def under_way(self) -> Iterator[AwaitedCall]:
+        """This call and those around it, as far as they have not ended."""
+        call: AwaitedCall | None = self
+        while call is not None:
+            if not call.ended:
+                yield call
+            call = call.outer
 
-    def awaits(self, answer: Answer) -> None:
-        """Wait for the answer to one more plan."""
-        self._own.append(answer)
+    def answer(self, memory: PromptMemory, now: float) -> Answer:
+        """Return the answer to what is planned by ``memory``; what all layers planned is awaited from ``now``."""
+        known: dict[PromptMemory, Answer] = {}
+        for layer in self.under_way:
+            known = layer.answers | known
+        for answer in known.values():
+            answer.await_from(now)
+        return self.answers.setdefault(memory, known.get(memory) or Answer())
 
     def begun(self) -> None:
         """Say that the answer has begun: from now on others can read what was written."""
         if not self.ended:
             self.ended = True
-            for each in self._own:
+            for each in self.answers.values():
                 each.begun()
 
     def failed(self) -> None:
         """Say that there is none, unless it had begun: nothing was left in the cache."""
         if not self.ended:
             self.ended = True
-            for each in self._own:
+            for each in self.answers.values():
                 each.failed()
 
 
@@ -51,7 +60,7 @@ _CALL: ContextVar[AwaitedCall | None] = ContextVar("prefixcache_integrations.awa
 def begin() -> AwaitedCall:
     """Begin a call, of which it will be told when its answer begins; it is that of this context from now on."""
     outer = _CALL.get()
-    call = AwaitedCall(None if outer is None or outer.ended else outer)
+    call = AwaitedCall(None if outer is None else next(outer.under_way, None))
     _CALL.set(call)
     return call
 
@@ -68,19 +77,7 @@ def answered_at_once() -> Iterator[AwaitedCall]:
     call.begun()
 
 
-def planned(prepare: Callable[[], Prepared], now: float) -> Prepared:
-    """Return what ``prepare`` makes of a body at ``now``, and wait for its answer if the call of this context tells.
-
-    What the same call has sent before is no reason not to send it again: an attempt follows when one has failed.
-    """
+def answer_to(memory: PromptMemory | None, now: float) -> Answer | None:
+    """Return the answer to what is planned in this context at ``now`` by ``memory``; ``None`` where nobody tells."""
     call = _CALL.get()
-    if call is None or call.ended:
-        return prepare()
-    for answer in call.answers:
-        answer.begun()
-    made = prepare()
-    if made.answer is not None:
-        call.awaits(made.answer)
-    for answer in call.answers:
-        answer.await_from(now)
-    return made
+    return None if memory is None or call is None or call.ended else call.answer(memory, now)

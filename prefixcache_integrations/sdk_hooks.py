@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 from prefixcache_integrations import dialects, profiles, tokens
-from prefixcache_integrations.awaited import planned
+from prefixcache_integrations.awaited import answer_to
 from prefixcache_integrations.caching import current_namespace
 from prefixcache_integrations.canonical import DialectName, Level, Tokenizer, Usage
 from prefixcache_integrations.canonical.json import as_object
@@ -77,8 +76,7 @@ class ClientLayout:
         call = self._watcher.begin(provider) if self._watcher else None
         form = self._reader.reading(dialects.by_name(dialect))
         now = time.time()
-        lays_out = partial(
-            prepare,
+        made = prepare(
             body,
             form,
             lambda name: profiles.resolve(name, provider, base_url),
@@ -88,10 +86,10 @@ class ClientLayout:
             memory=self._memory,
             now=now,
             namespace=current_namespace(),
+            answer=answer_to(self._memory, now),
             documents=self._documents,
             changes=call.changes if call is not None else None,
         )
-        made = planned(lays_out, now)
         if call is not None:
             listen(self, call)
         notice(form, made)

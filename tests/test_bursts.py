@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -11,8 +12,9 @@ import openai
 import pytest
 
 from prefixcache_integrations import awaited, sdk_hooks
-from prefixcache_integrations.flows.prepare import Prepared
-from prefixcache_integrations.prompt.answers import BEGINS, Answer
+from prefixcache_integrations.events import PromptPlanned
+from prefixcache_integrations.prompt.answers import BEGINS
+from prefixcache_integrations.prompt.stability import PromptMemory
 from prefixcache_integrations.sdk_hooks import lay_out_client
 from prefixcache_integrations.server import Simulator
 from tests.bursts import RULES, Gate, read, written
@@ -97,32 +99,72 @@ def test_after_a_request_that_failed_the_next_one_writes(simulator, ask):
     assert written(simulator) == [False, True]
 
 
+def planned(answer):
+    """Plan an attempt that has this ``answer`` at ten o'clock; return whether it was awaited meanwhile."""
+    with answer.attempted(10.0):
+        return answer.awaited(10.0)
+
+
 def test_an_attempt_after_one_that_failed_waits_for_the_same_answer():
-    first, second = Answer(), Answer()
-    call = awaited.begin()
-    for answer in (first, second):
-        made = awaited.planned(lambda answer=answer: Prepared(body={}, answer=answer), 10.0)
-        assert made.answer is answer
-    assert [first.awaited(10.0), second.awaited(10.0 + BEGINS / 2)] == [True, True]
+    memory, call = PromptMemory(), awaited.begin()
+    first = awaited.answer_to(memory, 10.0)
+    assert not planned(first)
+    assert not first.readable(10.0)
+    second = awaited.answer_to(memory, 10.0 + BEGINS / 2)
+    assert second is first
+    assert not second.readable(10.0 + BEGINS)
     call.begun()
     call.failed()
-    assert [first.readable(10.0), second.readable(10.0)] == [True, True]
+    assert first.readable(10.0)
 
 
-def test_while_an_attempt_is_planned_nothing_is_taken_to_be_on_its_way():
-    """It may write what the one before it wrote, and so may another layer of the same call."""
-    first, seen = Answer(), []
+def test_while_a_layer_plans_what_another_one_planned_is_awaited_still():
+    """It is another memory's, by which others may be planning."""
     outer = awaited.begin()
-    awaited.planned(lambda: Prepared(body={}, answer=first), 10.0)
-    awaited.begin()
-    awaited.planned(lambda: seen.append(first.awaited(10.0)) or Prepared(body={}, answer=Answer()), 10.0)
-    assert [*seen, first.awaited(10.0)] == [False, True]
+    first = awaited.answer_to(PromptMemory(), 10.0)
+    planned(first)
+    for _ in range(2):
+        inner = awaited.begin()
+        second = awaited.answer_to(PromptMemory(), 10.0 + BEGINS)
+        assert second is not first
+        assert not planned(second)
+        assert not first.readable(10.0 + BEGINS)
+        inner.failed()
     outer.failed()
     assert not first.readable(20.0)
 
 
+def test_layers_that_plan_by_one_memory_wait_for_one_answer():
+    memory = PromptMemory()
+    awaited.begin()
+    first = awaited.answer_to(memory, 10.0)
+    planned(first)
+    awaited.begin()
+    assert awaited.answer_to(memory, 10.0) is first
+
+
 def test_what_nobody_follows_is_not_awaited():
     awaited.begin().begun()
-    answer = Answer()
-    awaited.planned(lambda: Prepared(body={}, answer=answer), 10.0)
-    assert answer.readable(10.0)
+    assert awaited.answer_to(PromptMemory(), 10.0) is None
+
+
+def test_a_layer_that_has_ended_is_awaited_no_more():
+    outer = awaited.begin()
+    first = awaited.answer_to(PromptMemory(), 10.0)
+    awaited.begin()
+    outer.begun()
+    awaited.answer_to(PromptMemory(), 10.0)
+    assert first.readable(10.0)
+
+
+def test_what_takes_long_to_be_told_of_a_plan_lets_nobody_else_write(simulator, gate):
+    """Until it is sent, nobody knows but the memory."""
+    told = threading.Barrier(COUNT, timeout=30)
+    client = anthropic.Anthropic(base_url=simulator.base_url("anthropic"), **SETTINGS)
+    view = lay_out_client(client, observers=[lambda event: type(event) is PromptPlanned and told.wait()])
+    gate.expect(COUNT)
+    with client, ThreadPoolExecutor(COUNT) as pool:
+        asked = ([{"role": "user", "content": f"burst {number}"}] for number in range(COUNT))
+        model = {"model": "claude-sonnet-4-6", "max_tokens": 64, "system": RULES}
+        list(pool.map(lambda each: view.messages.create(messages=each, **model), asked))
+    assert sum(written(simulator)) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import TypeAlias, get_args
 
@@ -35,14 +36,12 @@ Changes: TypeAlias = Callable[[Request, CacheProfile, int], Sequence[Finding]]
 class Prepared(Struct, frozen=True, kw_only=True):
     """A body to send, and the request that it says.
 
-    ``plan`` and ``request`` are ``None`` where it is the very object that came in. ``answer`` is what the memory knows
-    of the answer to it, for whoever sees that begin; ``None`` where nothing is remembered.
+    ``plan`` and ``request`` are ``None`` where it is the very object that came in.
     """
 
     body: JsonObject
     plan: PromptPlan | None = None
     request: Request | None = None
-    answer: Answer | None = None
 
 
 def checked_level(level: Level) -> Level:
@@ -63,6 +62,7 @@ def prepare(
     memory: PromptMemory | None = None,
     now: float = 0.0,
     namespace: str = "",
+    answer: Answer | None = None,
     changes: Changes | None = None,
     known: KnownPrompt = NOTHING_KNOWN,
     documents: DocumentRules = ANY_ORDER,
@@ -74,10 +74,10 @@ def prepare(
     ``profile_of`` finds the facts about a model by its name. Observers are told `PromptPlanned`, and
     `VolatileFound` for what is new, or `PassedThrough` where the body could not be understood and is returned as it is.
     With a ``memory``, planning goes by what it holds at ``now``, in seconds, and the request is added to it; threads
-    may share one, and take turns. ``namespace`` is the tenant whose request it is. What ``changes`` finds is added to
-    the plan. ``known`` is what a template says of the body, ``documents`` what may be done with them at ``arrange``.
+    may share one, and take turns. ``namespace`` is the tenant whose request it is; its ``answer`` is awaited from the
+    plan on, without one it has begun. What ``changes`` finds is added to the plan. ``known`` is what a template says of
+    the body, ``documents`` what may be done with them at ``arrange``.
     """
-    answer = None
     try:
         request = dialect.decode_request(body)
         profile = profile_of(request.model)
@@ -87,10 +87,9 @@ def prepare(
         if memory is None:
             made = planned()
         else:
-            with memory.turn:
+            with memory.turn, nullcontext() if answer is None else answer.attempted(now):
                 made = planned(snapshot=memory.snapshot(now, namespace))
                 if made.sighting is not None:
-                    answer = Answer()
                     memory.observe(made.sighting, now, namespace, answer)
         laid_out = rewritten(dialect, body, request, made.request)
     except MISREAD as error:
@@ -103,7 +102,7 @@ def prepare(
     tell(observers, PromptPlanned(model=request.model, plan=plan))
     for finding in made.news:
         tell(observers, VolatileFound(model=request.model, finding=finding))
-    return Prepared(body=laid_out, plan=plan, request=made.request, answer=answer)
+    return Prepared(body=laid_out, plan=plan, request=made.request)
 
 
 def _reason(error: Exception) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, ClassVar, TypeVar, cast
 
 from langchain.chat_models.base import _DECLARATIVE_METHODS, _ConfigurableModel
@@ -20,7 +19,7 @@ from langchain_core.runnables.configurable import DynamicRunnable
 from pydantic import BaseModel
 
 from prefixcache_integrations import dialects, profiles, tokens
-from prefixcache_integrations.awaited import planned
+from prefixcache_integrations.awaited import answer_to
 from prefixcache_integrations.caching import current_namespace
 from prefixcache_integrations.canonical import DialectName, Level, Tokenizer
 from prefixcache_integrations.canonical.json import as_object
@@ -106,8 +105,7 @@ class ModelLayout:
         fields = _fields(payload, stand_ins)
         provider, call = provider_of(model), follower(self.watcher)
         now = time.time()
-        lays_out = partial(
-            prepare,
+        prepared = prepare(
             fields,
             dialect,
             lambda name: profiles.resolve(name, provider, _base_url(model)),
@@ -117,11 +115,11 @@ class ModelLayout:
             memory=self._memory,
             now=now,
             namespace=current_namespace(),
+            answer=answer_to(self._memory, now),
             documents=self._documents,
             changes=call.changes if isinstance(call, WatchedCall) else None,
             known=known_prompt(),
         )
-        prepared = planned(lays_out, now)
         notice(dialect, prepared)
         extra = _extra_body(payload)
         elsewhere = {*stand_ins, *extra}

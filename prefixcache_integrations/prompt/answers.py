@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from msgspec import Struct
 
 BEGINS = 1.0
@@ -16,7 +19,8 @@ class Answer(Struct, gc=False):
     """What is known of the answer to one request; in doubt, that it has begun.
 
     Claude docs, *Prompt caching*: "a cache entry only becomes available after the first response begins". Whoever will
-    tell says so (`await_from`), and then that it has `begun`, or `failed`, which leaves no entry. Thread-safe.
+    tell says so (`await_from`), and then that it has `begun`, or `failed`, which leaves no entry. Thread-safe. Several
+    attempts, of which one follows when another has failed, have one answer.
     """
 
     until: float = 0.0
@@ -25,6 +29,15 @@ class Answer(Struct, gc=False):
     def await_from(self, now: float) -> None:
         """Take the answer for one that has not begun at ``now``, for as long as `BEGINS`."""
         self.until = now + BEGINS
+
+    @contextmanager
+    def attempted(self, now: float) -> Iterator[None]:
+        """Take it for begun while an attempt is planned, and await it from then on: it may write what another wrote."""
+        self.begun()
+        try:
+            yield
+        finally:
+            self.await_from(now)
 
     def begun(self) -> None:
         """Note that the answer has begun."""
