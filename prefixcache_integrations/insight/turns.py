@@ -7,7 +7,9 @@ said there, is a branch: it follows the longest request that both branches go on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, compress, islice
+from operator import is_not
 from typing import TypeAlias
 from weakref import ref
 
@@ -32,7 +34,7 @@ class Turn:
     was known. ``rows`` are what its owner has read of the prompt. ``read_at`` is when it was last sent or gone on
     with, ``followed`` whether it ever was gone on with, ``elapsed`` the seconds since ``previous`` was, ``before``
     what ``previous`` had of both until then. ``size`` is that of all it says, in bytes, ``weight`` what of it is
-    counted here and not with one that says it all and more.
+    counted here and not with one that says it, too, and more.
     """
 
     def __init__(self, request: Request, at: float, begins_like: Turn | None = None) -> None:
@@ -69,21 +71,34 @@ class Turn:
 
     def take_over(self) -> int:
         """Count all it says here, and no longer with the turn that it begins like; return how much more that is."""
-        other, request = self._begins_like(), self.request
+        other = self._begins_like()
         if other is None:
-            self.size = self.weight = written_size((*request.tools, *request.system, *request.messages))
+            self.size = self.weight = written_size(chain(*_said_in(self.request)))
             return self.weight
-        self.size = self.weight = other.size + written_size(request.messages[len(other.request.messages) :])
-        counted, other.weight = other.weight, 0
-        return self.weight - counted
+        left = written_size(_apart(other.request, self.request))
+        self.size = self.weight = other.size - left + written_size(_apart(self.request, other.request))
+        counted, other.weight = other.weight, min(other.weight, left)
+        return self.weight + other.weight - counted
 
     def hand_back(self, kept: Sequence[Turn]) -> int:
         """Count with the turn that it begins like, if that one is ``kept``, what was counted here; return the rest."""
         other = self._begins_like()
-        if other is None or other.weight or not self.weight or other not in kept:
+        if other is None or self.weight < self.size or other not in kept:
             return self.weight
-        other.weight = other.size
-        return self.weight - other.weight
+        counted, other.weight = other.weight, other.size
+        return self.weight + counted - other.weight
+
+
+def _said_in(request: Request) -> tuple[tuple[object, ...], ...]:
+    return request.tools, request.system, request.messages
+
+
+def _apart(request: Request, other: Request) -> Iterator[object]:
+    """Yield what ``request`` says in other objects than ``other``, or beyond it."""
+    for said_here, said_there in zip(_said_in(request), _said_in(other), strict=True):
+        if said_here is not said_there:
+            yield from compress(said_here, map(is_not, said_here, said_there))
+            yield from islice(said_here, len(said_there), None)
 
 
 def _nothing() -> None:

@@ -283,3 +283,15 @@ def test_nothing_is_counted_of_what_is_no_longer_kept(steps):
         kept = [turn for turns in talks._turns.values() for turn in turns]
         assert talks._bytes == sum(turn.weight for turn in kept)
         assert talks._bytes <= 3000 or len(kept) == 1
+
+
+def test_instructions_and_tools_that_are_others_at_each_turn_are_counted_at_each():
+    talks, said = Conversations(max_bytes=100_000), ["hello"]
+    for turn in range(20):
+        latest = talks.place(request(*said, system=f"{turn} " + "word " * 4000, tools=["a", "b"]), turn, "s")
+        said += ["so", "and"]
+    kept = talks._turns["session:s"]
+
+    assert len(kept) == 2  # of 20 kB each, as text of its part and as it goes to the provider
+    assert latest.size < 50_000
+    assert talks._bytes == sum(turn.weight for turn in kept) > 80_000
