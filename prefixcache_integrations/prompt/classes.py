@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple, Self, final
 
-from prefixcache_integrations.prompt.priors import Kind
+from prefixcache_integrations.prompt.priors import SAID, Kind
 
 MANY = 4
 """From how many sightings on a prefix counts as one that is seen all the time."""
@@ -37,7 +37,10 @@ class Class:
     sent in other orders. There is one object of each, of which there are few: what was counted of it is found at once.
     """
 
-    __slots__ = ("_later", "alike", "begun", "depth", "likeness", "marked", "together", "unmarked", "visits")
+    __slots__ = (
+        *("likeness", "visits", "begun", "depth", "marked"),
+        *("unmarked", "together", "alike", "sorts", "_later", "_once"),
+    )
 
     likeness: Likeness
     visits: int
@@ -51,7 +54,11 @@ class Class:
     alike: Class
     """The same of all depths as well."""
 
+    sorts: tuple[Class, ...]
+    """Those that it counts in: that of all prompts, of those that began like its own, of marked ones."""
+
     _later: tuple[Class, ...]
+    _once: Class | None
 
     _all: ClassVar[dict[tuple[Likeness, int, int, int, bool], Class]] = {}
 
@@ -64,10 +71,11 @@ class Class:
         if found is None:
             made = super().__new__(cls)
             made.likeness, made.visits, made.begun, made.depth, made.marked = key
-            made._later = ()
+            made._later, made._once = (), None
             made.unmarked = cls(likeness, visits, begun, depth) if marked else made
             made.together = made.unmarked if begun == ANY else cls(likeness, visits, ANY, depth)
             made.alike = made.together if depth == 0 else cls(likeness, visits)
+            made.sorts = tuple(dict.fromkeys((made.together, made.unmarked, made)))
             found = cls._all.setdefault(key, made)
         return found
 
@@ -82,6 +90,13 @@ class Class:
             visits = (*range(self.visits + 1, MANY), MANY)
             self._later = tuple(Class(likeness, seen, self.begun, marked=self.marked) for seen in visits)
         return self._later
+
+    @property
+    def once(self) -> Class:
+        """What was sent but once and is otherwise alike, of all prompts: what is said ended its prompt then."""
+        if self._once is None:
+            self._once = Class(self.likeness._replace(last=self.likeness.kind in SAID), 1)
+        return self._once
 
     def __repr__(self) -> str:
         """Return it as it is made."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from math import expm1, log1p
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from prefixcache_integrations.prompt.classes import Class, Likeness
-from prefixcache_integrations.prompt.priors import PRIORS, SAID, Kind, Pace, group
+from prefixcache_integrations.prompt.priors import PRIORS, Kind, Pace, group
 from prefixcache_integrations.prompt.returns import AGES, Returns
 
 SURE = 1.0
@@ -30,6 +31,9 @@ FRESH = 512.0
 CERTAIN = 1 - 1e-9
 """The most likely that anything ever is."""
 
+MOST = -log1p(-CERTAIN)
+"""The rate at which it is that likely."""
+
 APART = 8.0
 """How many sightings it takes until prompts that begin alike say as much of their like as all prompts together."""
 
@@ -44,6 +48,13 @@ class Wait(Struct, eq=False, gc=False):
     share: float
     since: float
     left: int
+
+
+class _Estimate(NamedTuple):
+    """How likely prefixes return within each number of `AGES`, and the rates at each age that say so, if any do."""
+
+    chances: Sequence[float]
+    rates: Sequence[float] = ()
 
 
 class Rates:
@@ -69,7 +80,7 @@ class Rates:
         self._latest: dict[Class, deque[Wait]] = {}
         self._paces: dict[str, Pace] = {}
         # What was worked out, until something is counted that it depends on: by `Class.alike` which that is.
-        self._known: dict[Class, Sequence[float]] = {}
+        self._known: dict[Class, _Estimate] = {}
         self._counted: dict[Class, list[Class]] = {}
         self._expected: dict[Kind, Sequence[float]] = {}
 
@@ -149,7 +160,7 @@ class Rates:
 
     def _count(self, rows: dict[Class, list[float]], wait: Wait, count: int, age: int) -> None:
         self._changed(wait.kind)
-        for kind in _sorts(wait.kind):
+        for kind in wait.kind.sorts:
             row = rows.setdefault(kind, [0.0] * len(AGES))
             row[age] += wait.share * count
             if row[age] > FRESH:
@@ -159,15 +170,15 @@ class Rates:
 
     def returns(self, kind: Class) -> Returns:
         """Return how likely a prefix comes again."""
-        rows = [self._known.get(each) or self._within(each) for each in (kind, *kind.later)]
+        rows = [(self._known.get(each) or self._estimate(each)).chances for each in (kind, *kind.later)]
         return Returns(rows, not kind.likeness.after_documents)
 
-    def _within(self, kind: Class) -> Sequence[float]:
-        """Return how likely prefixes return that were sent so often, within each number of `AGES`."""
-        chances = self._doubtful(kind) if kind.likeness.after_documents else self._survived(kind)
-        self._known[kind] = chances
+    def _estimate(self, kind: Class) -> _Estimate:
+        """Return how likely prefixes return that were sent so often."""
+        found = _Estimate(self._doubtful(kind)) if kind.likeness.after_documents else self._survived(kind)
+        self._known[kind] = found
         self._counted.setdefault(kind.alike, []).append(kind)
-        return chances
+        return found
 
     def _changed(self, kind: Class) -> None:
         """Forget what was known of how likely prefixes return that are like those of ``kind``."""
@@ -193,58 +204,55 @@ class Rates:
         What was sent again is expected back when what was sent once is, and the likelier the oftener it came: each time
         says as much as one more sighting.
         """
-        rates = self._rates(kind.likeness.kind)
         if kind.visits == 1:
-            return rates
-        said = kind.likeness.kind in SAID
-        first = Class(kind.likeness._replace(last=said), 1)
-        once = self._known.get(first) or self._within(first)
+            return self._rates(kind.likeness.kind)
+        once = self._known.get(kind.once) or self._estimate(kind.once)
         weight, again = PRIORS[kind.likeness.kind].weight, kind.visits - 1
-        chance = (weight * once[-1] + again) / (weight + again)
-        until = once.index(once[-1]) + 1  # from there on none is expected
-        hazards = [-log1p(-min(each, CERTAIN)) for each in once[:until]]
-        factor = -log1p(-min(chance, CERTAIN)) / hazards[-1]
-        return [factor * (later - sooner) for sooner, later in pairwise(hazards)]
+        chance = (weight * once.chances[-1] + again) / (weight + again)
+        factor = -log1p(-min(chance, CERTAIN)) / sum(once.rates)
+        return [factor * rate for rate in once.rates]
 
-    def _survived(self, kind: Class) -> list[float]:
+    def _survived(self, kind: Class) -> _Estimate:
         prior = PRIORS[kind.likeness.kind]
         weight, sure, rates = prior.weight, SURE, self._prior_rates(kind)
-        for sort in _sorts(kind):
+        for sort in kind.sorts:
             returned, passed = self._returned.get(sort, _NONE), self._passed.get(sort, _NONE)
-            if any(returned[len(rates) :]):  # at ages at which none was expected
-                rates = [*rates, *_NONE[len(rates) :]]
-            rates = _learned([*zip(rates, returned, passed, strict=False)], weight, sure, prior.told)
+            if returned is not passed:  # some were counted
+                if any(returned[len(rates) :]):  # at ages at which none was expected
+                    rates = [*rates, *_NONE[len(rates) :]]
+                rates = _learned(rates, returned, passed, weight, sure, prior.told)
             weight, sure = APART, APART
-        chances, total = [0.0], 0.0
-        for rate in rates:
-            total += rate
-            chances.append(-expm1(-total))
-        return chances + chances[-1:] * (len(AGES) + 1 - len(chances))
+        chances = [-expm1(-total) for total in accumulate(rates, initial=0.0)]
+        return _Estimate(chances + chances[-1:] * (len(AGES) + 1 - len(chances)), rates)
 
 
-def _learned(seen: Sequence[tuple[float, float, float]], weight: float, sure: float, told: float) -> list[float]:
+def _learned(
+    rates: Sequence[float],
+    returned: Sequence[float],
+    passed: Sequence[float],
+    weight: float,
+    sure: float,
+    told: float,
+) -> list[float]:
     """Return what becomes of the rates that were expected at each age, by how many came back in it and how many not.
 
     What was expected counts as so many sightings as its ``weight``; ``sure`` is how many that were expected and did not
     come it takes until half as many are expected at all ages. ``told`` as in `Prior`.
     """
     came = expected = 0.0
-    for rate, back, gone in seen:
-        if rate:
+    for rate, back, gone in zip(rates, returned, passed, strict=False):
+        if rate and (back or gone):
             came += back
-            expected += rate * (back + gone / (1 + gone / told) if gone else back)
+            expected += rate * (back + gone / (1 + gone / told))
     often = (sure + came) / (sure + expected)
     learned: list[float] = []
-    for rate, back, gone in seen:
-        chance = (back - expm1(-rate * often) * weight) / (back + gone + weight) if rate or back else 0.0
-        learned.append(-log1p(-chance if chance < CERTAIN else -CERTAIN))
+    for rate, back, gone in zip(rates, returned, passed, strict=False):
+        if back or gone:
+            chance = (back - expm1(-rate * often) * weight) / (back + gone + weight)
+            learned.append(-log1p(-chance) if chance < CERTAIN else MOST)
+        else:
+            learned.append(min(rate * often, MOST))
     return learned
-
-
-def _sorts(kind: Class) -> tuple[Class, ...]:
-    """Return the classes that a prefix counts in: that of all prompts, of those that began like its own, of marked."""
-    alike = (kind.together,) if kind.unmarked is kind.together else (kind.together, kind.unmarked)
-    return (*alike, kind) if kind.marked else alike
 
 
 _NONE = (0.0,) * len(AGES)
