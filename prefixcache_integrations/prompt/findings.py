@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from math import ceil
 from operator import is_not
 
@@ -24,9 +25,14 @@ class Bounds(Struct, frozen=True):
 
 def bounds(profile: CacheProfile, tokenizer: Tokenizer) -> Bounds:
     """Return the minimum of a model, as far as our counts can tell."""
-    guess = 0 if tokenizer.exact else ESTIMATE_UNCERTAINTY
-    enough = ceil(profile.minimum_tokens / (1 + profile.tokenizer_uncertainty + guess))
-    return Bounds(enough, ceil(profile.minimum_tokens / (1 - guess)))
+    return _bounds(
+        profile.minimum_tokens, profile.tokenizer_uncertainty, 0 if tokenizer.exact else ESTIMATE_UNCERTAINTY
+    )
+
+
+@lru_cache(maxsize=256)
+def _bounds(minimum: int, uncertainty: float, guess: float) -> Bounds:
+    return Bounds(ceil(minimum / (1 + uncertainty + guess)), ceil(minimum / (1 - guess)))
 
 
 def about_model(profile: CacheProfile, tokenizer: Tokenizer) -> Iterator[Finding]:

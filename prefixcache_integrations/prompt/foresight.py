@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from prefixcache_integrations.canonical import Address, Request
+from prefixcache_integrations.canonical import Address, Level, Request
 from prefixcache_integrations.profiles.profile import CacheProfile
 from prefixcache_integrations.prompt.cache_key import Route
+from prefixcache_integrations.prompt.document_rules import DocumentRules
 from prefixcache_integrations.prompt.documents import Movable, distance, message_of, movable
 from prefixcache_integrations.prompt.known import NOTHING_KNOWN, KnownPrompt, marked_range
 from prefixcache_integrations.prompt.orders import Path, longest_path, orders
@@ -73,7 +75,7 @@ def foresee(request: Request, reading: Reading, terms: Terms, snapshot: Snapshot
     """
     keys = reading.blocks.keys
     found = movable(request, reading.blocks, terms.documents.keep_top)
-    settings = _settings(terms)
+    settings = _settings(terms.level, terms.profile.name, terms.documents)
     given = _digest(keys, settings)
     laid = snapshot.just_sent(given)
     if laid is not None:
@@ -192,8 +194,9 @@ def _better(kept: _Candidate, best: _Candidate, profile: CacheProfile) -> tuple[
     return kept, best if profile.max_breakpoints and not kept.choice.marks else kept
 
 
-def _settings(terms: Terms) -> bytes:
-    return b"".join((terms.level.encode(), terms.profile.name.encode(), repr(terms.documents).encode()))
+@lru_cache(maxsize=256)
+def _settings(level: Level, model: str, documents: DocumentRules) -> bytes:
+    return b"".join((level.encode(), model.encode(), repr(documents).encode()))
 
 
 def _digest(keys: Sequence[bytes], settings: bytes) -> bytes:

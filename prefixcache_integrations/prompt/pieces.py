@@ -155,17 +155,17 @@ class Blocks(Struct, frozen=True, gc=False):
     def with_more(self, pieces: Sequence[Piece]) -> Blocks:
         """Return these and, behind them, ``pieces``."""
         rows = list(enumerate(pieces, len(self.pieces)))
-        tokens = accumulate((piece.tokens for piece in pieces), initial=self.tokens)
+        tokens = accumulate([piece.tokens for piece in pieces], initial=self.tokens)
         return Blocks(
-            (*self.pieces, *pieces),
-            (*self.steps, *(Step(piece.key, _LIKENESSES[piece.kind]) for piece in pieces)),
-            (*self.keys, *(piece.key for piece in pieces)),
-            (*self.markable, *(piece.markable for piece in pieces)),
-            (*self.ends, *islice(tokens, 1, None)),
-            (*self.marked, *(number for number, piece in rows if piece.marker is not None)),
-            (*self.documents, *(number for number, piece in rows if piece.is_document)),
-            (*self.firsts, *self._new_kinds(pieces)),
-            (*self.own, *(number for number, piece in rows if piece.markable and piece.kind in OWN)),
+            self.pieces + tuple(pieces),
+            self.steps + tuple([Step(piece.key, _LIKENESSES[piece.kind]) for piece in pieces]),
+            self.keys + tuple([piece.key for piece in pieces]),
+            self.markable + tuple([piece.markable for piece in pieces]),
+            self.ends + tuple(islice(tokens, 1, None)),
+            self.marked + tuple([number for number, piece in rows if piece.marker is not None]),
+            self.documents + tuple([number for number, piece in rows if piece.is_document]),
+            self.firsts + tuple(self._new_kinds(pieces)),
+            self.own + tuple([number for number, piece in rows if piece.markable and piece.kind in OWN]),
         )
 
     def _new_kinds(self, pieces: Sequence[Piece]) -> Iterator[int]:

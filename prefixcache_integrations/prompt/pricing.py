@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from math import inf
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
@@ -106,21 +107,20 @@ class Prices:
         self.saving = read_saving(profile)
         self.allowance = snapshot.allowance
         self._returns = snapshot.returns
-        self._extras = [(each.name, each.seconds, float(each.write_multiplier) - 1) for each in profile.lifetimes]
-        self._gains: dict[Class, dict[str, float]] = {}
+        self._extras = [(each.seconds, float(each.write_multiplier) - 1) for each in profile.lifetimes]
+        self._gains: dict[Class, Sequence[float]] = {}
 
     def reads(self, kind: Class, seconds: float) -> float:
         """Return how often a prefix will be read before its entry ends, after so many seconds, if it is written now."""
         return self._returns(kind).expected_reads(seconds)
 
-    def gain(self, kind: Class, lifetime: Lifetime) -> float:
-        """Return what a token of a prefix is worth if it is written now."""
+    def gains(self, kind: Class) -> Sequence[float]:
+        """Return what a token of a prefix is worth if it is written now, for each lifetime of the model."""
         known = self._gains.get(kind)
         if known is None:
             worth, saving = self._returns(kind).worth_writing, self.saving
-            known = {name: worth(seconds, saving, extra) for name, seconds, extra in self._extras}
-            self._gains[kind] = known
-        return known[lifetime.name]
+            known = self._gains[kind] = [worth(seconds, saving, extra) for seconds, extra in self._extras]
+        return known
 
 
 def best_marks(ahead: Ahead, prices: Prices, enough: int, *, anchor: int = -1) -> Choice:
@@ -141,8 +141,7 @@ def best_marks(ahead: Ahead, prices: Prices, enough: int, *, anchor: int = -1) -
     places, budget = _places(ahead, enough), profile.max_breakpoints - len(found) - (anchor > ahead.read)
     sure = sum(not ahead.steps[place].likeness.after_documents for place in places)
     best = Choice(now, again, None)
-    for lifetime in profile.lifetimes:
-        gains = _gains(ahead, places, lifetime, prices)
+    for lifetime, gains in zip(profile.lifetimes, _gains(ahead, places, prices), strict=False):
         worth, marks = _best_chain(ahead, places, gains, budget)
         if marks and sure < len(places) and _extra(ahead, marks[-1], lifetime, ahead.found) > allowed.documents:
             worth, marks = _best_chain(ahead, places[:sure], gains[:sure], budget)
@@ -211,7 +210,7 @@ def worth_unmarked(ahead: Ahead, prices: Prices) -> float:
     profile = prices.profile
     lifetime = profile.lifetimes[0].seconds if profile.lifetimes else 300.0
     now = ahead.found
-    later, reads, before = 0.0, float("inf"), 0
+    later, reads, before = 0.0, inf, 0
     following = [first.place for first in ahead.firsts[1:]]
     for first, place in zip(ahead.firsts, (*following, len(ahead.ends)), strict=True):
         reads = min(reads, prices.reads(ahead.sent(first, marked=False), lifetime))
@@ -232,18 +231,19 @@ def _places(ahead: Ahead, enough: int) -> list[int]:
     return found if len(found) <= 2 * CONSIDERED else [*found[:CONSIDERED], *found[-CONSIDERED:]]
 
 
-def _gains(ahead: Ahead, places: Sequence[int], lifetime: Lifetime, prices: Prices) -> list[float]:
-    """Return what each token before a place is worth if it is written there: never more than at the places before.
+def _gains(ahead: Ahead, places: Sequence[int], prices: Prices) -> Iterator[Sequence[float]]:
+    """Return what each token before a place is worth if it is written there, per lifetime of the model.
 
-    Where it is worth nothing it is worth as little behind that, whatever comes there.
+    It is never more than at the places before: where it is worth nothing it is worth as little behind that.
     """
-    gains, gain, left = list[float](), float("inf"), deque(ahead.firsts)
+    rows = list[Sequence[float]]()
+    gains, left = [inf] * len(prices.profile.lifetimes), deque(ahead.firsts)
     marked = in_many_orders(ahead.steps)
     for place in places:
-        while gain > 0 and left and left[0].place <= place:
-            gain = min(gain, prices.gain(ahead.sent(left.popleft(), marked=marked), lifetime))
-        gains.append(gain)
-    return gains
+        while left and left[0].place <= place and max(gains, default=0.0) > 0:
+            gains = [*map(min, gains, prices.gains(ahead.sent(left.popleft(), marked=marked)))]
+        rows.append(gains)
+    return zip(*rows, strict=True)
 
 
 _Chain: TypeAlias = tuple[float, tuple[int, ...]]

@@ -220,38 +220,31 @@ class Rates:
             if returned is not passed:  # some were counted
                 if any(returned[len(rates) :]):  # at ages at which none was expected
                     rates = [*rates, *_NONE[len(rates) :]]
-                rates = _learned(rates, returned, passed, weight, sure, prior.told)
+                rates = _learned([*zip(rates, returned, passed, strict=False)], weight, sure, prior.told)
             weight, sure = APART, APART
         chances = [-expm1(-total) for total in accumulate(rates, initial=0.0)]
         return _Estimate(chances + chances[-1:] * (len(AGES) + 1 - len(chances)), rates)
 
 
-def _learned(
-    rates: Sequence[float],
-    returned: Sequence[float],
-    passed: Sequence[float],
-    weight: float,
-    sure: float,
-    told: float,
-) -> list[float]:
+def _learned(seen: Sequence[tuple[float, float, float]], weight: float, sure: float, told: float) -> list[float]:
     """Return what becomes of the rates that were expected at each age, by how many came back in it and how many not.
 
     What was expected counts as so many sightings as its ``weight``; ``sure`` is how many that were expected and did not
     come it takes until half as many are expected at all ages. ``told`` as in `Prior`.
     """
-    came = expected = 0.0
-    for rate, back, gone in zip(rates, returned, passed, strict=False):
-        if rate and (back or gone):
+    came, expected = sure, sure
+    for rate, back, gone in seen:
+        if rate:
             came += back
             expected += rate * (back + gone / (1 + gone / told))
-    often = (sure + came) / (sure + expected)
+    often = came / expected
     learned: list[float] = []
-    for rate, back, gone in zip(rates, returned, passed, strict=False):
+    for rate, back, gone in seen:
         if back or gone:
             chance = (back - expm1(-rate * often) * weight) / (back + gone + weight)
             learned.append(-log1p(-chance) if chance < CERTAIN else MOST)
         else:
-            learned.append(min(rate * often, MOST))
+            learned.append(rate * often)
     return learned
 
 

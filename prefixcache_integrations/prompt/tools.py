@@ -61,8 +61,9 @@ def _places(given: tuple[str, ...], names: tuple[str, ...]) -> tuple[int, ...]:
 def agent_of(request: Request) -> bytes:
     """Return what tells one agent of an application from another: the beginning of its instructions, as a digest."""
     opening = request.messages[0].parts if request.messages and request.messages[0].role in _INSTRUCTIONS else ()
-    text = next((part.text for part in (*request.system, *opening)), "")
-    return hashlib.blake2b(text[:AGENT_TEXT].encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    led = request.system or opening
+    text = led[0].text[:AGENT_TEXT] if led else ""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 def canonical_tools(tools: Sequence[Tool], dialect: DialectName, head: int = 0) -> Sequence[Tool]:
