@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -41,17 +41,18 @@ class AwaitedCall:
 
     def begun(self) -> None:
         """Say that the answer has begun: from now on others can read what was written."""
-        if not self.ended:
-            self.ended = True
-            for each in self.answers.values():
-                each.begun()
+        for each in self._end():
+            each.begun()
 
     def failed(self) -> None:
         """Say that there is none, unless it had begun: nothing was left in the cache."""
-        if not self.ended:
-            self.ended = True
-            for each in self.answers.values():
-                each.failed()
+        for each in self._end():
+            each.failed()
+
+    def _end(self) -> Iterable[Answer]:
+        """Return what was awaited until now: the context of a call may live long, and keeps no memory alive."""
+        self.ended, answers, self.answers = True, self.answers, {}
+        return answers.values()
 
 
 _CALL: ContextVar[AwaitedCall | None] = ContextVar("prefixcache_integrations.awaited", default=None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -155,6 +157,16 @@ def test_a_layer_that_has_ended_is_awaited_no_more():
     outer.begun()
     awaited.answer_to(PromptMemory(), 10.0)
     assert first.readable(10.0)
+
+
+def test_a_call_that_has_ended_keeps_no_memory_alive():
+    memory, call = PromptMemory(), awaited.begin()
+    awaited.answer_to(memory, 10.0)
+    kept = weakref.ref(memory)
+    call.begun()
+    del memory
+    gc.collect()
+    assert kept() is None
 
 
 def test_what_takes_long_to_be_told_of_a_plan_lets_nobody_else_write(simulator, gate):
