@@ -60,8 +60,7 @@ _CALL: ContextVar[AwaitedCall | None] = ContextVar("prefixcache_integrations.awa
 
 def begin() -> AwaitedCall:
     """Begin a call, of which it will be told when its answer begins; it is that of this context from now on."""
-    outer = _CALL.get()
-    call = AwaitedCall(None if outer is None else next(outer.under_way, None))
+    call = AwaitedCall(_under_way())
     _CALL.set(call)
     return call
 
@@ -80,5 +79,10 @@ def answered_at_once() -> Iterator[AwaitedCall]:
 
 def answer_to(memory: PromptMemory | None, now: float) -> Answer | None:
     """Return the answer to what is planned in this context at ``now`` by ``memory``; ``None`` where nobody tells."""
-    call = _CALL.get()
-    return None if memory is None or call is None or call.ended else call.answer(memory, now)
+    call = _under_way()
+    return None if memory is None or call is None else call.answer(memory, now)
+
+
+def _under_way() -> AwaitedCall | None:
+    latest = _CALL.get()
+    return None if latest is None else next(latest.under_way, None)

@@ -7,6 +7,7 @@ import gc
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from types import SimpleNamespace
 
 import anthropic
@@ -40,6 +41,12 @@ def server(gate):
 def _at_one_time(monkeypatch):
     """However slow the machine is, no answer is given up."""
     monkeypatch.setattr(sdk_hooks, "time", SimpleNamespace(time=lambda: 1_000_000.0))
+
+
+@pytest.fixture(autouse=True)
+def _in_a_context_of_its_own(monkeypatch):
+    """Calls that a test leaves under way are no other's."""
+    monkeypatch.setattr(awaited, "_CALL", ContextVar("call", default=None))
 
 
 @pytest.fixture(params=["claude", "gpt"])
@@ -157,6 +164,15 @@ def test_a_layer_that_has_ended_is_awaited_no_more():
     outer.begun()
     awaited.answer_to(PromptMemory(), 10.0)
     assert first.readable(10.0)
+
+
+def test_a_call_goes_on_when_another_one_has_ended_within_it():
+    """An observer, or a tool, may ask a model too."""
+    memory = PromptMemory()
+    awaited.begin()
+    first = awaited.answer_to(memory, 10.0)
+    awaited.begin().begun()
+    assert awaited.answer_to(memory, 10.0) is first
 
 
 def test_a_call_that_has_ended_keeps_no_memory_alive():
