@@ -229,7 +229,7 @@ def breakpoints(
     """
     findings: list[Finding] = []
     rows = [_breakpoint(place, reasons[place.at], profile, findings, ttl) for place in found if place.at in reasons]
-    if rules.ordered:
+    if rules.ordered and any(row.ttl is not None for row in rows):
         rows = _raised(_lowered(rows, profile, findings), profile)
     return tuple(rows), tuple(findings)
 

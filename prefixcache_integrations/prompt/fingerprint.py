@@ -155,12 +155,11 @@ def setting(request: Request, name: str) -> object:
     """Return the value that ``name`` has for `tier_seeds`; ``None`` where it is left out or a documented default."""
     if name in PROPERTIES:
         return name in traits(request)
-    value: object = request.options
-    for step in name.split("."):
+    field, *inside = name.split(".")
+    value = request.options.get(field)
+    for step in inside:
         value = (as_object(value) or {}).get(step)
-        if value is None:
-            return None
-    return _without_defaults(value, name, _DEFAULTS[request.dialect])
+    return None if value is None else _without_defaults(value, name, _DEFAULTS[request.dialect])
 
 
 def _without_defaults(value: object, path: str, defaults: Mapping[str, object]) -> object:

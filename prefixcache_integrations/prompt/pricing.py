@@ -255,12 +255,10 @@ def _best_chain(ahead: Ahead, places: Sequence[int], gains: Sequence[float], bud
 
     Of places where a token is worth the same none pays like the last of them, and where it is worth nothing none does.
     """
-    ends, following = ahead.ends, (*gains, 0.0)[1:]
+    ends, given, following = ahead.ends, ahead.given, (*gains, 0.0)[1:]
     rows = [(place, gain) for place, gain, after in zip(places, gains, following, strict=True) if gain > max(after, 0)]
     best: tuple[float, tuple[int, ...]] = (0.0, ())
-    chains: list[tuple[float, tuple[int, ...]]] = [
-        ((ends[place] - ahead.given) * gain, (place,)) for place, gain in rows
-    ]
+    chains: list[tuple[float, tuple[int, ...]]] = [((ends[place] - given) * gain, (place,)) for place, gain in rows]
     for count in range(1, budget + 1):
         best = max([best, *chains], key=itemgetter(0))
         chains = [

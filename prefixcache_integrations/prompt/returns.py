@@ -41,11 +41,12 @@ class Returns(NamedTuple):
 
         A read saves ``saving``, writing costs ``extra`` more.
         """
-        *chances, always = self.within(lifetime)
-        held = saving * _for_good(always)
-        waited = always * max(0.0, held - extra)
-        for chance in reversed(chances):
-            now = held - extra
+        *rows, always = self.rows
+        ages = bisect_left(AGES, lifetime)
+        held = saving * _for_good(always[ages])
+        waited = always[ages] * max(0.0, held - extra)
+        for row in reversed(rows):
+            chance, now = row[ages], held - extra
             held, waited = chance * (saving + held), chance * max(now, waited)
         return held - extra - (waited if self.waits else 0.0)
 
