@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import is_not
 from typing import Literal, TypeAlias, TypeVar
 
@@ -24,9 +24,12 @@ def results_in_call_order(messages: tuple[Message, ...], since: int = 0) -> tupl
     they are. Nothing else moves, and what does not change is shared. Before number ``since`` all is in order.
     """
     start = _latest_calls(messages, since)
+    added = messages[start:]
+    if not _has_runs(added):
+        return messages
     ranks: _Ranks = {}
     ordered: list[Message] = []
-    for is_result, run in groupby(messages[start:], lambda message: message.role == "tool" and bool(message.parts)):
+    for is_result, run in groupby(added, lambda message: message.role == "tool" and bool(message.parts)):
         if is_result:
             ordered += _by_rank([*run], ranks, lambda message: message.parts[0])
             continue
@@ -34,8 +37,16 @@ def results_in_call_order(messages: tuple[Message, ...], since: int = 0) -> tupl
             if message.role == "assistant":
                 ranks = _ranks(ordered, ranks, message)
             ordered.append(_with_sorted_results(message, ranks))
-    unchanged = not any(map(is_not, messages[start:], ordered))
+    unchanged = not any(map(is_not, added, ordered))
     return messages if unchanged else (*messages[:start], *ordered)
+
+
+def _has_runs(messages: Sequence[Message]) -> bool:
+    """Tell whether results may be next to each other, in a message or in several."""
+    spoken = (message for message in messages if message.role != "assistant")
+    return any(len(message.parts) > 1 for message in spoken) or any(
+        one.role == other.role == "tool" for one, other in pairwise(messages)
+    )
 
 
 def _latest_calls(messages: Sequence[Message], before: int) -> int:

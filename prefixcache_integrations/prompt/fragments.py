@@ -51,6 +51,8 @@ def fragments(text: str, recognised: Recognition | None) -> Iterator[Fragment]:
     looks = patterns(text, None if recognised is None else recognised.template.latest)
     calls = 1 if recognised is None else max(recognised.template.sightings - 1, 1)
     changes = () if recognised is None else _merged(recognised.changes, looks)
+    if not looks and not changes:
+        return
     seen = {(each.start, each.end) for each in changes}
     at = Address("system", 0)
     rows = [_changing(at, each, _kind(each, looks), calls) for each in changes]

@@ -46,9 +46,15 @@ class Company(Struct, frozen=True):
     neighbours: tuple[Neighbour, ...] = ()
 
 
+ALONE = Company({}, {}, {})
+"""That of a request without documents."""
+
+
 def company(tokens: Mapping[bytes, int], snapshot: Snapshot) -> Company:
     """Return what is known of documents together; ``tokens`` are their lengths by digest."""
-    near = tuple(snapshot.neighbours(tokens)) if tokens else ()
+    if not tokens:
+        return ALONE
+    near = tuple(snapshot.neighbours(tokens))
     weights, having = dict.fromkeys(tokens, 0.0), dict.fromkeys(tokens, 0)
     total, bit = 0.0, 1
     for neighbour in near:

@@ -84,7 +84,8 @@ def find_volatile(
         moves = (*moves, *_after_head(request, profile, known))
     texts = tuple(each.recognised for each in seen if each.recognised is not None)
     names = {fragment.at: each.name for each in seen for fragment in each.fragments}
-    return Volatile(tuple(found), moves, texts, names, tuple(_heads(blocks, found, moves)))
+    places = tuple(_heads(blocks, found, moves)) if found or moves else ()
+    return Volatile(tuple(found), moves, texts, names, places)
 
 
 class _Seen(Struct, frozen=True):
