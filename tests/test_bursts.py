@@ -108,6 +108,16 @@ def test_after_a_request_that_failed_the_next_one_writes(simulator, ask):
     assert written(simulator) == [False, True]
 
 
+def test_a_request_that_failed_has_no_answer_and_others_have_one(ask, monkeypatch):
+    answers = []
+    monkeypatch.setattr(sdk_hooks, "answer_to", lambda *of: answers.append(awaited.answer_to(*of)) or answers[-1])
+    with pytest.raises((anthropic.APIStatusError, openai.APIStatusError)):
+        ask("fail now")
+    ask("why?")
+    assert [answer.lost for answer in answers] == [True, False]
+    assert not any(answer.awaited(1_000_000.0) for answer in answers)
+
+
 def planned(answer):
     """Plan an attempt that has this ``answer`` at ten o'clock; return whether it was awaited meanwhile."""
     with answer.attempted(10.0):

@@ -1,5 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from prefixcache_integrations.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
 from prefixcache_integrations.insight.conversations import Conversations
@@ -295,3 +296,21 @@ def test_instructions_and_tools_that_are_others_at_each_turn_are_counted_at_each
     assert len(kept) == 2  # of 20 kB each, as text of its part and as it goes to the provider
     assert latest.size < 50_000
     assert talks._bytes == sum(turn.weight for turn in kept) > 80_000
+
+
+def test_a_turn_between_two_gives_back_nothing_that_the_later_one_says():
+    talks = Conversations()
+    first, between, last = (talks.place(request(*said), 1, "s") for said in ("a", "abc", "abcde"))
+    assert last.size == last.weight
+    talks.withdraw(between)
+    assert talks._bytes == first.weight + last.weight
+    assert first.weight < first.size
+
+
+def test_what_another_turn_says_all_of_is_not_counted_again_for_one_that_says_less_of_it():
+    talks, opening = Conversations(), request("a")
+    first = talks.place(opening, 0, "s")
+    talks.place(replace(opening, messages=request("a", "b", "c").messages), 1, "s")
+    assert first.weight == 0
+    talks.place(request("a", "x", "y", system="Another."), 2, "s")
+    assert first.weight == 0

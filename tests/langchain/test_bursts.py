@@ -1,10 +1,12 @@
 """Requests that LangChain sends at once: one of them writes what all share, by the simulator's bills."""
 
 import asyncio
+from contextvars import Context
 from types import SimpleNamespace
 
 import pytest
 
+from prefixcache_integrations import awaited
 from prefixcache_integrations.langchain import model_view
 from prefixcache_integrations.langchain.model_view import ModelLayout
 from prefixcache_integrations.server import Simulator
@@ -56,7 +58,7 @@ def test_of_a_batch_one_request_writes_and_the_next_one_reads(simulator, gate, m
 def test_a_stream_that_has_begun_can_be_read_before_it_ends(simulator, model):
     pieces = model.stream(asked("tell me all"))
     next(pieces)
-    model.invoke(asked("and what of it?"))
+    Context().run(model.invoke, asked("and what of it?"))  # as another request: it is no part of this one
     list(pieces)
     assert read(simulator) == [False, True]
 
@@ -65,7 +67,7 @@ def test_a_stream_that_awaits_is_read_from_its_first_piece_on(simulator, model):
     async def follow():
         pieces = model.astream(asked("tell me all"))
         await anext(pieces)
-        await model.ainvoke(asked("and what of it?"))
+        await asyncio.create_task(model.ainvoke(asked("and what of it?")), context=Context())
         async for _ in pieces:
             pass
 
@@ -78,3 +80,22 @@ def test_after_a_request_that_failed_the_next_one_writes(simulator, model):
         model.invoke(asked("fail now"))
     model.invoke(asked("why?"))
     assert written(simulator) == [False, True]
+
+
+def test_a_request_that_nobody_waits_for_any_longer_may_have_no_answer(simulator, model, monkeypatch):
+    answers, planned = [], asyncio.Event()
+
+    def answer_to(*of):
+        planned.set()
+        answers.append(awaited.answer_to(*of))
+        return answers[-1]
+
+    async def leave():
+        asking = asyncio.create_task(model.ainvoke(asked("tell me all")))
+        await planned.wait()
+        asking.cancel()
+        await asyncio.wait([asking])
+
+    monkeypatch.setattr(model_view, "answer_to", answer_to)
+    asyncio.run(leave())
+    assert [answer.lost for answer in answers] == [True]
